@@ -1,0 +1,403 @@
+"""The words of the agents' room: what is asked, by whom it is worked on, what came of it, and the error tree.
+
+Everything in agents/ and runtime/ speaks in these records. They are frozen and picklable: they travel between the daemon and
+its nodes. This module imports nothing of the project.
+
+The error tree (``AgentError`` is the root; every error carries ``code``, ``param`` and ``retry_after_s``)::
+
+    AgentError
+    ├── InvalidRequest            the request cannot be served as it stands (names the field)
+    │   └── NotFound              an unknown backend, node, strategy or request
+    ├── Refused                   not now; nothing was spent
+    │   ├── Overloaded            a bounded queue is full
+    │   ├── RateLimited           a rate limit of ours or of the backend
+    │   ├── BreakerOpen           the backend is resting after failures
+    │   └── Draining              the daemon or the node is shutting down
+    ├── BackendError              a backend was asked and did not deliver
+    │   ├── BackendUnreachable    no connection
+    │   ├── BackendTimeout        connected, but too slow
+    │   ├── BackendFailed         408/409/425/5xx
+    │   ├── BackendRejected       a 4xx that another attempt would not change
+    │   ├── BackendGarbled        an answer that is not the protocol (HTML, bad JSON, a lie about its length)
+    │   └── StreamBroken          a stream ended before its end
+    ├── StructuredFailed          no valid structured answer after the repair round
+    ├── Incomplete                N items were asked and fewer came (carries the partial data)
+    ├── DeadlineExceeded          the time reserved is over
+    ├── BudgetExceeded            the money or tokens reserved are spent
+    └── NodeLost                  the node died and no attempt was left
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NewType
+
+NodeId = NewType("NodeId", str)
+RequestId = NewType("RequestId", str)
+TaskId = NewType("TaskId", str)
+BackendName = NewType("BackendName", str)
+
+Json = Any
+"""A JSON value: None, bool, int, float, str, list or dict of such."""
+
+Role = Literal["generalist", "specialist", "reviewer", "advisor", "recovery"]
+Capability = Literal["plan", "critique", "code", "words", "json_schema"]
+Tier = Literal["cheap", "quality", "premium"]
+
+
+# ── strategies ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Single:
+    """One model answers. ``tier`` picks a backend by price where no backend is named."""
+
+    backend: str | None = None
+    tier: Tier | None = None
+    prompt: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One stage of a pipeline; it sees the request and what the stages before it produced."""
+
+    name: str
+    strategy: StrategySpec
+    prompt: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """Stages in sequence, the output of one being input to the next."""
+
+    stages: tuple[Stage, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aspect:
+    """One aspect of a parallel strategy. ``fields`` are the top-level fields of the schema it fills (empty: all)."""
+
+    name: str
+    strategy: StrategySpec
+    prompt: str | None = None
+    fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parallel:
+    """Aspects asked at once, then merged: ``deep`` (later aspects fill what is missing), ``by_key``, ``concatenate``."""
+
+    aspects: tuple[Aspect, ...]
+    merge: Literal["deep", "by_key", "concatenate"] = "deep"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationLoop:
+    """Generate, validate, correct the named issues up to ``max_attempts`` times, then one premium best effort."""
+
+    generate: StrategySpec
+    correct: StrategySpec | None = None
+    premium: StrategySpec | None = None
+    critic: Single | None = None
+    rules: tuple[str, ...] = ()
+    max_attempts: int = 3
+
+
+StrategySpec = Single | Pipeline | Parallel | ValidationLoop
+
+
+# ── nodes, work and what comes of it ────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSpec:
+    """What a node is. It lives in the ledger; a live node is this spec plus an actor."""
+
+    node_id: NodeId
+    name: str
+    role: Role
+    speciality: str | None = None
+    locale: str = "root"
+    prompt: str = ""
+    backends: tuple[str, ...] = ()
+    strategy: StrategySpec = field(default_factory=Single)
+    max_concurrency: int = 32
+    inbox_limit: int = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Which backends may answer: the named one, else the preferred ones in order, else by tier, else by weight.
+
+    ``fallback`` False means that only ``backend`` may be asked. ``needs`` are capabilities a backend must declare.
+    """
+
+    backend: str | None = None
+    preferred: tuple[str, ...] = ()
+    tier: Tier | None = None
+    needs: frozenset[Capability] = frozenset()
+    fallback: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What is to be answered.
+
+    ``messages`` are OpenAI chat messages; ``params`` are OpenAI's request parameters that go to the backend as they are
+    (temperature, max_tokens, tools, stop, seed …); ``schema`` is the JSON Schema of the answer (None: free text);
+    ``count`` asks for that many items in the schema's one array (None: as the schema says).
+    """
+
+    messages: tuple[Mapping[str, Json], ...]
+    params: Mapping[str, Json] = field(default_factory=dict)
+    schema: Mapping[str, Json] | None = None
+    count: int | None = None
+    rules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What was reserved before the work. ``deadline_s`` counts from the moment that the task is handed over."""
+
+    deadline_s: float
+    usd: float | None = None
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one call or a sum of calls. ``estimated`` when any part was not reported by a backend."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    estimated: bool = False
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            estimated=self.estimated or other.estimated,
+        )
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """One HTTP call to a backend, as the ledger and the trace show it. ``error`` is an error code or None."""
+
+    backend: str
+    model: str
+    started_at: float
+    latency_s: float
+    first_token_s: float | None = None
+    usage: Usage = Usage()
+    cost_usd: float = 0.0
+    attempt: int = 1
+    error: str | None = None
+    detail: str = ""
+    simulated: bool = False
+    streamed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permit:
+    """The right to one call in flight to ``backend``, leased from the daemon's desk."""
+
+    permit_id: str
+    backend: str
+    probe: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """A backend's breaker as it stood when the task left the daemon. ``retry_in_s`` while open."""
+
+    state: Literal["closed", "open", "half_open"] = "closed"
+    retry_in_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One piece of work handed to one node."""
+
+    task_id: TaskId
+    request_id: RequestId
+    work: Work
+    strategy: StrategySpec | None = None
+    choice: Choice = Choice()
+    budget: Budget
+    stream: bool = False
+    permits: tuple[Permit, ...] = ()
+    health: Mapping[str, Health] = field(default_factory=dict)
+    attempt: int = 1
+    hops: int = 0
+
+
+EventKind = Literal["delta", "call", "stage", "structured", "restart", "node_lost", "progress", "peer", "note"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened while a request was worked on.
+
+    ``delta`` carries ``{"text": …}`` or ``{"raw": OpenAI delta}``; ``call`` carries ``{"record": CallRecord}``; ``restart``
+    says that everything streamed so far is void; the others are for the trace.
+    """
+
+    kind: EventKind
+    at: float
+    data: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What a strategy produced. ``issues`` are what is known to be wrong with it; ``complete`` False marks a partial one."""
+
+    text: str
+    data: Json | None = None
+    finish_reason: str = "stop"
+    issues: tuple[str, ...] = ()
+    complete: bool = True
+    message: Mapping[str, Json] | None = None
+    choices: tuple[Mapping[str, Json], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A node's answer to a task: the last thing that ``Cluster.ask`` yields."""
+
+    task_id: TaskId
+    node_id: NodeId
+    draft: Draft
+    strategy: str
+    calls: tuple[CallRecord, ...] = ()
+
+    @property
+    def usage(self) -> Usage:
+        return sum((call.usage for call in self.calls), Usage())
+
+    @property
+    def cost_usd(self) -> float:
+        return sum(call.cost_usd for call in self.calls)
+
+
+# ── errors ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class AgentError(Exception):
+    """Root of every error that this room raises.
+
+    ``code`` is a short stable word (bounded: it is used as a metric label), ``param`` the field of the request that is at
+    fault, ``retry_after_s`` when trying again makes sense. ``events`` and ``calls`` say what was spent before it failed.
+    """
+
+    code = "internal_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        backend: str | None = None,
+        status: int | None = None,
+        partial: Json | None = None,
+        calls: tuple[CallRecord, ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+        self.backend = backend
+        self.status = status
+        self.partial = partial
+        self.calls = calls
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild_error, (type(self), self.message, {k: v for k, v in self.__dict__.items() if k != "message"})
+
+
+def _rebuild_error(kind: type[AgentError], message: str, fields: dict[str, Any]) -> AgentError:
+    error = kind(message)
+    error.__dict__.update(fields)
+    return error
+
+
+class InvalidRequest(AgentError):
+    code = "invalid_request"
+
+
+class NotFound(InvalidRequest):
+    code = "not_found"
+
+
+class Refused(AgentError):
+    code = "refused"
+
+
+class Overloaded(Refused):
+    code = "overloaded"
+
+
+class RateLimited(Refused):
+    code = "rate_limited"
+
+
+class BreakerOpen(Refused):
+    code = "breaker_open"
+
+
+class Draining(Refused):
+    code = "draining"
+
+
+class BackendError(AgentError):
+    code = "backend_error"
+
+
+class BackendUnreachable(BackendError):
+    code = "backend_unreachable"
+
+
+class BackendTimeout(BackendError):
+    code = "backend_timeout"
+
+
+class BackendFailed(BackendError):
+    code = "backend_failed"
+
+
+class BackendRejected(BackendError):
+    code = "backend_rejected"
+
+
+class BackendGarbled(BackendError):
+    code = "backend_garbled"
+
+
+class StreamBroken(BackendError):
+    code = "stream_broken"
+
+
+class StructuredFailed(AgentError):
+    code = "structured_failed"
+
+
+class Incomplete(AgentError):
+    code = "incomplete"
+
+
+class DeadlineExceeded(AgentError):
+    code = "deadline_exceeded"
+
+
+class BudgetExceeded(AgentError):
+    code = "budget_exceeded"
+
+
+class NodeLost(AgentError):
+    code = "node_lost"

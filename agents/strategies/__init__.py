@@ -1,0 +1,1 @@
+"""How a request is executed: one file a strategy, each an async function over the Toolbox; compose.py reads and nests them."""

@@ -1,0 +1,86 @@
+"""The port through which a node, and the strategies that it runs, reach all that they do not own.
+
+``Toolbox`` is what a strategy sees, bound to one task. ``Hub`` is what a node sees of the daemon; it is served from runtime/
+(in process by LocalCluster, through a mailbox actor by the Ray cluster). Declared here, implemented above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from agents.llm.chat import BackendSpec, ChatReply, ChatRequest
+from agents.records import CallRecord, Choice, EventKind, Json, Permit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Structured:
+    """A structured answer that passed its schema. ``repaired`` when a second round was needed."""
+
+    data: Json
+    reply: ChatReply
+    repaired: bool = False
+
+
+class Toolbox(Protocol):
+    """What a strategy may do. Every ask is bounded by the task's budget and noted in its trace."""
+
+    @property
+    def backends(self) -> Sequence[BackendSpec]:
+        """The enabled backends, cheapest first."""
+        ...
+
+    @property
+    def max_items_per_call(self) -> int:
+        """How many items of an array one reply is asked for at most."""
+        ...
+
+    @property
+    def max_parallel(self) -> int:
+        """How many asks of one task may run at once."""
+        ...
+
+    def remaining_s(self) -> float:
+        """Seconds until the task's deadline; never negative."""
+        ...
+
+    async def ask(self, request: ChatRequest, choice: Choice, *, visible: bool = False) -> ChatReply:
+        """Ask one model. ``visible`` streams the tokens to the client when the task is a streaming one."""
+        ...
+
+    async def ask_structured(self, request: ChatRequest, choice: Choice) -> Structured:
+        """Ask for JSON of ``request.schema`` (required), with one repair round. Raises StructuredFailed."""
+        ...
+
+    def note(self, kind: EventKind, **data: Json) -> None:
+        """Put something into the trace."""
+        ...
+
+
+class Admission(Protocol):
+    """Who may call which backend now. The daemon's desk implements it; nodes reach it through the hub."""
+
+    async def lease(self, backend: str, *, holder: str, wait_s: float) -> Permit:
+        """Wait for a permit. Raises Overloaded, RateLimited, BreakerOpen or NotFound; ``holder`` is the task's id."""
+        ...
+
+    def release(self, permit: Permit, record: CallRecord | None) -> None:
+        """Give a permit back with what came of the call (None: not used, or cancelled by us)."""
+        ...
+
+
+class Hub(Admission, Protocol):
+    """All that a node reaches in the daemon."""
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Embeddings ``(n, d)``, unit length."""
+        ...
+
+    async def ask_peer(self, peer: str, question: str, *, task_id: str, hops: int, deadline_s: float) -> str:
+        """Ask another node by name; hops and deadline are bounded by the daemon. Raises NotFound, InvalidRequest."""
+        ...
+
+    async def announce(self, topic: str, body: Mapping[str, Json], *, task_id: str) -> None:
+        """Tell the other nodes something; it lands on the event stream."""
+        ...

@@ -1,0 +1,1 @@
+"""What operators use beside the daemon: benchmarks, and later dashboards and service files."""

@@ -1,0 +1,73 @@
+"""The port to live nodes.
+
+dispatch.py and the controller see only ``Cluster``. ``LocalCluster`` (local_cluster.py) keeps nodes in this process, for tests
+and tiny machines; ray_cluster/ keeps them in Ray actors. One contract test runs against both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from agents.records import Event, NodeId, NodeSpec, Reply, Task
+
+NodeState = Literal["starting", "live", "draining", "parked", "dead"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStatus:
+    """One node as the cluster sees it now. ``rss_bytes`` is None where it is not measured."""
+
+    spec: NodeSpec
+    state: NodeState
+    inflight: int = 0
+    handled: int = 0
+    failed: int = 0
+    restarts: int = 0
+    started_at: float = 0.0
+    pid: int | None = None
+    host: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterStatus:
+    """Counts for metrics and doctor."""
+
+    kind: Literal["ray", "local"]
+    live: int
+    warm: int
+    restarts: int
+    detail: str = ""
+
+
+class Cluster(Protocol):
+    """Live nodes. Every method is safe to call concurrently; start, park and stop are idempotent."""
+
+    async def start(self) -> None:
+        """Connect, adopt or kill what an earlier daemon left, fill the warm pool."""
+        ...
+
+    async def stop(self, *, drain_s: float) -> None:
+        """Drain for at most ``drain_s``, then end every actor that belongs to this daemon."""
+        ...
+
+    async def spawn(self, spec: NodeSpec) -> NodeStatus:
+        """Make a node live from the warm pool. Raises Refused when the cap of live nodes is reached."""
+        ...
+
+    async def park(self, node_id: NodeId, *, drain_s: float) -> None:
+        """Drain a node and give its actor back; its spec lives on in the ledger."""
+        ...
+
+    def ask(self, node_id: NodeId, task: Task) -> AsyncIterator[Event | Reply]:
+        """Hand a task over. Yields Events as they come and the Reply last.
+
+        Raises the task's AgentError, NotFound for an unknown node, NodeLost when the node died with it (the caller decides
+        whether to send it again). Closing the iterator cancels the work and the backend's call.
+        """
+        ...
+
+    def nodes(self) -> Sequence[NodeStatus]: ...
+
+    def status(self) -> ClusterStatus: ...

@@ -1,0 +1,1 @@
+"""What happened, in SQLite: requests, outcomes, events, backend calls, keys. Only the daemon process writes it."""
