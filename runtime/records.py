@@ -1,0 +1,163 @@
+"""The words of the request path: what a surface hands to dispatch, and what it gets back.
+
+Surfaces (runtime/api) build a ``Request`` and see the daemon only through ``Service``; daemon.py implements it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from agents.llm.chat import BackendSpec
+from agents.records import CallRecord, Draft, Event, Health, Json, RequestId, StrategySpec, Usage
+from runtime.cluster import ClusterStatus, NodeStatus
+from runtime.config import Settings
+
+Source = Literal["openai", "mock", "native"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What the client named: ``auto``, a backend, ``node/<name>`` or ``strategy/<name>``."""
+
+    kind: Literal["auto", "backend", "node", "strategy"] = "auto"
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request, validated and normalised by a surface.
+
+    ``backend`` prefers a backend while a node does the work (the mock API's header); a ``Target`` of kind backend without a
+    schema goes straight to that backend. ``deadline_s`` None takes the configured default.
+    """
+
+    request_id: RequestId
+    source: Source
+    target: Target = Target()
+    messages: tuple[Mapping[str, Json], ...]
+    params: Mapping[str, Json] = field(default_factory=dict)
+    schema: Mapping[str, Json] | None = None
+    count: int | None = None
+    rules: tuple[str, ...] = ()
+    strategy: StrategySpec | None = None
+    backend: str | None = None
+    stream: bool = False
+    deadline_s: float | None = None
+    key_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came of a request. ``backend`` gave the final text; ``simulated`` when any call was to a simulated backend."""
+
+    request_id: RequestId
+    draft: Draft
+    calls: tuple[CallRecord, ...]
+    node: str | None
+    strategy: str
+    attempts: int
+    latency_s: float
+
+    @property
+    def usage(self) -> Usage:
+        return sum((call.usage for call in self.calls), Usage())
+
+    @property
+    def cost_usd(self) -> float:
+        return sum(call.cost_usd for call in self.calls)
+
+    @property
+    def backend(self) -> str:
+        answered = [call.backend for call in self.calls if call.error is None]
+        return answered[-1] if answered else ""
+
+    @property
+    def simulated(self) -> bool:
+        return any(call.simulated for call in self.calls)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendStatus:
+    """One backend as it stands: its spec, breaker and load."""
+
+    spec: BackendSpec
+    health: Health
+    inflight: int
+    queued: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who is calling: the key's id (None: loopback without a key) and what it may do."""
+
+    key_id: str | None
+    operator: bool
+
+
+class Service(Protocol):
+    """The daemon as its surfaces see it."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def started_at(self) -> float: ...
+
+    @property
+    def pool_reason(self) -> str:
+        """Which backends are in use and why, in one sentence (configured, GGUF, Ollama, simulated)."""
+        ...
+
+    def readiness(self) -> Mapping[str, str]:
+        """Part -> ``ok`` or what is missing. Ready when all are ``ok``."""
+        ...
+
+    async def run(self, request: Request) -> Answer:
+        """One request to its end. Raises AgentError; its ``calls`` say what was spent."""
+        ...
+
+    def stream(self, request: Request) -> AsyncIterator[Event | Answer]:
+        """``delta`` events as they come (others are left out), the Answer last. Closing the iterator cancels the work."""
+        ...
+
+    async def embed(self, texts: Sequence[str], model: str) -> tuple[list[list[float]], Usage, str]:
+        """Unit-length vectors ``(n, d)``, usage and the model that made them; model ``auto`` is the built-in one."""
+        ...
+
+    def resolve(self, model: str) -> Target:
+        """Read a ``model`` name. Raises NotFound(param="model") naming what exists."""
+        ...
+
+    def backends(self) -> Sequence[BackendStatus]: ...
+
+    def strategies(self) -> Sequence[str]: ...
+
+    def nodes(self) -> Sequence[NodeStatus]: ...
+
+    def cluster(self) -> ClusterStatus: ...
+
+    async def requests(self, *, limit: int, before: str | None = None) -> list[dict[str, Json]]:
+        """The newest requests first, a flat JSON row each."""
+        ...
+
+    async def trace(self, request_id: str) -> dict[str, Json] | None:
+        """All that is known of one request: request, outcome, calls, events in order; None where it is unknown."""
+        ...
+
+    def authenticate(self, bearer: str | None, *, loopback: bool) -> Principal | None:
+        """None: the key is wrong, or one is needed."""
+        ...
+
+    async def create_key(self, *, name: str, scope: Literal["client", "operator"]) -> tuple[str, str]:
+        """(key id, the secret, shown once)."""
+        ...
+
+    async def list_keys(self) -> list[dict[str, Json]]: ...
+
+    async def revoke_key(self, key_id: str) -> bool: ...
+
+    def metrics_text(self) -> tuple[bytes, str]:
+        """Prometheus exposition and its content type."""
+        ...
