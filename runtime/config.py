@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from agents.llm.chat import BackendSpec
 from agents.records import Capability
@@ -22,8 +23,13 @@ Usd = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 CAPABILITIES: frozenset[Capability] = frozenset({"plan", "critique", "code", "words", "json_schema"})
 
 
+def _wrong(message: str, *setting: str | int) -> PydanticCustomError:
+    """An error of a whole table or list that says which ``setting`` within it is wrong."""
+    return PydanticCustomError("setting", "{message}", {"message": message, "setting": setting})
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
 
 
 class ServerSettings(_Section):
@@ -142,15 +148,15 @@ class BackendSettings(_Section):
     def _complete(self) -> BackendSettings:
         if self.kind == "openai":
             if not self.base_url or not self.base_url.startswith(("http://", "https://")):
-                raise ValueError("base_url must be an http:// or https:// URL for kind = 'openai'")
+                raise _wrong("base_url must be an http:// or https:// URL for kind = 'openai'", "base_url")
             if not self.model:
-                raise ValueError("model is required for kind = 'openai'")
+                raise _wrong("model is required for kind = 'openai'", "model")
         return self
 
     def spec(self, *, base_url: str | None = None) -> BackendSpec:
         """The resolved record; ``base_url`` for kinds whose server the daemon starts itself."""
         own = self.kind in ("local", "simulated")
-        default = frozenset({"words", "json_schema"}) if self.kind == "local" else CAPABILITIES
+        default: frozenset[Capability] = frozenset({"words", "json_schema"}) if self.kind == "local" else CAPABILITIES
         return BackendSpec(
             name=self.name,
             kind=self.kind,
@@ -245,6 +251,7 @@ class Settings(BaseSettings):
         extra="forbid",
         frozen=True,
         use_attribute_docstrings=True,
+        hide_input_in_errors=True,
         env_prefix="MORPHOGEN_",
         env_nested_delimiter="__",
     )
@@ -263,13 +270,25 @@ class Settings(BaseSettings):
     strategies: dict[Name, Any] = Field(default_factory=dict)
     """Named strategies, as JSON of agents/strategies/compose.py; strategy/<name> picks one."""
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is passed in: config_file lays the environment over the file itself, to know what came from where."""
+        return (init_settings,)
+
     @field_validator("backends")
     @classmethod
     def _names_are_unique(cls, backends: tuple[BackendSettings, ...]) -> tuple[BackendSettings, ...]:
         seen: set[str] = set()
-        for backend in backends:
+        for index, backend in enumerate(backends):
             for name in (backend.name, *backend.aliases):
                 if name in seen:
-                    raise ValueError(f"two backends are called {name!r}")
+                    raise _wrong(f"two backends are called {name!r}", index, "name" if name == backend.name else "aliases")
                 seen.add(name)
         return backends
