@@ -187,7 +187,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRecord:
-    """One HTTP call to a backend, as the ledger and the trace show it. ``error`` is an error code or None."""
+    """One HTTP call to a backend, as the ledger and the trace show it. ``error`` is an error code or None.
+
+    ``retry_after_s`` is what the backend asked for when it refused; the desk lets it rest for so long.
+    """
 
     backend: str
     model: str
@@ -201,6 +204,7 @@ class CallRecord:
     detail: str = ""
     simulated: bool = False
     streamed: bool = False
+    retry_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
