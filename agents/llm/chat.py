@@ -52,9 +52,7 @@ class BackendSpec:
 
     def cost_usd(self, usage: Usage) -> float:
         """Price of ``usage`` in USD: tokens x USD per million tokens."""
-        return (
-            usage.prompt_tokens * self.input_usd_per_mtok + usage.completion_tokens * self.output_usd_per_mtok
-        ) / 1_000_000
+        return (usage.prompt_tokens * self.input_usd_per_mtok + usage.completion_tokens * self.output_usd_per_mtok) / 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +82,7 @@ class ChatReply:
 class Chunk:
     """One piece of a streamed answer: a raw OpenAI delta (``index`` of its choice), a finish reason, or the usage.
 
+    ``logprobs`` are the choice's, as they came. A stream that ended well gave its usage in its last chunk.
     ``restart`` True says that what was streamed so far is void and the answer begins again.
     """
 
@@ -94,6 +93,7 @@ class Chunk:
     usage: Usage | None = None
     model: str = ""
     restart: bool = False
+    logprobs: Json = None
 
 
 class Backend(Protocol):
