@@ -9,7 +9,7 @@ from typing import Any
 
 from agents.llm.chat import BackendSpec, ChatRequest, Chunk
 from agents.llm.wire import content_text, error_object, estimate_usage, garbled, load, message_chars, read_usage
-from agents.records import StreamBroken, Usage
+from agents.records import BackendGarbled, StreamBroken, Usage
 
 MAX_LINE_BYTES = 4 * 2**20
 
@@ -39,10 +39,10 @@ class StreamReader:
         if len(self._rest) > MAX_LINE_BYTES:
             raise garbled(self._spec, "has an event that is too large")
         chunks: list[Chunk] = []
-        for line in lines:
+        for ended in lines:
             if self.done:
                 break
-            line = line.rstrip(b"\r")
+            line = ended.rstrip(b"\r")
             if line.startswith(b"data:"):
                 self._lines.append(line[5:].strip())
                 self.done = self._lines[0] == b"[DONE]"
@@ -59,7 +59,14 @@ class StreamReader:
 
     def last(self) -> list[Chunk]:
         """What a final event without its empty line held."""
-        return self.feed(b"\n\n") if self._rest or self._lines else []
+        if self.done or not (self._rest or self._lines):
+            return []
+        try:
+            return self.feed(b"\n\n")
+        except BackendGarbled:
+            raise StreamBroken(
+                f"the stream of backend {self._spec.name!r} ended within an event", backend=self._spec.name
+            ) from None
 
     def _event(self, data: bytes, chunks: list[Chunk]) -> None:
         if not data:

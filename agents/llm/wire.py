@@ -1,6 +1,7 @@
 """OpenAI's chat protocol as bytes: requests written, replies and errors read. Pure; no I/O, no httpx.
 
-Called by http.py for every call, so it works on plain dicts and orjson; sse.py reads streams with it, pool.py estimates with it. Raises the BackendError tree.
+Called by http.py for every call, so it works on plain dicts and orjson; sse.py reads streams with it, pool.py
+estimates with it. Raises the BackendError tree.
 """
 
 from __future__ import annotations
