@@ -1,0 +1,305 @@
+"""The pool of backends: who is asked, again or instead, until there is one whole answer or a clear error.
+
+Called by nodes through their toolbox and by the daemon for explicit backends. Selection is selection.py's, the bookkeeping
+attempt.py's, permits the desk's. Whatever happens, cancellation included, every permit comes back and every call is recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from types import TracebackType
+from typing import TypeVar
+
+from agents.llm import selection
+from agents.llm.attempt import Call, Route, Run
+from agents.llm.chat import Backend, BackendSpec, ChatReply, ChatRequest, Chunk
+from agents.llm.relay import CannotJoin, Joiner, Mode, Told, continuation
+from agents.llm.retry import RetryPolicy
+from agents.llm.wire import estimate_usage
+from agents.records import (
+    AgentError,
+    CallRecord,
+    Choice,
+    DeadlineExceeded,
+    Health,
+    NotFound,
+    Permit,
+    Refused,
+    StreamBroken,
+    Usage,
+)
+from agents.toolbox import Admission
+
+GRACE_S = 0.5
+"""How much longer than the deadline a call may take to end by itself, before it is cancelled from outside."""
+
+T = TypeVar("T")
+OnCall = Callable[[CallRecord], None]
+
+
+class Pool:
+    """All backends of this process behind one port."""
+
+    def __init__(
+        self,
+        backends: Sequence[Backend],
+        *,
+        admission: Admission,
+        retry: RetryPolicy | None = None,
+        fallback: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        rng: random.Random | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.specs: tuple[BackendSpec, ...] = selection.by_price([backend.spec for backend in backends])
+        self._backends = {backend.spec.name: backend for backend in backends}
+        self._admission = admission
+        self._retry = retry or RetryPolicy()
+        self._fallback = tuple(fallback) or tuple(self._backends)
+        self._configured = bool(fallback)
+        self._clock = clock
+        self._wall = wall
+        self._rng = rng or random.Random()
+        self._sleep = sleep
+
+    def find(self, name: str) -> BackendSpec | None:
+        """The backend of that name or alias."""
+        return selection.find(self.specs, name)
+
+    def candidates(self, choice: Choice, health: Mapping[str, Health]) -> list[BackendSpec]:
+        """Backends to ask, the first one first (selection.order). Raises NotFound."""
+        ordered = choice.backend is not None or choice.preferred or self._configured
+        fallback = self._fallback if ordered else ()
+        return selection.order(self.specs, choice, health, fallback=fallback, rng=self._rng)
+
+    async def chat(
+        self,
+        request: ChatRequest,
+        choice: Choice,
+        *,
+        deadline_s: float,
+        holder: str,
+        permits: Sequence[Permit] = (),
+        health: Mapping[str, Health] | None = None,
+        on_call: OnCall,
+    ) -> ChatReply:
+        """One whole answer. Retries one backend, then falls back to the next; all within ``deadline_s``.
+
+        Raises NotFound, Refused, BackendError, DeadlineExceeded. ``permits`` that were not used are given back.
+        """
+
+        async def ask(backend: Backend, call: Call) -> ChatReply:
+            reply = await backend.chat(request, timeout_s=call.timeout_s)
+            call.ended(reply.usage, reply.model)
+            return reply
+
+        run = self._run(holder, deadline_s, permits, on_call)
+        try:
+            route = self._route(choice, health, permits)
+            return await self._bounded(self._attempts(run, route, request, ask), deadline_s)
+        finally:
+            run.give_back()
+
+    async def embed(
+        self, backend: str, texts: Sequence[str], *, deadline_s: float, holder: str, on_call: OnCall
+    ) -> tuple[list[list[float]], Usage]:
+        """Vectors ``(len(texts), d)`` of one backend, without fallback: other models have other spaces. Errors as ``chat``."""
+
+        async def ask(chosen: Backend, call: Call) -> tuple[list[list[float]], Usage]:
+            vectors, usage = await chosen.embed(texts, timeout_s=call.timeout_s)
+            call.ended(usage)
+            return vectors, usage
+
+        run = self._run(holder, deadline_s, (), on_call)
+        route = self._route(Choice(backend=backend, fallback=False), None, ())
+        return await self._bounded(self._attempts(run, route, None, ask), deadline_s)
+
+    async def stream(
+        self,
+        request: ChatRequest,
+        choice: Choice,
+        *,
+        deadline_s: float,
+        holder: str,
+        permits: Sequence[Permit] = (),
+        health: Mapping[str, Health] | None = None,
+        on_call: OnCall,
+        may_restart: bool = True,
+    ) -> AsyncIterator[Chunk]:
+        """One whole answer piece by piece; the last chunk has the usage of all calls that it was made of.
+
+        Until the first token it behaves as ``chat``. A stream that breaks later is continued by a backend that can, else a
+        fresh answer is asked for: where it begins with what went out, the rest follows; else ``Chunk(restart=True)`` and all of
+        it, or StreamBroken where ``may_restart`` is False. Iterate it at once, and close it (aclose) to cancel the call.
+        """
+        run = self._run(holder, deadline_s, permits, on_call)
+        try:
+            route = self._route(choice, health, permits)
+            async with _Closing(self._joined(run, route, request, may_restart)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            run.give_back()
+
+    async def aclose(self) -> None:
+        """Close every backend's connections."""
+        await asyncio.gather(*(backend.aclose() for backend in self._backends.values()))
+
+    # ── whole answers ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _attempts(
+        self, run: Run, route: Route, request: ChatRequest | None, ask: Callable[[Backend, Call], Awaitable[T]]
+    ) -> T:
+        while True:
+            call = await self._begin(run, route, request, streamed=False)
+            try:
+                return await ask(self._backends[call.spec.name], call)
+            except AgentError as error:
+                call.failed(error)
+                failure = error
+            except BaseException as error:
+                call.stopped(cancelled=isinstance(error, asyncio.CancelledError))
+                raise
+            self._check_time(run, failure)
+            delay = route.after(failure, run.remaining_s())
+            if delay is None:
+                raise route.blame
+            if delay > 0:
+                await self._sleep(delay)
+
+    async def _begin(self, run: Run, route: Route, request: ChatRequest | None, *, streamed: bool) -> Call:
+        """A call to the route's backend, or to the next that may be asked."""
+        while True:
+            spec = route.spec
+            try:
+                permit = await run.permit(spec)
+            except (Refused, NotFound) as error:
+                if not route.refused(error):
+                    raise route.blame from None
+                continue
+            return Call(run, spec, permit, route.called(), request, streamed)
+
+    async def _bounded(self, work: Awaitable[T], deadline_s: float) -> T:
+        """The backstop behind every layer's own timeouts."""
+        try:
+            async with asyncio.timeout(deadline_s + GRACE_S):
+                return await work
+        except TimeoutError:
+            raise DeadlineExceeded("the time for this request is over") from None
+
+    def _check_time(self, run: Run, failure: AgentError) -> None:
+        if run.is_over():
+            raise DeadlineExceeded(f"the time for this request is over ({failure.message})") from failure
+
+    # ── streams ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _joined(self, run: Run, route: Route, request: ChatRequest, may_restart: bool) -> AsyncIterator[Chunk]:
+        told, spent, broken = Told(), Usage(), None
+        while True:
+            try:
+                call = await self._begin(run, route, request, streamed=True)
+            except Refused:
+                if broken is not None:
+                    raise broken from None
+                raise
+            mode, ask = _plan(told, call.spec, request)
+            joiner = Joiner(told, mode, may_restart=may_restart)
+            said_before = len(told.text)
+            before = spent if mode == "continue" else Usage()
+            try:
+                async with _Closing(self._one(call, ask)) as chunks:
+                    async for chunk in chunks:
+                        for out in joiner.feed(chunk):
+                            if out.restart:
+                                said_before = 0
+                            if told.note(out):
+                                yield out if out.usage is None else Chunk(usage=before + out.usage)
+                return
+            except AgentError as error:
+                failure = error
+            except CannotJoin:
+                raise broken or StreamBroken("the stream broke and cannot begin again", backend=call.spec.name) from None
+            if told.finished and request.params.get("n", 1) in (1, None):
+                yield Chunk(usage=before + estimate_usage(ask, len(told.text) - said_before))
+                return
+            self._check_time(run, failure)
+            if told.begun:
+                if len(told.text) > said_before:
+                    spent = before + estimate_usage(ask, len(told.text) - said_before)
+                broken = failure
+                pick_up = call.spec.continues and told.can_continue(request)
+                delay = route.after_break(failure, pick_up=pick_up, remaining_s=run.remaining_s())
+            else:
+                delay = route.after(failure, run.remaining_s())
+            if delay is None:
+                raise route.blame
+            if delay > 0:
+                await self._sleep(delay)
+
+    async def _one(self, call: Call, request: ChatRequest) -> AsyncIterator[Chunk]:
+        """One backend's stream, recorded."""
+        try:
+            async with _Closing(self._backends[call.spec.name].stream(request, timeout_s=call.timeout_s)) as chunks:
+                async for chunk in chunks:
+                    call.saw(chunk)
+                    yield chunk
+            call.ended()
+        except AgentError as error:
+            call.failed(error)
+            raise
+        except BaseException as error:
+            call.stopped(cancelled=isinstance(error, asyncio.CancelledError | GeneratorExit))
+            raise
+
+    # ── helpers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _run(self, holder: str, deadline_s: float, permits: Sequence[Permit], on_call: OnCall) -> Run:
+        return Run(
+            self._admission,
+            clock=self._clock,
+            wall=self._wall,
+            holder=holder,
+            deadline_s=deadline_s,
+            permits=permits,
+            on_call=on_call,
+        )
+
+    def _route(self, choice: Choice, health: Mapping[str, Health] | None, permits: Sequence[Permit]) -> Route:
+        """The candidates; where no backend is named, one that a permit is at hand for comes first: the daemon chose it."""
+        specs = self.candidates(choice, health or {})
+        if permits and choice.backend is None:
+            held = {permit.backend for permit in permits}
+            if not choice.fallback:
+                specs = [spec for spec in self.specs if spec.name in held][:1] or specs
+            specs = sorted(specs, key=lambda spec: spec.name not in held)
+        return Route(specs, self._retry, self._rng)
+
+
+def _plan(told: Told, spec: BackendSpec, request: ChatRequest) -> tuple[Mode, ChatRequest]:
+    """How the next stream relates to what went out, and what is asked."""
+    if not told.begun:
+        return "first", request
+    if spec.continues and told.can_continue(request):
+        return "continue", continuation(request, told.text)
+    return "compare", request
+
+
+class _Closing:
+    """``contextlib.aclosing`` for iterators that may have no aclose."""
+
+    __slots__ = ("_chunks",)
+
+    def __init__(self, chunks: AsyncIterator[Chunk]) -> None:
+        self._chunks = chunks
+
+    async def __aenter__(self) -> AsyncIterator[Chunk]:
+        return self._chunks
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        close = getattr(self._chunks, "aclose", None)
+        if close is not None:
+            await close()
