@@ -5,6 +5,7 @@ Called by config_file.py. Only variables that name a section count: MORPHOGEN_GG
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from runtime.config import Settings
 from runtime.config_lines import SettingPath
 
 ENV_PREFIX = "MORPHOGEN_"
+LISTS_OF_A_BACKEND = frozenset({"aliases", "capabilities"})
 
 
 class NotJson(Exception):
@@ -28,10 +30,22 @@ class NotJson(Exception):
 def overrides(env: Mapping[str, str]) -> dict[str, Any]:
     """The settings that variables name, as nested tables; keys that are list indices stay strings. Raises NotJson."""
     try:
-        return dict(_Environment(env)())
+        found = dict(_Environment(env)())
     except SettingsError as error:
-        found = re.search(r'field "(\w+)"', str(error))
-        raise NotJson(found[1] if found else "") from None
+        field = re.search(r'field "(\w+)"', str(error))
+        raise NotJson(field[1] if field else "") from None
+    backends = found.get("backends")
+    if isinstance(backends, dict):  # pydantic-settings does not look into lists, so the lists in there are still text
+        for backend in (each for each in backends.values() if isinstance(each, dict)):
+            backend.update({key: _json(backend[key]) for key in LISTS_OF_A_BACKEND & backend.keys()})
+    return found
+
+
+def _json(text: Any) -> Any:
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        return text
 
 
 class _Environment(EnvSettingsSource):
@@ -60,11 +74,11 @@ def overlay(base: Any, over: Any) -> Any:
     return over
 
 
-def from_environment(set_by_variables: Any, where: SettingPath) -> bool:
-    """Whether the value at ``where`` came from a variable."""
+def from_environment(set_by_variables: Any, where: SettingPath, *, tables: bool = False) -> bool:
+    """Whether the value at ``where`` came from a variable; with ``tables`` also where variables only set parts of it."""
     value = set_by_variables
     for part in where:
         if not isinstance(value, dict):
             return value is not None
         value = value.get(str(part))
-    return value is not None and not isinstance(value, dict)
+    return value is not None and (tables or not isinstance(value, dict))

@@ -32,6 +32,13 @@ SCHEMA_FILE = Path(__file__).resolve().parent.parent / "docs" / "config.schema.j
 
 _VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _TOML_LINE = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)$")
+_PLAIN_WORDS = {
+    "missing": "is required",
+    "tuple_type": "should be a list",
+    "frozen_set_type": "should be a list",
+    "model_type": "should be a table",
+    "dict_type": "should be a table",
+}
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 
 
@@ -82,11 +89,11 @@ class _Source:
     warnings: list[str] = field(default_factory=list)
 
     def problem(self, where: SettingPath, message: str) -> None:
-        if from_environment(self.overrides, where):
+        line = line_of(self.lines, where)
+        if from_environment(self.overrides, where, tables=line is None):
             variable = ENV_PREFIX + "__".join(str(part) for part in where).upper()
             self.problems.append(Problem(setting=dotted(where), message=f"{message} (set by {variable})"))
         else:
-            line = line_of(self.lines, where)
             self.problems.append(Problem(setting=dotted(where), message=message, line=line, path=self.path))
 
 
@@ -250,8 +257,7 @@ def _explain(details: ErrorDetails, source: _Source) -> None:
         where = (*where, *context["setting"])
     if details["type"] == "extra_forbidden":
         message = f"unknown setting{_did_you_mean(str(where[-1]), _fields_at(where[:-1]))}"
-    elif details["type"] == "missing":
-        message = "is required"
+    message = _PLAIN_WORDS.get(details["type"], message).removeprefix("Input ")
     source.problem(where, message[:1].lower() + message[1:])
 
 

@@ -147,6 +147,28 @@ def test_a_wrong_variable_of_the_environment_is_named(tmp_path: Path) -> None:
     assert "MORPHOGEN_SERVER must be JSON" in str(refusal(tmp_path, "", MORPHOGEN_SERVER="{"))
 
 
+def test_lists_of_a_backend_come_from_variables_as_json(tmp_path: Path) -> None:
+    env = {"SWIFT_KEY": "a", "MORPHOGEN_BACKENDS__1__ALIASES": '["x", "y"]', "MORPHOGEN_BACKENDS__2__NAME": "new"}
+    env["MORPHOGEN_BACKENDS__2__KIND"] = "simulated"
+    settings = load(write(tmp_path, GOOD), env=env).settings
+    assert settings.backends[1].aliases == ("x", "y")
+    assert settings.backends[2].name == "new"
+    error = refusal(tmp_path, "", MORPHOGEN_BACKENDS__FIRST__NAME="new")
+    assert str(error) == "backends: should be a list (set by MORPHOGEN_BACKENDS)"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("server = 1", "server: should be a table"),
+        ("[backends]", "backends: should be a list"),
+        ("[server]\nport = 'x'", "server.port: should be a valid integer"),
+    ],
+)
+def test_messages_speak_of_toml_and_not_of_python(tmp_path: Path, text: str, message: str) -> None:
+    assert message in str(refusal(tmp_path, text))
+
+
 def test_a_mistyped_variable_is_a_warning(tmp_path: Path) -> None:
     (warning,) = load(write(tmp_path, ""), env={"MORPHOGEN_SEVER__PORT": "1"}).warnings
     assert "MORPHOGEN_SEVER__PORT" in warning
