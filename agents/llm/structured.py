@@ -1,7 +1,7 @@
 """Asking for JSON of a schema: ask, extract, validate, and one repair round with the validator's words.
 
-Called by toolboxes; ``ask`` is whatever reaches a model (a pool, a node's toolbox, a fake). Knows nothing of HTTP. How a backend is
-told the schema is wire.py's business. Code is never asked for in JSON.
+Called by toolboxes; ``ask`` is whatever reaches a model (a pool, a node's toolbox, a fake). Knows nothing of HTTP: how a backend
+is told the schema is wire.py's business. Code is never asked for in JSON.
 """
 
 from __future__ import annotations
