@@ -1,0 +1,156 @@
+"""The ledger's tables, as numbered steps that are never edited once released.
+
+Called by opening.py on a plain connection before anything else sees the file. Each step and its number (``PRAGMA
+user_version``) are one transaction: after a crash the file is at the step before or the step after. Imports nothing of the
+project but this room's records.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from runtime.ledger.records import LedgerForeign, LedgerTooNew
+
+APPLICATION_ID = 0x4D474C31
+"""Marks the file as ours ("MGL1"), so that somebody else's database is never taken over."""
+
+# requests.seq gives the order of arrival, which a clock that is set back cannot. Calls and events hang on the outcome by
+# request id without foreign keys: an outcome must be kept even if its request row never made it. The two triggers make
+# forgetting a request one atomic statement.
+_FIRST = """
+CREATE TABLE requests (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    request_id TEXT NOT NULL UNIQUE,
+    at REAL NOT NULL,
+    source TEXT NOT NULL,
+    target_kind TEXT NOT NULL,
+    target_name TEXT,
+    backend TEXT,
+    key_id TEXT,
+    streamed INTEGER NOT NULL,
+    item_count INTEGER,
+    deadline_s REAL,
+    body TEXT
+);
+CREATE INDEX requests_by_time ON requests (at);
+
+CREATE TABLE outcomes (
+    request_id TEXT PRIMARY KEY,
+    at REAL NOT NULL,
+    status TEXT NOT NULL,
+    error_code TEXT,
+    error_param TEXT,
+    error_message TEXT,
+    node TEXT,
+    strategy TEXT,
+    backend TEXT,
+    attempts INTEGER NOT NULL,
+    finish_reason TEXT,
+    latency_s REAL NOT NULL,
+    overhead_s REAL NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    estimated INTEGER NOT NULL,
+    cost_usd REAL NOT NULL,
+    simulated INTEGER NOT NULL,
+    body TEXT
+);
+CREATE INDEX outcomes_by_time ON outcomes (at);
+
+CREATE TABLE calls (
+    request_id TEXT NOT NULL,
+    ordinal INTEGER NOT NULL,
+    backend TEXT NOT NULL,
+    model TEXT NOT NULL,
+    started_at REAL NOT NULL,
+    latency_s REAL NOT NULL,
+    first_token_s REAL,
+    prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    estimated INTEGER NOT NULL,
+    cost_usd REAL NOT NULL,
+    attempt INTEGER NOT NULL,
+    error TEXT,
+    detail TEXT,
+    simulated INTEGER NOT NULL,
+    streamed INTEGER NOT NULL,
+    PRIMARY KEY (request_id, ordinal)
+) WITHOUT ROWID;
+CREATE INDEX calls_by_time ON calls (started_at);
+
+CREATE TABLE events (
+    request_id TEXT NOT NULL,
+    ordinal INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    at REAL NOT NULL,
+    data TEXT,
+    PRIMARY KEY (request_id, ordinal)
+) WITHOUT ROWID;
+
+CREATE TABLE nodes (
+    node_id TEXT PRIMARY KEY,
+    spec TEXT NOT NULL,
+    state TEXT NOT NULL,
+    at REAL NOT NULL
+);
+
+CREATE TABLE keys (
+    key_id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    scope TEXT NOT NULL CHECK (scope IN ('client', 'operator')),
+    digest BLOB NOT NULL,
+    created_at REAL NOT NULL,
+    revoked_at REAL
+);
+
+CREATE TABLE meta (
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+);
+
+CREATE TRIGGER forget_outcome AFTER DELETE ON requests BEGIN
+    DELETE FROM outcomes WHERE request_id = OLD.request_id;
+END;
+CREATE TRIGGER forget_details AFTER DELETE ON outcomes BEGIN
+    DELETE FROM calls WHERE request_id = OLD.request_id;
+    DELETE FROM events WHERE request_id = OLD.request_id;
+END;
+"""
+
+MIGRATIONS: tuple[tuple[int, str], ...] = ((1, _FIRST),)
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """The number of the last step that the file has seen; 0 for a new file."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(connection: sqlite3.Connection, steps: Sequence[tuple[int, str]] = MIGRATIONS) -> int:
+    """Bring the file to the newest step; returns how many steps were applied. Idempotent.
+
+    Raises LedgerTooNew for a file of a newer program, LedgerForeign for a database that is not a ledger; either way the
+    file is as it was.
+    """
+    found, known = version_of(connection), steps[-1][0]
+    if int(connection.execute("PRAGMA application_id").fetchone()[0]) != APPLICATION_ID:
+        tables = int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+        if found or tables:
+            raise LedgerForeign("the file is a SQLite database, but not a Morphogen ledger; it was left as it is")
+    if found > known:
+        raise LedgerTooNew(
+            f"the ledger has version {found} and this Morphogen understands up to {known}: install the newer Morphogen again, "
+            "or point data.dir at another folder",
+            found=found,
+            known=known,
+        )
+    due = [(number, sql) for number, sql in steps if number > found]
+    for number, sql in due:
+        stamp = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number};"
+        try:
+            connection.executescript(f"BEGIN IMMEDIATE;\n{sql}\n{stamp}\nCOMMIT;")
+        except sqlite3.Error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+    return len(due)

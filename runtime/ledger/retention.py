@@ -1,0 +1,72 @@
+"""Forgetting: by age and by size, oldest first, in small bites so that writes get in between.
+
+Called by store.py on the writing connection; every statement is a transaction of its own (triggers take the details along).
+"""
+
+from __future__ import annotations
+
+import aiosqlite
+
+BITE = 200
+"""Requests forgotten in one transaction."""
+_PAGES = 512
+"""Pages given back to the file system in one transaction."""
+_SLACK = 0.9
+"""Forgetting by size goes on until this share of the limit, so that it does not run at every flush."""
+
+_BY_AGE = "DELETE FROM requests WHERE seq IN (SELECT seq FROM requests WHERE at < ? ORDER BY seq LIMIT ?)"
+_ORPHANS = """
+DELETE FROM outcomes WHERE request_id IN (SELECT request_id FROM outcomes o WHERE o.at < ?
+    AND NOT EXISTS (SELECT 1 FROM requests r WHERE r.request_id = o.request_id) LIMIT ?)
+"""
+# A running request stays: its outcome is still to come.
+_BY_SIZE = """
+DELETE FROM requests WHERE seq IN (SELECT r.seq FROM requests r
+    WHERE EXISTS (SELECT 1 FROM outcomes o WHERE o.request_id = r.request_id) ORDER BY r.seq LIMIT ?)
+"""
+
+
+async def enforce(writer: aiosqlite.Connection, *, before: float, max_bytes: int) -> int:
+    """Forget requests that came before Unix time ``before``, then the oldest while the data takes more than ``max_bytes``.
+
+    Returns how many requests were forgotten. Idempotent; may be cut off at any moment.
+    """
+    forgotten = 0
+    while count := await _run(writer, _BY_AGE, (before, BITE)):
+        forgotten += count
+    while await _run(writer, _ORPHANS, (before, BITE)):
+        pass
+    if await used_bytes(writer) > max_bytes:
+        while await used_bytes(writer) > _SLACK * max_bytes:
+            count = await _run(writer, _BY_SIZE, (BITE,))
+            if not count:
+                break
+            forgotten += count
+    await _give_back(writer)
+    return forgotten
+
+
+async def used_bytes(connection: aiosqlite.Connection) -> int:
+    """Bytes of the pages in use (free pages are given back afterwards)."""
+    pages, free, size = [await _pragma(connection, name) for name in ("page_count", "freelist_count", "page_size")]
+    return (pages - free) * size
+
+
+async def _give_back(writer: aiosqlite.Connection) -> None:
+    free = await _pragma(writer, "freelist_count")
+    if free < _PAGES:
+        return
+    for _ in range(free // _PAGES + 1):
+        await writer.execute_fetchall(f"PRAGMA incremental_vacuum({_PAGES})")
+    # Busy readers only put it off; the next round tries again.
+    await writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+async def _pragma(connection: aiosqlite.Connection, name: str) -> int:
+    rows = list(await connection.execute_fetchall(f"PRAGMA {name}"))
+    return int(rows[0][0])
+
+
+async def _run(writer: aiosqlite.Connection, sql: str, fields: tuple[float | int, ...]) -> int:
+    async with writer.execute(sql, fields) as cursor:
+        return cursor.rowcount
