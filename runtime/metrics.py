@@ -1,0 +1,308 @@
+"""Every Prometheus metric of the daemon, in one place, and the monitor of the event loop's lag.
+
+Called by dispatch.py, the daemon, the cluster's watcher and the mock API; nothing else knows prometheus_client. Counters and
+histograms are moved by small methods; what has a present state (queues, breakers, nodes, the ledger) is asked for at scrape
+through callbacks. Labels are bounded: never an id of a request, a node or a user; a label whose values come from outside is
+folded into ``other`` beyond a fixed number of them. Must not import dispatch, the daemon or any surface.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Protocol
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from agents.records import CallRecord
+from runtime.cluster import ClusterStatus
+from runtime.ledger.records import LedgerLoad
+from runtime.records import BackendStatus
+
+MAX_LABEL_VALUES = 64
+"""Distinct values of one label that are told apart."""
+OTHER = "other"
+
+_LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+_OVERHEAD_S = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.125, 0.25, 1.0, 5.0)
+_LAG_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+_BREAKER_LEVEL = {"closed": 0, "half_open": 1, "open": 2}
+
+
+# A second series beside every counter, which no dashboard of ours reads. The switch is the library's, so it is for the process.
+disable_created_metrics()
+
+
+class _Bounded:
+    """The first ``limit`` values pass, later ones become ``other``: a typo in a loop must not fill a time-series database."""
+
+    def __init__(self, limit: int = MAX_LABEL_VALUES) -> None:
+        self._limit = limit
+        self._seen: set[str] = set()
+
+    def __call__(self, value: str) -> str:
+        if value in self._seen:
+            return value
+        if len(self._seen) >= self._limit or len(value) > 100:
+            return OTHER
+        self._seen.add(value)
+        return value
+
+
+class _RequestSeries:
+    """The series of one combination of labels, looked up once: ``labels()`` costs more than counting."""
+
+    __slots__ = ("count", "latency", "overhead", "simulated")
+
+    def __init__(self, count: Counter, latency: Histogram, overhead: Histogram, simulated: Counter) -> None:
+        self.count, self.latency, self.overhead, self.simulated = count, latency, overhead, simulated
+
+
+class _Present(Collector):
+    """What is so now: asked for at every scrape."""
+
+    def __init__(self) -> None:
+        self.backends: Callable[[], Iterable[BackendStatus]] | None = None
+        self.cluster: Callable[[], ClusterStatus] | None = None
+        self.ledger: Callable[[], LedgerLoad] | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, even where nobody answers yet, so that names and labels can be checked and documented."""
+        yield from self._backends(self.backends() if self.backends else ())
+        yield from self._cluster(self.cluster() if self.cluster else None)
+        yield from self._ledger(self.ledger() if self.ledger else None)
+
+    def _backends(self, statuses: Iterable[BackendStatus]) -> Iterator[Metric]:
+        level = GaugeMetricFamily(
+            "morphogen_breaker_level", "A backend's circuit breaker: 0 closed, 1 half-open, 2 open.", labels=["backend"]
+        )
+        state = GaugeMetricFamily(
+            "morphogen_breaker_state", "1 for the state that a backend's breaker is in.", labels=["backend", "state"]
+        )
+        inflight = GaugeMetricFamily("morphogen_backend_inflight_calls", "Calls in flight.", labels=["backend"])
+        queued = GaugeMetricFamily("morphogen_backend_queued_calls", "Calls that wait for a permit.", labels=["backend"])
+        for status in statuses:
+            name = status.spec.name
+            level.add_metric([name], _BREAKER_LEVEL[status.health.state])
+            for word in _BREAKER_LEVEL:
+                state.add_metric([name, word], float(word == status.health.state))
+            inflight.add_metric([name], status.inflight)
+            queued.add_metric([name], status.queued)
+        yield from (level, state, inflight, queued)
+
+    def _cluster(self, status: ClusterStatus | None) -> Iterator[Metric]:
+        live = GaugeMetricFamily("morphogen_nodes_live", "Nodes that hold an actor and take work.")
+        warm = GaugeMetricFamily("morphogen_nodes_warm", "Blank actors kept ready.")
+        restarts = CounterMetricFamily("morphogen_node_restarts", "Actors that were restarted after they died.")
+        if status is not None:
+            live.add_metric([], status.live)
+            warm.add_metric([], status.warm)
+            restarts.add_metric([], status.restarts)
+        yield from (live, warm, restarts)
+
+    def _ledger(self, load: LedgerLoad | None) -> Iterator[Metric]:
+        queued = GaugeMetricFamily("morphogen_ledger_queued_writes", "Writes that are not durable yet.")
+        waiting = GaugeMetricFamily("morphogen_ledger_waiting_requests", "Requests that wait for room in the ledger's queue.")
+        lag = GaugeMetricFamily("morphogen_ledger_lag_seconds", "Age of the oldest write that is not durable yet.")
+        healthy = GaugeMetricFamily("morphogen_ledger_healthy", "1 while the ledger can be written.")
+        commits = CounterMetricFamily("morphogen_ledger_commits", "Group commits.")
+        lost = CounterMetricFamily("morphogen_ledger_lost_writes", "Writes that found no room or could not be stored.")
+        if load is not None:
+            queued.add_metric([], load.queued)
+            waiting.add_metric([], load.waiting)
+            lag.add_metric([], load.lag_s)
+            healthy.add_metric([], float(load.healthy))
+            commits.add_metric([], load.commits)
+            lost.add_metric([], load.lost)
+        yield from (queued, waiting, lag, healthy, commits, lost)
+
+
+class Metrics:
+    """One daemon's metrics, in a registry of their own, so that two daemons in one test do not meet."""
+
+    def __init__(self, *, version: str, process: bool = True) -> None:
+        self.registry = CollectorRegistry(auto_describe=False)
+        self._present = _Present()
+        self._series: dict[tuple[str, str, str, str], _RequestSeries] = {}
+        self._strategies, self._statuses, self._backends, self._errors = (_Bounded() for _ in range(4))
+        self._request_metrics()
+        self._call_metrics()
+        self._node_metrics()
+        build = Gauge(
+            "morphogen_build_info", "1, labelled with what runs.", ["version", "python_version"], registry=self.registry
+        )
+        build.labels(version, platform.python_version()).set(1)
+        self.registry.register(self._present)
+        if process:
+            ProcessCollector(registry=self.registry)
+            PlatformCollector(registry=self.registry)
+            GCCollector(registry=self.registry)
+
+    def _request_metrics(self) -> None:
+        self._requests = self._counter(
+            "morphogen_requests_total", "Requests finished.", "source", "target_kind", "strategy", "status"
+        )
+        self._latency = self._histogram(
+            "morphogen_request_duration_seconds", "From arrival to the whole answer.", _LATENCY_S, "source", "status"
+        )
+        self._overhead = self._histogram(
+            "morphogen_request_overhead_seconds", "Time in the daemon minus time in backends.", _OVERHEAD_S, "source"
+        )
+        self._simulated = self._counter(
+            "morphogen_simulated_requests_total", "Requests that a simulated backend had a part in.", "source"
+        )
+        self._cache = self._counter("morphogen_mock_cache_lookups_total", "Look-ups in the mock API's cache.", "result")
+        self._lag = self._histogram("morphogen_event_loop_lag_seconds", "How late the event loop wakes its sleepers.", _LAG_S)
+
+    def _call_metrics(self) -> None:
+        self._calls = self._counter("morphogen_backend_calls_total", "Calls to a backend.", "backend", "error")
+        self._call_s = self._histogram("morphogen_backend_call_duration_seconds", "Length of a call.", _LATENCY_S, "backend")
+        self._first_s = self._histogram(
+            "morphogen_backend_first_token_seconds", "Until the first piece of a streamed answer.", _LATENCY_S, "backend"
+        )
+        self._tokens = self._counter(
+            "morphogen_tokens_total", "Tokens, as the backend reported or we estimated them.", "backend", "token_type"
+        )
+        self._estimated = self._counter("morphogen_estimated_usage_calls_total", "Calls whose tokens are an estimate.", "backend")
+        self._cost = self._counter("morphogen_cost_usd_total", "Cost by the configured prices, in USD.", "backend")
+        self._retries = self._counter("morphogen_retries_total", "Calls that were a further attempt at a backend.", "backend")
+        self._fallbacks = self._counter("morphogen_fallbacks_total", "Times that another backend stood in.", "backend")
+
+    def _node_metrics(self) -> None:
+        self._nodes_lost = self._counter("morphogen_nodes_lost_total", "Nodes that died while they held work.")
+        self._redispatches = self._counter("morphogen_redispatches_total", "Tasks handed over again after their node died.")
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+    # ── what happened ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def request_finished(
+        self,
+        *,
+        source: str,
+        target_kind: str,
+        strategy: str,
+        status: str,
+        latency_s: float,
+        overhead_s: float,
+        simulated: bool = False,
+    ) -> None:
+        """One request came to its end. ``status`` is ``ok``, ``incomplete``, ``cancelled`` or an error code."""
+        key = (source, target_kind, strategy, status)
+        series = self._series.get(key)
+        if series is None:
+            series = self._request_series(key)
+        series.count.inc()
+        series.latency.observe(latency_s)
+        # Two clocks may disagree by a hair; a histogram's sum must not fall.
+        series.overhead.observe(overhead_s if overhead_s > 0.0 else 0.0)
+        if simulated:
+            series.simulated.inc()
+
+    def _request_series(self, key: tuple[str, str, str, str]) -> _RequestSeries:
+        source, target_kind, strategy, status = key
+        strategy, status = self._strategies(strategy), self._statuses(status)
+        series = _RequestSeries(
+            self._requests.labels(source, target_kind, strategy, status),
+            self._latency.labels(source, status),
+            self._overhead.labels(source),
+            self._simulated.labels(source),
+        )
+        # Folded combinations are looked up each time, so that this table is as bounded as the labels are.
+        if OTHER not in (strategy, status):
+            self._series[key] = series
+        return series
+
+    def call_finished(self, record: CallRecord) -> None:
+        """One HTTP call to a backend ended; ``attempt`` above 1 counts as a retry."""
+        backend = self._backends(record.backend)
+        self._calls.labels(backend, self._errors(record.error) if record.error else "none").inc()
+        self._call_s.labels(backend).observe(max(0.0, record.latency_s))
+        if record.first_token_s is not None:
+            self._first_s.labels(backend).observe(max(0.0, record.first_token_s))
+        if record.usage.prompt_tokens > 0:
+            self._tokens.labels(backend, "input").inc(record.usage.prompt_tokens)
+        if record.usage.completion_tokens > 0:
+            self._tokens.labels(backend, "output").inc(record.usage.completion_tokens)
+        if record.usage.estimated:
+            self._estimated.labels(backend).inc()
+        if record.cost_usd > 0:
+            self._cost.labels(backend).inc(record.cost_usd)
+        if record.attempt > 1:
+            self._retries.labels(backend).inc()
+
+    def fell_back(self, backend: str) -> None:
+        """Another backend stood in for ``backend``."""
+        self._fallbacks.labels(self._backends(backend)).inc()
+
+    def node_lost(self) -> None:
+        self._nodes_lost.inc()
+
+    def redispatched(self) -> None:
+        self._redispatches.inc()
+
+    def cache_lookup(self, *, hit: bool) -> None:
+        self._cache.labels("hit" if hit else "miss").inc()
+
+    def loop_lagged(self, lag_s: float) -> None:
+        self._lag.observe(lag_s)
+
+    # ── what is ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def watch_backends(self, ask: Callable[[], Iterable[BackendStatus]]) -> None:
+        """``ask`` is called at every scrape; the same for the other two."""
+        self._present.backends = ask
+
+    def watch_cluster(self, ask: Callable[[], ClusterStatus]) -> None:
+        self._present.cluster = ask
+
+    def watch_ledger(self, ask: Callable[[], LedgerLoad]) -> None:
+        self._present.ledger = ask
+
+    def render(self) -> tuple[bytes, str]:
+        """The exposition and its content type."""
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST
+
+
+class _Sleep(Protocol):
+    def __call__(self, delay: float, /) -> Awaitable[None]: ...
+
+
+class LoopLag:
+    """Measures how late the event loop wakes a sleeper: what blocks the loop shows here before clients feel it."""
+
+    def __init__(
+        self,
+        observe: Callable[[float], None],
+        *,
+        interval_s: float = 0.25,
+        clock: Callable[[], float] | None = None,
+        sleep: _Sleep = asyncio.sleep,
+    ) -> None:
+        self._observe, self._interval_s, self._clock, self._sleep = observe, interval_s, clock, sleep
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        clock = self._clock or asyncio.get_running_loop().time
+        while True:
+            due = clock() + self._interval_s
+            await self._sleep(self._interval_s)
+            self._observe(max(0.0, clock() - due))
