@@ -24,6 +24,7 @@ The error tree (``AgentError`` is the root; every error carries ``code``, ``para
     ├── Incomplete                N items were asked and fewer came (carries the partial data)
     ├── DeadlineExceeded          the time reserved is over
     ├── BudgetExceeded            the money or tokens reserved are spent
+    ├── Cancelled                 the client hung up or cancelled
     └── NodeLost                  the node died and no attempt was left
 """
 
@@ -401,6 +402,10 @@ class DeadlineExceeded(AgentError):
 
 class BudgetExceeded(AgentError):
     code = "budget_exceeded"
+
+
+class Cancelled(AgentError):
+    code = "cancelled"
 
 
 class NodeLost(AgentError):

@@ -1,0 +1,71 @@
+"""What every benchmark prints: measurements and goals, as JSON or as a table.
+
+Called by the modules of this folder. A goal that was not measured is not met.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """``target`` in words; ``value`` the measured number, None when it was not measured in this run."""
+
+    name: str
+    target: str
+    value: float | None
+    met: bool
+
+
+def at_most(name: str, value: float | None, bound: float, unit: str) -> Goal:
+    """A goal of ``value <= bound``."""
+    return Goal(name=name, target=f"<= {bound:g} {unit}".rstrip(), value=value, met=value is not None and value <= bound)
+
+
+def at_least(name: str, value: float | None, bound: float, unit: str) -> Goal:
+    """A goal of ``value >= bound``."""
+    return Goal(name=name, target=f">= {bound:g} {unit}".rstrip(), value=value, met=value is not None and value >= bound)
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The arguments that all benchmarks share."""
+    result = argparse.ArgumentParser(description=description)
+    result.add_argument("--json", action="store_true", help="print one JSON object")
+    result.add_argument("--quick", action="store_true", help="shorter runs, for a first look")
+    result.add_argument("--seed", type=int, default=1, metavar="N", help="seed of whatever is drawn")
+    result.add_argument("--only", metavar="SET", help="run only this part")
+    result.add_argument("--data", type=Path, metavar="DIR", help="folder of recorded data, where the benchmark reads any")
+    result.add_argument("--plot", type=Path, metavar="FILE", help="write a picture")
+    return result
+
+
+def emit(measurements: Mapping[str, Any], goals: Sequence[Goal], *, as_json: bool) -> None:
+    """Print the result."""
+    if as_json:
+        print(json.dumps({**measurements, "goals": [asdict(goal) for goal in goals]}, indent=2))
+        return
+    console = Console()
+    rows = Table("measurement", "value")
+    for name, value in _flat(measurements):
+        rows.add_row(name, value)
+    console.print(rows)
+    table = Table("goal", "target", "value", "met")
+    for goal in goals:
+        value = "not measured" if goal.value is None else f"{goal.value:.3f}"
+        table.add_row(goal.name, goal.target, value, "yes" if goal.met else "[bold]no[/bold]")
+    console.print(table)
+
+
+def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        return [row for key, item in value.items() for row in _flat(item, f"{prefix}.{key}" if prefix else str(key))]
+    return [(prefix, f"{value:.3f}" if isinstance(value, float) else str(value))]

@@ -1,0 +1,123 @@
+"""Who answers and with what: pure choices of the request path.
+
+Called by dispatch.py. No I/O, no clock: what a choice depends on is passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from agents.strategies.compose import BUILTIN, default_strategy, parse_strategy
+
+from agents.llm.chat import BackendSpec
+from agents.records import (
+    CallRecord,
+    Choice,
+    Json,
+    NotFound,
+    Parallel,
+    Pipeline,
+    Single,
+    StrategySpec,
+    ValidationLoop,
+)
+from runtime.cluster import NodeStatus
+from runtime.records import Request, Target
+
+MAX_NAMES = 12
+
+
+def read_model(
+    model: str,
+    *,
+    backends: Sequence[BackendSpec],
+    nodes: Sequence[NodeStatus],
+    strategies: Mapping[str, Json],
+) -> Target:
+    """``auto``, ``node/<name>``, ``strategy/<name>`` or a backend's name or alias. Raises NotFound(param="model")."""
+    if model in ("auto", ""):
+        return Target()
+    kind, slash, name = model.partition("/")
+    if slash and kind == "node":
+        known = [node.spec.name for node in nodes]
+        if name in known:
+            return Target(kind="node", name=name)
+        raise NotFound(f"there is no node {name!r}; live nodes: {_listed(known)}", param="model")
+    if slash and kind == "strategy":
+        if name in BUILTIN or name in strategies:
+            return Target(kind="strategy", name=name)
+        raise NotFound(f"there is no strategy {name!r}; strategies: {_listed([*BUILTIN, *strategies])}", param="model")
+    for backend in backends:
+        if model == backend.name or model in backend.aliases:
+            return Target(kind="backend", name=backend.name)
+    names = [backend.name for backend in backends]
+    raise NotFound(
+        f"there is no backend {model[:80]!r}; use auto, node/<name>, strategy/<name> or one of: {_listed(names)}", param="model"
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    shown = sorted(names)
+    more = f" and {len(shown) - MAX_NAMES} more" if len(shown) > MAX_NAMES else ""
+    return (", ".join(shown[:MAX_NAMES]) or "none") + more
+
+
+def goes_straight(request: Request) -> bool:
+    """Whether a backend is asked without a node: it was named, and there is nothing but one plain call to do."""
+    return request.target.kind == "backend" and request.schema is None and request.count is None and request.strategy is None
+
+
+def choose_node(request: Request, nodes: Sequence[NodeStatus]) -> NodeStatus:
+    """The named node, else the least busy generalist. Raises NotFound when there is none."""
+    if request.target.kind == "node":
+        named = [node for node in nodes if node.spec.name == request.target.name]
+        if not named:
+            raise NotFound(f"there is no node {request.target.name!r}", param="model")
+        return named[0]
+    ready = [node for node in nodes if node.spec.role == "generalist" and node.state in ("live", "starting")]
+    if not ready:
+        raise NotFound("no generalist is live", param="model")
+    return min(ready, key=lambda node: (node.state != "live", node.inflight, node.spec.name))
+
+
+def choose_strategy(request: Request, *, backends: Sequence[BackendSpec], strategies: Mapping[str, Json]) -> StrategySpec | None:
+    """The request's own, else the named one, else None: the node's."""
+    if request.strategy is not None or request.target.kind != "strategy":
+        return request.strategy
+    name = request.target.name or "single"
+    if name in strategies:
+        return parse_strategy(name, named=strategies)
+    return default_strategy(name, backends)
+
+
+def choice_of(request: Request, *, may_replace_named: bool) -> Choice:
+    """Which backends may answer. A named one is replaced by another only where the operator gave an order for that."""
+    named = request.backend or (request.target.name if request.target.kind == "backend" else None)
+    if named is None:
+        return Choice()
+    return Choice(backend=named, fallback=may_replace_named)
+
+
+def opening_choice(strategy: StrategySpec, choice: Choice) -> Choice:
+    """What the first call of ``strategy`` will choose by, so that its permit can be leased before the hop."""
+    while not isinstance(strategy, Single):
+        if isinstance(strategy, Pipeline):
+            strategy = strategy.stages[0].strategy
+        elif isinstance(strategy, Parallel):
+            if not strategy.aspects:
+                return choice
+            strategy = strategy.aspects[0].strategy
+        elif isinstance(strategy, ValidationLoop):
+            strategy = strategy.generate
+    if choice.backend is not None:
+        return choice
+    return Choice(backend=strategy.backend, preferred=choice.preferred, tier=strategy.tier, needs=choice.needs)
+
+
+def busy_s(calls: Sequence[CallRecord]) -> float:
+    """Seconds in which at least one call was under way: the length of the union of their intervals."""
+    total, end = 0.0, float("-inf")
+    for start, stop in sorted((call.started_at, call.started_at + call.latency_s) for call in calls):
+        total += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    return total

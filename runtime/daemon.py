@@ -1,0 +1,321 @@
+"""The composition root: builds every part, starts them in order, stops them in the reverse order.
+
+Called by ``morphogen serve`` and by integration tests. The only place that knows all the rooms; nothing imports it but the CLI.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from agents.node import NodeKit
+from agents.strategies.compose import parse_strategy, to_json
+
+from agents.llm.breaker import BreakerPolicy
+from agents.llm.chat import BackendSpec
+from agents.llm.desk import Desk
+from agents.llm.http import HttpBackend
+from agents.llm.pool import Pool
+from agents.llm.retry import RetryPolicy
+from agents.records import AgentError, NodeId, TaskId
+from registry.embedding import Embedder, SentenceEmbedder
+from registry.records import RegistryError
+from runtime.api.app import create_app
+from runtime.backend_servers import BackendServers
+from runtime.cluster import Cluster
+from runtime.config import Settings
+from runtime.dispatch import Dispatch
+from runtime.first_backends import choose_backends, probe_ollama
+from runtime.hub import DaemonHub
+from runtime.keys import KeyRing, check_binding
+from runtime.ledger.store import Ledger
+from runtime.local_cluster import LocalCluster
+from runtime.metrics import Metrics
+from runtime.ray_cluster.cluster import RayCluster
+from runtime.service import DaemonService, strategy_names_are_free
+from runtime.topology.first import desired_nodes
+
+log = logging.getLogger("morphogen")
+
+RETENTION_EVERY_S = 3600.0
+LAG_EVERY_S = 0.25
+
+
+class PortTaken(OSError):
+    """Another process listens on ``server.port``."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Daemon:
+    """A running daemon: its service and where it listens."""
+
+    service: DaemonService
+    url: str
+    operator_key_path: Path
+
+
+async def serve(
+    settings: Settings,
+    *,
+    config_path: Path | None = None,
+    on_ready: Callable[[str], None] = lambda message: None,
+) -> None:
+    """Run until SIGINT or SIGTERM; the first drains for at most ``server.drain_s``, a second one stops at once.
+
+    ``on_ready`` gets a few lines for people: where it listens, with which backends and why. Raises PortTaken, ConfigError,
+    LedgerError, BackendUnreachable when it cannot start.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    presses = 0
+
+    def on_signal() -> None:
+        nonlocal presses
+        presses += 1
+        if presses == 1:
+            log.warning("stopping: running requests have %g s; press Ctrl-C again to stop at once", settings.server.drain_s)
+            stop.set()
+        else:
+            # The children end with this process (they watch it), and Ray's processes end when their driver is gone.
+            os._exit(130)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    async with running(settings) as daemon:
+        on_ready(f"listening on {daemon.url}\nbackends: {daemon.service.pool_reason}\noperator key: {daemon.operator_key_path}")
+        await stop.wait()
+        await daemon.service.dispatch.drain(settings.server.drain_s)
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Daemon]:
+    """A daemon inside this event loop, for as long as the block runs."""
+    strategy_names_are_free(settings)
+    data = settings.data.dir.expanduser()
+    async with AsyncExitStack() as stack:
+        listener = stack.enter_context(_listener(settings))
+        ledger = await _open_ledger(settings, data)
+        stack.push_async_callback(ledger.close)
+        if ledger.set_aside is not None:
+            log.error("the ledger was damaged: it was set aside as %s and a new one begun", ledger.set_aside)
+        keys = await KeyRing.open(ledger)
+        operator_key_path = data / "operator.key"
+        await keys.ensure_operator_key(operator_key_path)
+        check_binding(settings.server.host, has_client_keys=keys.has_client_keys())
+        service = await _build(settings, ledger, keys, stack)
+        server = _HttpServer(uvicorn.Config(create_app(service), **_uvicorn_options(settings)))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        stack.push_async_callback(_end_http, server, serving)
+        while not server.started:
+            if serving.done():
+                serving.result()
+            await asyncio.sleep(0.005)
+        service.starting = False
+        for chore in _chores(service):
+            task = asyncio.create_task(chore)
+            stack.push_async_callback(_end_task, task)
+        host, port = listener.getsockname()[:2]
+        yield Daemon(service=service, url=f"http://{_shown(host)}:{port}", operator_key_path=operator_key_path)
+
+
+async def _build(settings: Settings, ledger: Ledger, keys: KeyRing, stack: AsyncExitStack) -> DaemonService:
+    """All parts between the ledger and the HTTP server, started; ``stack`` gets what stops them."""
+    found = await choose_backends(settings, env=os.environ, probe_ollama=probe_ollama)
+    servers = BackendServers(found.backends, settings.simulated)
+    stack.push_async_callback(servers.stop)
+    specs = await servers.start()
+    breaker = settings.breaker
+    policy = BreakerPolicy(enabled=breaker.enabled, failures=breaker.failures, window=breaker.window, open_s=breaker.open_s)
+    desk = Desk(specs, breaker=policy)
+    embedder = _embedder(settings)
+    if embedder is not None:
+        stack.push_async_callback(embedder.aclose)
+    hub = DaemonHub(desk=desk, embedder=embedder, max_hops=settings.cluster.max_hops)
+    kit = _kit(settings, specs)
+    metrics = Metrics()
+    cluster = _cluster(settings, kit, hub, desk)
+    hub.cluster = cluster
+    stack.push_async_callback(cluster.stop, drain_s=1.0)
+    await cluster.start()
+    for spec in desired_nodes(await ledger.nodes(), settings.cluster):
+        await cluster.spawn(spec)
+        await ledger.save_node(spec, "live")
+    pool = Pool([HttpBackend(spec) for spec in specs], admission=desk, retry=kit.retry, fallback=kit.fallback)
+    stack.push_async_callback(pool.aclose)
+    dispatch = Dispatch(settings=settings, pool=pool, desk=desk, cluster=cluster, ledger=ledger, metrics=metrics)
+    return DaemonService(
+        settings=settings,
+        pool_reason=found.reason,
+        pool=pool,
+        desk=desk,
+        cluster_port=cluster,
+        ledger=ledger,
+        keys=keys,
+        metrics=metrics,
+        dispatch=dispatch,
+        embedder=embedder,
+    )
+
+
+async def _open_ledger(settings: Settings, data: Path) -> Ledger:
+    return await Ledger.open(
+        data / "ledger.sqlite",
+        flush_ms=settings.data.flush_ms,
+        retention_days=settings.data.retention_days,
+        max_bytes=settings.data.max_ledger_bytes,
+        store_bodies=settings.data.store_bodies,
+        max_stored_chars=settings.data.max_stored_chars,
+        encode=to_json,
+        decode=lambda value: parse_strategy(value, named={}),
+    )
+
+
+def _kit(settings: Settings, specs: tuple[BackendSpec, ...]) -> NodeKit:
+    retry = settings.retry
+    return NodeKit(
+        backends=specs,
+        retry=RetryPolicy(
+            enabled=retry.enabled,
+            max_attempts=retry.max_attempts,
+            base_delay_s=retry.base_delay_s,
+            max_delay_s=retry.max_delay_s,
+        ),
+        fallback=settings.requests.fallback or tuple(spec.name for spec in specs),
+        items_per_call=settings.requests.items_per_call,
+        parallel_calls=settings.requests.parallel_calls,
+    )
+
+
+def _embedder(settings: Settings) -> Embedder | None:
+    chosen = settings.embedding
+    return SentenceEmbedder(chosen.model, chosen.path, chosen.max_batch) if chosen.enabled else None
+
+
+def _cluster(settings: Settings, kit: NodeKit, hub: DaemonHub, desk: Desk) -> Cluster:
+    def on_node_lost(node: NodeId, tasks: tuple[TaskId, ...]) -> None:
+        log.warning("node %s died with %d tasks", node, len(tasks))
+        for task in tasks:
+            desk.release_all(task)
+
+    if settings.cluster.kind == "local":
+        return LocalCluster(kit=kit, hub=hub, settings=settings.cluster, on_node_lost=on_node_lost)
+    return RayCluster(
+        kit=kit,
+        hub=hub,
+        settings=settings.cluster,
+        ray=settings.ray,
+        daemon_id=uuid.uuid4().hex[:12],
+        on_node_lost=on_node_lost,
+    )
+
+
+# ── the HTTP server ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn without its signal handlers: the daemon has its own, which drain first."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _uvicorn_options(settings: Settings) -> dict[str, object]:
+    return {
+        "log_level": "warning",
+        "access_log": False,
+        "lifespan": "off",
+        "http": "httptools",
+        "ws": "none",
+        "server_header": False,
+        "date_header": False,
+        "timeout_graceful_shutdown": 2,
+        "timeout_keep_alive": 65,
+    }
+
+
+@contextlib.contextmanager
+def _listener(settings: Settings) -> Iterator[socket.socket]:
+    """The listening socket, bound before anything else starts, so that a taken port is known at once."""
+    host, port = settings.server.host, settings.server.port
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, kind, proto)
+    except OSError as error:
+        raise PortTaken(f"server.host: cannot listen on {host!r}: {error.strerror or error}") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+            listener.listen(2048)
+        except OSError as error:
+            raise PortTaken(
+                f"server.port: {host}:{port} cannot be used ({error.strerror}); another daemon may listen there. "
+                "Set server.port or --port, or stop it."
+            ) from error
+        yield listener
+    finally:
+        listener.close()
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+async def _end_http(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
+    server.should_exit = True
+    await serving
+
+
+async def _end_task(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+# ── chores ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _chores(service: DaemonService) -> list[Awaitable[None]]:
+    """What goes on beside the requests."""
+    chores: list[Awaitable[None]] = [_watch_lag(service), _retain(service)]
+    if service.embedder is not None:
+        chores.append(_load_embedder(service.embedder))
+    return chores
+
+
+async def _load_embedder(embedder: Embedder) -> None:
+    """After readiness: loading takes seconds, and most requests do not need it."""
+    try:
+        await embedder.load()
+    except RegistryError as error:
+        log.warning("no built-in embeddings: %s", error)
+
+
+async def _watch_lag(service: DaemonService) -> None:
+    while True:
+        due = time.perf_counter() + LAG_EVERY_S
+        await asyncio.sleep(LAG_EVERY_S)
+        service.metrics.loop_lag(max(0.0, time.perf_counter() - due))
+
+
+async def _retain(service: DaemonService) -> None:
+    while True:
+        await asyncio.sleep(RETENTION_EVERY_S)
+        try:
+            removed = await service.ledger.enforce_retention()
+        except (OSError, AgentError) as error:
+            log.error("the ledger could not be tidied: %s", error)
+        else:
+            log.info("removed %d old requests from the ledger", removed)

@@ -1,0 +1,359 @@
+"""One request, end to end: who answers, with what budget, what came of it.
+
+Called by the surfaces through service.py. The daemon chooses here itself; a request makes at most one hop to a node before a
+model is asked, and none where the client named a backend. Only this module writes outcomes.
+
+The ledger's row of a synchronous request is written in a group with others, and its answer does not wait for that: what the
+client was promised is the answer. A kill of the daemon can therefore cost the last few milliseconds of traces.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+from agents.strategies.compose import strategy_name
+
+from agents.llm.chat import ChatRequest, Chunk
+from agents.llm.desk import Desk
+from agents.llm.pool import Pool
+from agents.records import (
+    AgentError,
+    Budget,
+    CallRecord,
+    Cancelled,
+    Choice,
+    DeadlineExceeded,
+    Draft,
+    Draining,
+    Event,
+    Json,
+    NodeLost,
+    Overloaded,
+    Permit,
+    Reply,
+    StreamBroken,
+    Task,
+    TaskId,
+    Work,
+)
+from runtime.choosing import busy_s, choice_of, choose_node, choose_strategy, goes_straight, opening_choice
+from runtime.cluster import Cluster, NodeStatus
+from runtime.config import Settings
+from runtime.ledger.store import Ledger
+from runtime.metrics import Metrics
+from runtime.records import Answer, Request
+
+GRACE_S = 2.0
+"""A node ends its work at the deadline by itself; this much later the daemon stops waiting for it."""
+MAX_EVENTS = 2000
+"""Trace events kept of one request."""
+MAX_KEPT_CHARS = 2**20
+"""Of a streamed answer, so much is kept for the ledger."""
+FIRST_PAUSE_S = 0.02
+
+
+@dataclass(slots=True)
+class _Run:
+    """A request while it is worked on."""
+
+    request: Request
+    started: float
+    deadline_s: float
+    number: int
+    events: list[Event] = field(default_factory=list)
+    node: str | None = None
+    strategy: str = "single"
+    attempts: int = 1
+    closed: bool = False
+    calls: list[CallRecord] = field(default_factory=list)
+
+    def note(self, event: Event) -> None:
+        if event.kind != "delta" and len(self.events) < MAX_EVENTS:
+            self.events.append(event)
+
+
+class Dispatch:
+    """Runs requests. ``run`` and ``stream`` raise AgentError; whatever happens, one outcome is written for each request."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        pool: Pool,
+        desk: Desk,
+        cluster: Cluster,
+        ledger: Ledger,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.perf_counter,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._desk = desk
+        self._cluster = cluster
+        self._ledger = ledger
+        self._metrics = metrics
+        self._clock = clock
+        self._wall = wall
+        self._numbers = itertools.count(1)
+        self._inflight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._draining = False
+        self._boot = secrets.token_hex(4)
+
+    @property
+    def inflight(self) -> int:
+        """Requests worked on now."""
+        return self._inflight
+
+    async def run(self, request: Request) -> Answer:
+        """One request to its end."""
+        async with aclosing(self.stream(request)) as items:
+            async for item in items:
+                if isinstance(item, Answer):
+                    return item
+        raise AgentError("the request ended without an answer")
+
+    async def stream(self, request: Request) -> AsyncIterator[Event | Answer]:
+        """Deltas as they come, the Answer last. Closing the iterator cancels the work."""
+        run = self._open(request)
+        try:
+            items = self._straight(run) if goes_straight(request) else self._through_node(run)
+            async with aclosing(items):
+                async for item in items:
+                    if isinstance(item, Answer):
+                        self._close(run, answer=item)
+                    yield item
+        except AgentError as error:
+            self._close(run, error=error)
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            self._close(run, error=Cancelled("the client hung up"))
+            raise
+        finally:
+            if not run.closed:
+                self._close(run, error=AgentError("the daemon failed at this request"))
+            self._inflight -= 1
+            if not self._inflight:
+                self._idle.set()
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Refuse new requests and wait for the running ones. False when some were left after ``timeout_s``."""
+        self._draining = True
+        try:
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    # ── opening and closing ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _open(self, request: Request) -> _Run:
+        if self._draining:
+            raise Draining("the daemon is shutting down", retry_after_s=5.0)
+        if self._inflight >= self._settings.server.max_inflight:
+            raise Overloaded(f"{self._inflight} requests are running (server.max_inflight)", retry_after_s=1.0)
+        limits = self._settings.requests
+        deadline_s = min(request.deadline_s or limits.default_deadline_s, limits.max_deadline_s)
+        self._inflight += 1
+        self._idle.clear()
+        accepted = self._ledger.accept(request, at=self._wall())
+        accepted.add_done_callback(_seen)
+        return _Run(request=request, started=self._clock(), deadline_s=deadline_s, number=next(self._numbers))
+
+    def _close(self, run: _Run, *, answer: Answer | None = None, error: AgentError | None = None) -> None:
+        """Write the one outcome."""
+        if run.closed:
+            return
+        run.closed = True
+        calls = (*run.calls, *(answer.calls if answer else ())) if answer is None or not run.calls else answer.calls
+        if error is not None:
+            calls = tuple(dict.fromkeys((*calls, *error.calls)))
+            error.calls = calls
+        latency_s = self._clock() - run.started
+        overhead_s = max(0.0, latency_s - busy_s(calls))
+        self._ledger.finish(
+            run.request.request_id,
+            answer=answer,
+            error=error,
+            calls=calls,
+            events=run.events,
+            at=self._wall(),
+            latency_s=latency_s,
+            overhead_s=overhead_s,
+        )
+        for call in calls:
+            self._metrics.call_finished(call)
+        self._metrics.request_finished(
+            source=run.request.source,
+            target_kind=run.request.target.kind,
+            strategy=run.strategy,
+            status=error.code if error else "ok" if answer and answer.draft.complete else "partial",
+            latency_s=latency_s,
+            overhead_s=overhead_s,
+        )
+
+    def _left_s(self, run: _Run) -> float:
+        return run.deadline_s - (self._clock() - run.started)
+
+    def _answer(self, run: _Run, draft: Draft, calls: Sequence[CallRecord]) -> Answer:
+        return Answer(
+            request_id=run.request.request_id,
+            draft=draft,
+            calls=tuple(calls),
+            node=run.node,
+            strategy=run.strategy,
+            attempts=run.attempts,
+            latency_s=self._clock() - run.started,
+        )
+
+    # ── straight to a backend ───────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _straight(self, run: _Run) -> AsyncIterator[Event | Answer]:
+        """The client named a backend and wants one plain call: no node, no hop."""
+        request = run.request
+        ask = ChatRequest(messages=request.messages, params=request.params)
+        choice = choice_of(request, may_replace_named=bool(self._settings.requests.fallback))
+        holder = f"{request.request_id}/{run.number}"
+        common = {"deadline_s": run.deadline_s, "holder": holder, "health": {}, "on_call": run.calls.append}
+        if not request.stream:
+            reply = await self._pool.chat(ask, choice, **common)
+            draft = Draft(
+                text=reply.text, finish_reason=reply.finish_reason, message=reply.message or None, choices=reply.choices or None
+            )
+            yield self._answer(run, draft, run.calls)
+            return
+        text: list[str] = []
+        kept, finish = 0, "stop"
+        async with aclosing(self._pool.stream(ask, choice, may_restart=False, **common)) as chunks:
+            async for chunk in chunks:
+                finish = chunk.finish_reason or finish
+                if kept < MAX_KEPT_CHARS and chunk.index == 0:
+                    text.append(chunk.text)
+                    kept += len(chunk.text)
+                if (data := _delta(chunk)) is not None:
+                    yield Event(kind="delta", at=self._wall(), data=data)
+        yield self._answer(run, Draft(text="".join(text), finish_reason=finish), run.calls)
+
+    # ── through a node ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _through_node(self, run: _Run) -> AsyncIterator[Event | Answer]:
+        """Hand the request to a node; when the node dies under it, to a living one, within the deadline."""
+        most = self._settings.cluster.node_attempts
+        sent = False
+        while True:
+            node = choose_node(run.request, self._cluster.nodes())
+            task = self._task(run, node)
+            try:
+                async with aclosing(self._bounded(run, self._cluster.ask(node.spec.node_id, task))) as items:
+                    async for item in items:
+                        if isinstance(item, Reply):
+                            run.calls.clear()
+                            run.strategy = item.strategy
+                            yield self._answer(run, item.draft, item.calls)
+                            return
+                        run.note(item)
+                        if item.kind == "call":
+                            run.calls.append(item.data["record"])
+                        elif item.kind == "delta":
+                            sent = True
+                            yield item
+            except NodeLost as lost:
+                self._metrics.node_lost()
+                run.note(Event(kind="node_lost", at=self._wall(), data={"node": node.spec.name, "attempt": run.attempts}))
+                if sent:
+                    raise StreamBroken("the node died in the middle of its answer", calls=tuple(run.calls)) from lost
+                if run.attempts >= most:
+                    raise
+                await self._pause(run)
+                run.attempts += 1
+                self._metrics.redispatched()
+            finally:
+                self._desk.release_all(task.task_id)
+
+    async def _pause(self, run: _Run) -> None:
+        """Give a warm actor the moment it needs to take over."""
+        pause_s = FIRST_PAUSE_S * 4 ** (run.attempts - 1)
+        if self._left_s(run) <= pause_s:
+            raise DeadlineExceeded("the node died, and no time is left for another", calls=tuple(run.calls))
+        await asyncio.sleep(pause_s)
+
+    def _task(self, run: _Run, node: NodeStatus) -> Task:
+        request = run.request
+        strategies: Mapping[str, Json] = self._settings.strategies
+        strategy = choose_strategy(request, backends=self._pool.specs, strategies=strategies)
+        choice = choice_of(request, may_replace_named=bool(self._settings.requests.fallback))
+        used = strategy or node.spec.strategy
+        run.node, run.strategy = node.spec.name, strategy_name(used)
+        task_id = TaskId(f"{request.request_id}/{self._boot}.{run.number}.{run.attempts}")
+        health = self._desk.health()
+        permit = self._lease(opening_choice(used, self._preferring(choice, node)), task_id)
+        if permit is not None and choice.backend is None:
+            choice = replace(choice, preferred=(permit.backend, *(b for b in node.spec.backends if b != permit.backend)))
+        return Task(
+            task_id=task_id,
+            request_id=request.request_id,
+            work=Work(
+                messages=request.messages,
+                params=request.params,
+                schema=request.schema,
+                count=request.count,
+                rules=request.rules,
+            ),
+            strategy=strategy,
+            choice=choice,
+            budget=Budget(deadline_s=max(0.0, self._left_s(run))),
+            stream=request.stream,
+            permits=(permit,) if permit else (),
+            health=health,
+            attempt=run.attempts,
+        )
+
+    @staticmethod
+    def _preferring(choice: Choice, node: NodeStatus) -> Choice:
+        return choice if choice.backend or not node.spec.backends else replace(choice, preferred=node.spec.backends)
+
+    def _lease(self, choice: Choice, holder: str) -> Permit | None:
+        """A permit for the first call, so that it needs no second hop. None: the node asks for one itself, and waits for it."""
+        for spec in self._pool.candidates(choice, self._desk.health()):
+            if (permit := self._desk.try_lease(spec.name, holder=holder)) is not None:
+                return permit
+            if choice.backend is not None:
+                return None
+        return None
+
+    async def _bounded(self, run: _Run, items: AsyncIterator[Event | Reply]) -> AsyncIterator[Event | Reply]:
+        """``items``, but not beyond the deadline: a node that hangs is left alone."""
+        iterator = items.__aiter__()
+        try:
+            while True:
+                try:
+                    item = await asyncio.wait_for(anext(iterator), max(0.0, self._left_s(run)) + GRACE_S)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError:
+                    raise DeadlineExceeded(f"no answer within {run.deadline_s:g} s", calls=tuple(run.calls)) from None
+                yield item
+        finally:
+            if (close := getattr(iterator, "aclose", None)) is not None:
+                await close()
+
+
+def _delta(chunk: Chunk) -> dict[str, Json] | None:
+    """The data of a ``delta`` event, None for a chunk that carries nothing for the client."""
+    if chunk.delta is not None:
+        return {"raw": chunk.delta, "index": chunk.index, "text": chunk.text}
+    return {"text": chunk.text, "index": chunk.index} if chunk.text else None
+
+
+def _seen(future: asyncio.Future[None]) -> None:
+    """The ledger counts and reports its own failures; asking for the exception keeps asyncio from complaining."""
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,105 @@
+"""What nodes reach of the daemon: permits from the desk, embeddings, their peers, the event stream.
+
+Built by daemon.py, served to nodes by the clusters (in process, or through the mailbox). The cluster is handed in after it was
+built, because the two need each other.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from agents.llm.desk import Desk
+from agents.records import (
+    Budget,
+    CallRecord,
+    DeadlineExceeded,
+    Event,
+    InvalidRequest,
+    Json,
+    NotFound,
+    Permit,
+    Reply,
+    RequestId,
+    Task,
+    TaskId,
+    Work,
+)
+from registry.embedding import Embedder
+from registry.records import RegistryError
+from runtime.cluster import Cluster, NodeStatus
+
+MAX_QUESTION_CHARS = 32_768
+
+
+class DaemonHub:
+    """Implements ``agents.toolbox.Hub`` on the daemon's own parts."""
+
+    def __init__(
+        self,
+        *,
+        desk: Desk,
+        embedder: Embedder | None,
+        max_hops: int,
+        announce: Callable[[Event], None] = lambda event: None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._desk = desk
+        self._embedder = embedder
+        self._max_hops = max_hops
+        self._announce = announce
+        self._wall = wall
+        self._ids = itertools.count(1)
+        self.cluster: Cluster | None = None
+
+    async def lease(self, backend: str, *, holder: str, wait_s: float) -> Permit:
+        return await self._desk.lease(backend, holder=holder, wait_s=wait_s)
+
+    def release(self, permit: Permit, record: CallRecord | None) -> None:
+        self._desk.release(permit, record)
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Unit-length vectors ``(n, d)``. Raises InvalidRequest where the daemon has no embedding model."""
+        if self._embedder is None:
+            raise InvalidRequest("no embedding model: set embedding.enabled = true", param="embedding.enabled")
+        try:
+            vectors = await self._embedder.embed(texts)
+        except RegistryError as error:
+            raise InvalidRequest(str(error), param="input") from error
+        return [[float(x) for x in row] for row in vectors]
+
+    async def ask_peer(self, peer: str, question: str, *, task_id: str, hops: int, deadline_s: float) -> str:
+        """The peer's answer in words. Raises NotFound, InvalidRequest (too many hops), and what the peer raises."""
+        if hops >= self._max_hops:
+            raise InvalidRequest(f"a question may pass {self._max_hops} nodes (cluster.max_hops)", param="cluster.max_hops")
+        if deadline_s <= 0:
+            raise DeadlineExceeded("no time is left to ask a peer")
+        if len(question) > MAX_QUESTION_CHARS:
+            raise InvalidRequest(f"a question to a peer has at most {MAX_QUESTION_CHARS} characters", param="question")
+        node = self._find(peer)
+        task = Task(
+            task_id=TaskId(f"{task_id}/peer{next(self._ids)}"),
+            request_id=RequestId(task_id.split("/", 1)[0]),
+            work=Work(messages=({"role": "user", "content": question},)),
+            budget=Budget(deadline_s=deadline_s),
+            health=self._desk.health(),
+            hops=hops + 1,
+        )
+        assert self.cluster is not None
+        try:
+            async for item in self.cluster.ask(node.spec.node_id, task):
+                if isinstance(item, Reply):
+                    return item.draft.text
+        finally:
+            self._desk.release_all(task.task_id)
+        raise NotFound(f"node {peer!r} gave no answer", param="peer")
+
+    async def announce(self, topic: str, body: Mapping[str, Json], *, task_id: str) -> None:
+        self._announce(Event(kind="peer", at=self._wall(), data={"topic": topic, "task_id": task_id, **body}))
+
+    def _find(self, name: str) -> NodeStatus:
+        for node in self.cluster.nodes() if self.cluster else ():
+            if node.spec.name == name and node.state == "live":
+                return node
+        raise NotFound(f"there is no live node called {name!r}", param="peer")

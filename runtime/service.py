@@ -1,0 +1,146 @@
+"""The daemon as its surfaces see it: implements ``runtime.records.Service`` by asking the right part.
+
+Built by daemon.py. Decides nothing: dispatch.py runs requests, keys.py knows who may, the ledger knows what happened.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from agents.strategies.compose import BUILTIN
+
+from agents.llm.desk import Desk
+from agents.llm.pool import Pool
+from agents.records import CallRecord, Event, InvalidRequest, Json, NotFound, Overloaded, Refused, Usage
+from registry.embedding import Embedder
+from registry.records import EmbeddingBusy, RegistryError
+from runtime.choosing import read_model
+from runtime.cluster import Cluster, ClusterStatus, NodeStatus
+from runtime.config import Settings
+from runtime.dispatch import Dispatch
+from runtime.keys import KeyRing
+from runtime.ledger.store import Ledger
+from runtime.metrics import Metrics
+from runtime.records import Answer, BackendStatus, Principal, Request, Target
+
+EMBED_DEADLINE_S = 60.0
+
+
+@dataclass(slots=True, kw_only=True)
+class DaemonService:
+    """See ``runtime.records.Service`` for what each method promises."""
+
+    settings: Settings
+    pool_reason: str
+    pool: Pool
+    desk: Desk
+    cluster_port: Cluster
+    ledger: Ledger
+    keys: KeyRing
+    metrics: Metrics
+    dispatch: Dispatch
+    embedder: Embedder | None
+    wall: Callable[[], float] = time.time
+    started_at: float = field(default_factory=time.time)
+    starting: bool = True
+
+    def readiness(self) -> Mapping[str, str]:
+        status = self.cluster_port.status()
+        return {
+            "daemon": "starting" if self.starting else "ok",
+            "ledger": self.ledger.healthy(),
+            "nodes": "ok" if status.live > 0 else "no node is live",
+            "backends": "ok" if self.pool.specs else "no backend is enabled",
+        }
+
+    async def run(self, request: Request) -> Answer:
+        return await self.dispatch.run(request)
+
+    def stream(self, request: Request) -> AsyncIterator[Event | Answer]:
+        return self.dispatch.stream(request)
+
+    async def embed(self, texts: Sequence[str], model: str) -> tuple[list[list[float]], Usage, str]:
+        if self.embedder is not None and model in ("auto", self.embedder.model):
+            return await self._embed_here(self.embedder, texts)
+        target = self.resolve(model)
+        if target.kind != "backend" or target.name is None:
+            known = f"{self.embedder.model}, or a backend's name" if self.embedder else "a backend's name"
+            raise NotFound(f"{model!r} makes no embeddings; use {known}", param="model")
+        calls: list[CallRecord] = []
+        holder = f"embed-{time.monotonic_ns()}"
+        try:
+            vectors, usage = await self.pool.embed(
+                target.name, texts, deadline_s=EMBED_DEADLINE_S, holder=holder, on_call=calls.append
+            )
+        finally:
+            for call in calls:
+                self.metrics.call_finished(call)
+        return vectors, usage, target.name
+
+    @staticmethod
+    async def _embed_here(embedder: Embedder, texts: Sequence[str]) -> tuple[list[list[float]], Usage, str]:
+        try:
+            vectors = await embedder.embed(texts)
+            tokens = await embedder.count_tokens(texts)
+        except EmbeddingBusy as error:
+            raise Overloaded(str(error), retry_after_s=1.0) from error
+        except RegistryError as error:
+            raise Refused(str(error)) from error
+        return vectors.tolist(), Usage(prompt_tokens=tokens), embedder.model
+
+    def resolve(self, model: str) -> Target:
+        return read_model(model, backends=self.pool.specs, nodes=self.cluster_port.nodes(), strategies=self.settings.strategies)
+
+    def backends(self) -> Sequence[BackendStatus]:
+        health = self.desk.health()
+        return [
+            BackendStatus(
+                spec=spec,
+                health=health[spec.name],
+                inflight=self.desk.inflight(spec.name),
+                queued=self.desk.queued(spec.name),
+            )
+            for spec in self.pool.specs
+        ]
+
+    def strategies(self) -> Sequence[str]:
+        return [*BUILTIN, *(name for name in self.settings.strategies if name not in BUILTIN)]
+
+    def nodes(self) -> Sequence[NodeStatus]:
+        return self.cluster_port.nodes()
+
+    def cluster(self) -> ClusterStatus:
+        return self.cluster_port.status()
+
+    async def requests(self, *, limit: int, before: str | None = None) -> list[dict[str, Json]]:
+        await self.ledger.flush()
+        return await self.ledger.requests(limit=limit, before=before)
+
+    async def trace(self, request_id: str) -> dict[str, Json] | None:
+        await self.ledger.flush()
+        return await self.ledger.trace(request_id)
+
+    def authenticate(self, bearer: str | None, *, loopback: bool) -> Principal | None:
+        return self.keys.authenticate(bearer, loopback=loopback, require_client_key=self.settings.server.require_client_key)
+
+    async def create_key(self, *, name: str, scope: Literal["client", "operator"]) -> tuple[str, str]:
+        return await self.keys.create(name, scope)
+
+    async def list_keys(self) -> list[dict[str, Json]]:
+        return self.keys.list()
+
+    async def revoke_key(self, key_id: str) -> bool:
+        return await self.keys.revoke(key_id)
+
+    def metrics_text(self) -> tuple[bytes, str]:
+        return self.metrics.render()
+
+
+def strategy_names_are_free(settings: Settings) -> None:
+    """Raises InvalidRequest when a configured strategy takes a built-in name."""
+    for name in settings.strategies:
+        if name in BUILTIN:
+            raise InvalidRequest(f"strategies.{name}: this name is built in; choose another", param=f"strategies.{name}")
