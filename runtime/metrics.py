@@ -1,4 +1,4 @@
-"""Every Prometheus metric of the daemon, in one place, and the monitor of the event loop's lag.
+"""Every Prometheus metric of the daemon, in one place.
 
 Called by dispatch.py, the daemon, the cluster's watcher and the mock API; nothing else knows prometheus_client. Counters and
 histograms are moved by small methods; what has a present state (queues, breakers, nodes, the ledger) is asked for at scrape
@@ -8,10 +8,9 @@ folded into ``other`` beyond a fixed number of them. Must not import dispatch, t
 
 from __future__ import annotations
 
-import asyncio
+import importlib.metadata
 import platform
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -44,7 +43,7 @@ _BREAKER_LEVEL = {"closed": 0, "half_open": 1, "open": 2}
 
 
 # A second series beside every counter, which no dashboard of ours reads. The switch is the library's, so it is for the process.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class _Bounded:
@@ -131,10 +130,17 @@ class _Present(Collector):
         yield from (queued, waiting, lag, healthy, commits, lost)
 
 
+def _installed_version() -> str:
+    try:
+        return importlib.metadata.version("morphogen")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
 class Metrics:
     """One daemon's metrics, in a registry of their own, so that two daemons in one test do not meet."""
 
-    def __init__(self, *, version: str, process: bool = True) -> None:
+    def __init__(self, *, version: str | None = None, process: bool = True) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
         self._present = _Present()
         self._series: dict[tuple[str, str, str, str], _RequestSeries] = {}
@@ -145,7 +151,7 @@ class Metrics:
         build = Gauge(
             "morphogen_build_info", "1, labelled with what runs.", ["version", "python_version"], registry=self.registry
         )
-        build.labels(version, platform.python_version()).set(1)
+        build.labels(version or _installed_version(), platform.python_version()).set(1)
         self.registry.register(self._present)
         if process:
             ProcessCollector(registry=self.registry)
@@ -205,7 +211,7 @@ class Metrics:
         overhead_s: float,
         simulated: bool = False,
     ) -> None:
-        """One request came to its end. ``status`` is ``ok``, ``incomplete``, ``cancelled`` or an error code."""
+        """One request came to its end. ``status`` is ``ok``, ``partial`` or an error code."""
         key = (source, target_kind, strategy, status)
         series = self._series.get(key)
         if series is None:
@@ -262,7 +268,8 @@ class Metrics:
     def cache_lookup(self, *, hit: bool) -> None:
         self._cache.labels("hit" if hit else "miss").inc()
 
-    def loop_lagged(self, lag_s: float) -> None:
+    def loop_lag(self, lag_s: float) -> None:
+        """How much later than asked the event loop woke a sleeper."""
         self._lag.observe(lag_s)
 
     # ── what is ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -280,29 +287,3 @@ class Metrics:
     def render(self) -> tuple[bytes, str]:
         """The exposition and its content type."""
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
-
-
-class _Sleep(Protocol):
-    def __call__(self, delay: float, /) -> Awaitable[None]: ...
-
-
-class LoopLag:
-    """Measures how late the event loop wakes a sleeper: what blocks the loop shows here before clients feel it."""
-
-    def __init__(
-        self,
-        observe: Callable[[float], None],
-        *,
-        interval_s: float = 0.25,
-        clock: Callable[[], float] | None = None,
-        sleep: _Sleep = asyncio.sleep,
-    ) -> None:
-        self._observe, self._interval_s, self._clock, self._sleep = observe, interval_s, clock, sleep
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        clock = self._clock or asyncio.get_running_loop().time
-        while True:
-            due = clock() + self._interval_s
-            await self._sleep(self._interval_s)
-            self._observe(max(0.0, clock() - due))

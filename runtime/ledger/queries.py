@@ -27,7 +27,7 @@ ORDER BY r.seq DESC LIMIT :limit
 """
 
 _FINISHED = """
-SELECT count(*) AS finished, COALESCE(sum(status NOT IN ('ok', 'incomplete')), 0) AS errors,
+SELECT count(*) AS finished, COALESCE(sum(status NOT IN ('ok', 'partial', 'cancelled')), 0) AS errors,
     COALESCE(sum(simulated), 0) AS simulated, COALESCE(sum(cost_usd), 0.0) AS cost_usd,
     COALESCE(sum(prompt_tokens), 0) AS prompt_tokens, COALESCE(sum(completion_tokens), 0) AS completion_tokens
 FROM outcomes WHERE at >= ?

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from agents.records import AgentError, CallRecord, Event, Json, StrategySpec, Usage
+from agents.records import AgentError, CallRecord, Cancelled, Event, Json, StrategySpec, Usage
 from runtime.records import Answer, Request
 
 Row = tuple[Any, ...]
@@ -231,12 +231,12 @@ def outcome_row(
 
 
 def status_of(answer: Answer | None, error: AgentError | None) -> str:
-    """``ok``, ``incomplete`` (an answer known to be partial), ``error``, or ``cancelled`` when there is neither."""
+    """``ok``, ``partial`` (an answer known to be incomplete), ``error``, or ``cancelled`` (also when there is neither)."""
     if error is not None:
-        return "error"
+        return "cancelled" if isinstance(error, Cancelled) else "error"
     if answer is None:
         return "cancelled"
-    return "ok" if answer.draft.complete else "incomplete"
+    return "ok" if answer.draft.complete else "partial"
 
 
 def _answer_body(answer: Answer, keeping: Keeping) -> str:

@@ -150,24 +150,28 @@ class Ledger:
         now = self._loop.time()
         self._push(Finished(now, weight, request_id, answer, error, calls, events, at, latency_s, overhead_s))
 
-    async def flush(self) -> None:
-        """Wait until everything queued so far is durable. Raises LedgerUnavailable when close gave up on it."""
+    async def flush(self, *, timeout_s: float = 5.0) -> None:
+        """Wait until everything queued so far is durable. Raises LedgerUnavailable when that takes longer or was given up.
+
+        What is queued stays queued when the time is over.
+        """
         if not (self._queue or self._waiting or self._writing):
             return
         marker = Marker(self._loop.create_future(), self._loop.time())
         self._markers += 1
         (self._waiting if self._waiting else self._queue).append(marker)
         self._go.set()
-        await asyncio.shield(marker.future)
+        done, _ = await asyncio.wait([marker.future], timeout=timeout_s)
+        if not done:
+            raise LedgerUnavailable(self._trouble or f"{self.path} was not written within {timeout_s:g} s")
+        marker.future.result()
 
     def healthy(self) -> str:
-        """``ok``, or what is wrong."""
+        """``ok``, or what is wrong now (readiness shows it; what was lost before is in ``load``)."""
         if self._trouble:
             return self._trouble
         if self._task.done():
             return "the ledger is closed" if self._give_up_at is not None else "the ledger's writer died"
-        if self._lost:
-            return f"{self._lost} writes were lost"
         return "ok"
 
     def load(self) -> LedgerLoad:
