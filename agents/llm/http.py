@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 
@@ -62,6 +62,9 @@ class HttpBackend:
         ).as_dict()
         self._slots = spec.max_concurrency
         self._lanes: set[_Lane] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+        # Reading the certificates takes some 20 ms: once, not for every client.
+        self._tls = httpx.create_ssl_context(verify=self._chat_url.scheme == "https")
         self._lane = self._new_lane()
 
     async def chat(self, request: ChatRequest, *, timeout_s: float) -> ChatReply:
@@ -84,14 +87,14 @@ class HttpBackend:
         lane, response = await self._open(self._chat_url, body, deadline)
         try:
             if "json" in response.headers.get("content-type", ""):
-                for chunk in _as_chunks(wire.parse_reply(self.spec, request, await self._read(response, deadline))):
+                for chunk in _as_chunks(wire.parse_reply(self.spec, request, await self._read(lane, response, deadline))):
                     yield chunk
                 return
             reader = StreamReader(self.spec, request)
             pieces = response.aiter_bytes().__aiter__()
             total = 0
             while not reader.done:
-                piece = await self._next(pieces, deadline, StreamBroken)
+                piece = await self._next(lane, pieces, deadline, StreamBroken)
                 if piece is None:
                     break
                 total += len(piece)
@@ -102,17 +105,15 @@ class HttpBackend:
             for chunk in reader.last():
                 yield chunk
             yield reader.finish()
-            await self._drain(pieces)
+            await self._drain(lane, pieces)
         finally:
             await self._close(lane, response)
 
     async def aclose(self) -> None:
         """Close every connection. Idempotent; a later call would open a new one."""
-        lanes, self._lanes = self._lanes, set()
-        for lane in lanes:
-            lane.retired = True
-            await lane.client.aclose()
-        self._lane = self._new_lane()
+        for lane in list(self._lanes):
+            self._retire(lane)
+        await asyncio.gather(*self._closing)
 
     # ── one exchange ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -120,30 +121,29 @@ class HttpBackend:
         deadline = self._deadline(timeout_s)
         lane, response = await self._open(url, body, deadline)
         try:
-            return await self._read(response, deadline)
+            return await self._read(lane, response, deadline)
         finally:
             await self._close(lane, response)
 
     async def _open(self, url: httpx.URL, body: bytes, deadline: float) -> tuple[_Lane, httpx.Response]:
         """Send, and read the head of the answer. What it returns must be given to ``_close``."""
         for last in (False, True):
-            lane = self._lane
-            lane.calls += 1
+            lane = self._enter()
             try:
                 response = await self._send(lane, url, body, deadline)
             except httpx.PoolTimeout:
                 # Nothing was sent. The desk never lets more calls out than there are slots, so slots have leaked.
-                await self._renew(lane)
-                await self._leave(lane)
+                lane.retired = True
+                self._leave(lane)
                 if last:
                     raise self._timeout("had no free connection") from None
                 continue
             except BaseException:
-                await self._leave(lane)
+                self._leave(lane)
                 raise
             try:
                 if response.status_code != 200:
-                    await self._refuse(response, deadline)
+                    await self._refuse(lane, response, deadline)
                 if response.headers.get("content-type", "").startswith("text/html"):
                     raise BackendGarbled(f"backend {self.spec.name!r} answered with an HTML page", backend=self.spec.name)
             except BaseException:
@@ -158,10 +158,10 @@ class HttpBackend:
             async with asyncio.timeout_at(deadline):
                 return await lane.client.send(request, stream=True)
         except asyncio.CancelledError:
-            await self._suspect(lane)
+            self._suspect(lane)
             raise
         except TimeoutError:
-            await self._suspect(lane)
+            self._suspect(lane)
             raise self._timeout("did not answer in time") from None
         except httpx.PoolTimeout:
             raise
@@ -172,7 +172,7 @@ class HttpBackend:
                 f"backend {self.spec.name!r} cannot be called: {type(error).__name__}", backend=self.spec.name, status=404
             ) from None
 
-    async def _read(self, response: httpx.Response, deadline: float) -> bytes:
+    async def _read(self, lane: _Lane, response: httpx.Response, deadline: float) -> bytes:
         """The whole body, at most MAX_REPLY_BYTES."""
         parts: list[bytes] = []
         total = 0
@@ -183,53 +183,61 @@ class HttpBackend:
                     if total > MAX_REPLY_BYTES:
                         raise self._too_large()
                     parts.append(part)
+        except asyncio.CancelledError:
+            self._suspect(lane)
+            raise
         except TimeoutError:
+            self._suspect(lane)
             raise self._timeout("did not finish its answer in time") from None
         except httpx.HTTPError as error:
             raise self._translate(error, BackendGarbled) from error
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def _next(self, pieces: AsyncIterator[bytes], deadline: float, broken: type[BackendError]) -> bytes | None:
+    async def _next(self, lane: _Lane, pieces: AsyncIterator[bytes], deadline: float, broken: type[BackendError]) -> bytes | None:
         try:
             async with asyncio.timeout_at(deadline):
                 return await anext(pieces, None)
+        except asyncio.CancelledError:
+            self._suspect(lane)
+            raise
         except TimeoutError:
+            self._suspect(lane)
             raise self._timeout("did not finish its stream in time") from None
         except httpx.HTTPError as error:
             raise self._translate(error, broken) from error
 
-    async def _drain(self, pieces: AsyncIterator[bytes]) -> None:
+    async def _drain(self, lane: _Lane, pieces: AsyncIterator[bytes]) -> None:
         deadline = asyncio.get_running_loop().time() + DRAIN_S
         with suppress(AgentError):
-            while await self._next(pieces, deadline, StreamBroken) is not None:
+            while await self._next(lane, pieces, deadline, StreamBroken) is not None:
                 pass
 
-    async def _refuse(self, response: httpx.Response, deadline: float) -> None:
+    async def _refuse(self, lane: _Lane, response: httpx.Response, deadline: float) -> None:
         """Raise what a status other than 200 stands for, with the beginning of its body."""
         body = b""
         pieces = response.aiter_bytes().__aiter__()
         with suppress(BackendError):
-            while len(body) < MAX_ERROR_BYTES and (piece := await self._next(pieces, deadline, BackendGarbled)) is not None:
+            while len(body) < MAX_ERROR_BYTES and (piece := await self._next(lane, pieces, deadline, BackendGarbled)) is not None:
                 body += piece
         raise wire.error_of(self.spec, response.status_code, response.headers, body[:MAX_ERROR_BYTES], now=time.time())
 
     async def _close(self, lane: _Lane, response: httpx.Response) -> None:
+        """End the exchange. Where the answer was not read to its end this hangs up, whatever cancels us meanwhile."""
         try:
-            with suppress(httpx.HTTPError):
-                await response.aclose()
+            if not response.is_closed:
+                await asyncio.shield(self._in_background(_hang_up(response)))
         finally:
-            await self._leave(lane)
+            self._leave(lane)
 
     # ── clients ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _new_lane(self) -> _Lane:
-        secure = self._chat_url.scheme == "https"
         limits = httpx.Limits(max_connections=self._slots, max_keepalive_connections=self._slots, keepalive_expiry=30.0)
         lane = _Lane(
             httpx.AsyncClient(
                 transport=self._transport,
                 limits=limits,
-                verify=secure,
+                verify=self._tls,
                 http2=False,
                 trust_env=not is_loopback(self._chat_url.host),
                 follow_redirects=False,
@@ -238,24 +246,36 @@ class HttpBackend:
         self._lanes.add(lane)
         return lane
 
-    async def _suspect(self, lane: _Lane) -> None:
-        """A call was cancelled before it had an answer. httpx may have lost its slot for good; do not wait until all are."""
+    def _enter(self) -> _Lane:
+        if self._lane.retired:
+            self._lane = self._new_lane()
+        self._lane.calls += 1
+        return self._lane
+
+    def _leave(self, lane: _Lane) -> None:
+        lane.calls -= 1
+        if lane.retired and lane.calls == 0:
+            self._retire(lane)
+
+    def _suspect(self, lane: _Lane) -> None:
+        """A call was cancelled within httpx, which may have lost its slot for good. Do not wait until all are lost."""
         lane.lost += 1
         if 2 * lane.lost >= self._slots:
-            await self._renew(lane)
-
-    async def _renew(self, lane: _Lane) -> None:
-        if not lane.retired:
             lane.retired = True
-            if self._lane is lane:
-                self._lane = self._new_lane()
 
-    async def _leave(self, lane: _Lane) -> None:
-        lane.calls -= 1
-        if lane.retired and lane.calls <= 0 and lane in self._lanes:
+    def _retire(self, lane: _Lane) -> None:
+        lane.retired = True
+        if lane in self._lanes:
             self._lanes.discard(lane)
             if self._transport is None:
-                await lane.client.aclose()
+                self._in_background(lane.client.aclose())
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Closing must not be cut short by a cancellation: httpx would never take the slot back."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        return task
 
     # ── errors ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -293,6 +313,11 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+async def _hang_up(response: httpx.Response) -> None:
+    with suppress(httpx.HTTPError):
+        await response.aclose()
 
 
 def _headers(spec: BackendSpec) -> httpx.Headers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -109,8 +110,10 @@ def test_a_reply_keeps_all_that_was_said() -> None:
         {"prompt_tokens": -1, "completion_tokens": 2},
         {"prompt_tokens": "7"},
         {"prompt_tokens": 0, "completion_tokens": 0},
-    ]
-    + [{"prompt_tokens": True, "completion_tokens": 2}, {"prompt_tokens": 10**12, "completion_tokens": 2}, [1]],
+        {"prompt_tokens": True, "completion_tokens": 2},
+        {"prompt_tokens": 10**12, "completion_tokens": 2},
+        [1],
+    ],
 )
 def test_a_usage_that_cannot_be_is_estimated_and_flagged(usage: Any) -> None:
     reply = wire.parse_reply(SPEC, REQUEST, orjson.dumps({**ANSWER, "usage": usage}))
@@ -120,8 +123,20 @@ def test_a_usage_that_cannot_be_is_estimated_and_flagged(usage: Any) -> None:
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"<html>", b"[]", b"null", b'{"choices": []}', b'{"choices": [1]}', b'{"choices": [{}]}', b'{"choices": {"a": 1}}']
-    + [b'{"choices": [{"message": "x"}]}', orjson.dumps(ANSWER)[:-10], b"[" * 5000, b"\xff\xfe"],
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"null",
+        b'{"choices": []}',
+        b'{"choices": [1]}',
+        b'{"choices": [{}]}',
+        b'{"choices": {"a": 1}}',
+        b'{"choices": [{"message": "x"}]}',
+        orjson.dumps(ANSWER)[:-10],
+        b"[" * 5000,
+        b"\xff\xfe",
+    ],
 )
 def test_what_is_not_the_protocol_is_garbled(raw: bytes) -> None:
     with pytest.raises(BackendGarbled):
@@ -162,8 +177,18 @@ def test_embeddings_come_in_order_and_are_checked() -> None:
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(408, BackendFailed), (409, BackendFailed), (425, BackendFailed), (429, RateLimited), (500, BackendFailed)]
-    + [(503, BackendFailed), (400, BackendRejected), (401, BackendRejected), (404, BackendRejected), (302, BackendRejected)],
+    [
+        (408, BackendFailed),
+        (409, BackendFailed),
+        (425, BackendFailed),
+        (429, RateLimited),
+        (500, BackendFailed),
+        (503, BackendFailed),
+        (400, BackendRejected),
+        (401, BackendRejected),
+        (404, BackendRejected),
+        (302, BackendRejected),
+    ],
 )
 def test_each_status_has_its_error(status: int, kind: type[Exception]) -> None:
     raw = orjson.dumps({"error": {"message": "key sk-very-secret is " + "x" * 2000}})
@@ -211,7 +236,7 @@ def test_a_stream_reads_the_same_however_it_is_cut(cuts: list[int], end: bytes) 
     whole = b": ping\n\n" + event("Hel") + b"event: ping\ndata:\n\n" + event("lö") + event(None, "stop") + USAGE + DONE
     whole = whole.replace(b"\n", end)
     places = sorted({0, len(whole), *(cut for cut in cuts if cut < len(whole))})
-    chunks = read(*(whole[a:b] for a, b in zip(places, places[1:], strict=False)))
+    chunks = read(*(whole[a:b] for a, b in itertools.pairwise(places)))
     assert "".join(chunk.text for chunk in chunks) == "Hello".replace("o", "ö")
     assert [chunk.finish_reason for chunk in chunks if chunk.finish_reason] == ["stop"]
     usage = chunks[-1].usage
@@ -252,8 +277,14 @@ def test_an_error_in_mid_stream() -> None:
 
 @pytest.mark.parametrize(
     "raw",
-    [b"data: {\n\n", b"data: []\n\n", b'data: {"x": 1}\n\n', b'data: {"choices": [1]}\n\n']
-    + [b'data: {"choices": [{"delta": "x"}]}\n\n', b'data: {"choices": [{"delta": {}, "index": -1}]}\n\n'],
+    [
+        b"data: {\n\n",
+        b"data: []\n\n",
+        b'data: {"x": 1}\n\n',
+        b'data: {"choices": [1]}\n\n',
+        b'data: {"choices": [{"delta": "x"}]}\n\n',
+        b'data: {"choices": [{"delta": {}, "index": -1}]}\n\n',
+    ],
 )
 def test_garbage_in_a_stream_is_garbled(raw: bytes) -> None:
     with pytest.raises(BackendGarbled):
@@ -262,9 +293,10 @@ def test_garbage_in_a_stream_is_garbled(raw: bytes) -> None:
 
 def test_an_endless_line_is_refused() -> None:
     reader = StreamReader(SPEC, REQUEST)
+    for _ in range(4):
+        assert reader.feed(b"x" * 2**20) == []
     with pytest.raises(BackendGarbled):
-        for _ in range(6):
-            reader.feed(b"x" * 2**20)
+        reader.feed(b"x")
 
 
 # ── the backend ─────────────────────────────────────────────────────────────────────────────────────────────────────────
