@@ -28,6 +28,7 @@ class NodeStatus:
     started_at: float = 0.0
     pid: int | None = None
     host: str | None = None
+    rss_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,360 @@
+"""Live nodes as Ray actors: implements ``runtime.cluster.Cluster``.
+
+Built by the daemon. Actors come from the warm pool (warm.py), reach the daemon through the mailbox (hub_server.py), and are
+replaced when they die or grow too large. They belong to this driver: when the daemon goes, however it goes, Ray ends them. What
+a daemon of the same id left all the same (detached, or still dying) is killed at start and not adopted: a node's spec is in the
+ledger and a warm actor takes its place in milliseconds, where a stranger's actor would have to be asked what it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+import ray
+from agents.node import NodeKit, build_node
+from ray.exceptions import RayError
+
+from agents.records import AgentError, Draining, Event, NodeId, NodeLost, NodeSpec, Overloaded, Reply, Task, TaskId
+from agents.toolbox import Hub
+from runtime.cluster import ClusterStatus, NodeStatus
+from runtime.config import ClusterSettings, RaySettings
+from runtime.ray_cluster.actor import BuildNode
+from runtime.ray_cluster.connect import RayConnection, actor_class
+from runtime.ray_cluster.hosts import Host, HostFactory
+from runtime.ray_cluster.hub_server import HubServer
+from runtime.ray_cluster.mailbox import MAX_WAITING, Mailbox
+from runtime.ray_cluster.table import Entry, NodeTable
+from runtime.ray_cluster.warm import WarmPool
+
+_log = logging.getLogger(__name__)
+
+SPARE_CALLS = 16
+"""Calls of an actor kept free for status, drain and watch while its inbox is full."""
+STEADY_S = 60.0
+"""A node that lived this long is restarted without delay when it dies."""
+FIRST_RESTART_DELAY_S = 0.2
+MAX_RESTART_DELAY_S = 10.0
+MAX_WAIT_S = 30.0
+"""How long a task waits for its node to come back."""
+RETIRE_S = 30.0
+"""How long a node that is replaced for its size may finish its tasks."""
+NAMES_FREE_S = 5.0
+
+
+def _nobody(node_id: NodeId, tasks: tuple[TaskId, ...]) -> None:
+    """Nobody wants to know that a node was lost."""
+
+
+def restart_delay_s(falls: int) -> float:
+    """How long to wait before the restart that follows ``falls`` early deaths in a row: 0, 0.2, 0.4 … 10 s."""
+    return 0.0 if falls <= 1 else min(FIRST_RESTART_DELAY_S * 2.0 ** min(falls - 2, 16), MAX_RESTART_DELAY_S)
+
+
+class RayCluster:
+    """Implements ``runtime.cluster.Cluster``.
+
+    ``daemon_id`` is stable for one data folder: actors of the same id are ours to kill. ``on_node_lost(node_id, task_ids)`` is
+    called once when an actor ends with tasks, before their asks raise NodeLost; the ids include tasks that ended in the last five
+    seconds, so releasing by holder must be idempotent. ``build`` and ``poll_s`` are for tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        kit: NodeKit,
+        hub: Hub,
+        settings: ClusterSettings,
+        ray: RaySettings,
+        daemon_id: str,
+        on_node_lost: Callable[[NodeId, tuple[TaskId, ...]], None] = _nobody,
+        build: BuildNode = build_node,
+        poll_s: float = 5.0,
+        min_replace_age_s: float = STEADY_S,
+    ) -> None:
+        self._kit = kit
+        self._hub = hub
+        self._settings = settings
+        self._namespace = ray.namespace
+        self._daemon_id = daemon_id
+        self._on_node_lost = on_node_lost
+        self._build = build
+        self._poll_s = poll_s
+        self._min_replace_age_s = min_replace_age_s
+        self._connection = RayConnection(ray)
+        self._table = NodeTable(max_live=settings.max_live_nodes)
+        self._mailbox: Any = None
+        self._server: HubServer | None = None
+        self._pool: WarmPool | None = None
+        self._background: set[asyncio.Task[None]] = set()
+        self._restarts = 0
+        self._closing = False
+        self._detail = "not started"
+
+    # ── start and stop ──
+
+    async def start(self) -> None:
+        """Connect, kill what an earlier daemon of this id left, fill the warm pool. Idempotent; raises what Ray raises."""
+        if self._pool is not None:
+            return
+        self._closing = False
+        await self._connection.start()
+        first = await self._kill_orphans()
+        actor = actor_class(Mailbox, num_cpus=0, max_restarts=-1, max_concurrency=MAX_WAITING + SPARE_CALLS)
+        name = f"mailbox:{self._daemon_id}:{first}"
+        self._mailbox = await self._connection.run(lambda: actor.options(name=name, namespace=self._namespace).remote())
+        await self._mailbox.ready.remote()
+        self._server = HubServer(hub=self._hub, mailbox=self._mailbox)
+        self._server.start()
+        factory = HostFactory(
+            connection=self._connection,
+            mailbox=self._mailbox,
+            namespace=self._namespace,
+            prefix=f"node:{self._daemon_id}:",
+            first=first,
+            concurrency=self._settings.node_concurrency + self._settings.node_inbox + SPARE_CALLS,
+            build=self._build,
+            on_death=self._on_death,
+        )
+        self._pool = WarmPool(size=self._settings.warm_nodes, create=factory.create)
+        await self._pool.start()
+        self._later(self._watch_memory(), "watch memory")
+        self._detail = ""
+
+    async def _kill_orphans(self) -> int:
+        """Kill actors of this daemon's id. Returns a number that no name of theirs has used."""
+        prefixes = (f"node:{self._daemon_id}:", f"mailbox:{self._daemon_id}:")
+        first = 1
+        until = time.monotonic() + NAMES_FREE_S
+        while True:
+            named = await self._connection.run(lambda: ray.util.list_named_actors(all_namespaces=True))
+            orphans = [row["name"] for row in named if row["namespace"] == self._namespace and row["name"].startswith(prefixes)]
+            if not orphans or time.monotonic() > until:
+                return first
+            for name in orphans:
+                number = name.rpartition(":")[2]
+                first = max(first, int(number) + 1 if number.isdigit() else 1)
+                await self._connection.run(lambda name=name: self._kill_named(name))  # type: ignore[misc]
+            _log.info("killed %d actors of an earlier daemon", len(orphans))
+            await asyncio.sleep(0.1)
+
+    def _kill_named(self, name: str) -> None:
+        try:
+            ray.kill(ray.get_actor(name, namespace=self._namespace), no_restart=True)
+        except (ValueError, RayError):
+            _log.debug("%s was gone already", name)
+
+    async def stop(self, *, drain_s: float) -> None:
+        """Drain for at most ``drain_s``, then end every actor of ours, and Ray where we started it. Idempotent."""
+        self._closing = True
+        self._detail = "stopped"
+        for task in list(self._background):
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        pool, self._pool = self._pool, None
+        await asyncio.gather(*(self._put_away(entry, drain_s) for entry in self._table.entries() if entry.state != "parked"))
+        if pool is not None:
+            await pool.stop()
+        if self._server is not None:
+            await self._server.stop()
+            self._server = None
+        if self._mailbox is not None:
+            ray.kill(self._mailbox, no_restart=True)
+            self._mailbox = None
+        await self._connection.stop()
+
+    # ── nodes ──
+
+    async def spawn(self, spec: NodeSpec) -> NodeStatus:
+        """Make a node live; one that is live already is left as it is. Raises Refused at the cap, NodeLost when none comes up."""
+        if self._closing or self._pool is None:
+            raise Draining("the cluster is not running")
+        entry = self._table.admit(spec, time.time())
+        async with entry.lock:
+            if entry.state == "starting":
+                try:
+                    await self._bring_up(entry)
+                except BaseException:
+                    self._table.shelve(entry)
+                    raise
+        return entry.status()
+
+    async def _bring_up(self, entry: Entry) -> None:
+        """Give ``entry`` a host; it is live afterwards. The caller holds the lock."""
+        host = await self._new_host(entry.spec)
+        entry.host, entry.host_since, entry.rss_bytes = host, time.monotonic(), None
+        entry.move("live")
+
+    async def _new_host(self, spec: NodeSpec) -> Host:
+        if self._pool is None:
+            raise Draining("the cluster is not running")
+        host = await self._pool.take()
+        try:
+            await host.become(spec, self._kit)
+            if host.lost:
+                raise NodeLost(f"{host.name} died as it became {spec.node_id}")
+        except BaseException:
+            await host.kill()
+            raise
+        return host
+
+    async def park(self, node_id: NodeId, *, drain_s: float) -> None:
+        """Drain a node and end its actor. A node that is parked or unknown is left alone."""
+        entry = next((entry for entry in self._table.entries() if entry.spec.node_id == node_id), None)
+        if entry is not None:
+            await self._put_away(entry, drain_s)
+
+    async def _put_away(self, entry: Entry, drain_s: float) -> None:
+        async with entry.lock:
+            if entry.state == "parked":
+                return
+            entry.move("draining")
+            if entry.host is not None and not entry.host.lost:
+                await entry.host.drain(drain_s)
+                await entry.host.kill()
+            self._table.shelve(entry)
+
+    # ── tasks ──
+
+    async def ask(self, node_id: NodeId, task: Task) -> AsyncIterator[Event | Reply]:
+        """Hand a task over; waits for a node that is being restarted, within the task's deadline."""
+        entry = self._table.find(node_id)
+        started = time.monotonic()
+        host = await self._host_of(entry, task)
+        waited_s = time.monotonic() - started
+        task = replace(task, budget=replace(task.budget, deadline_s=max(task.budget.deadline_s - waited_s, 0.001)))
+        try:
+            async with aclosing(host.ask(task)) as items:
+                async for item in items:
+                    if isinstance(item, Reply):
+                        entry.handled += 1
+                    yield item
+        except AgentError:
+            entry.failed += 1
+            raise
+
+    async def _host_of(self, entry: Entry, task: Task) -> Host:
+        if not entry.up.is_set() and entry.state != "draining" and not self._closing:
+            try:
+                async with asyncio.timeout(min(task.budget.deadline_s, MAX_WAIT_S)):
+                    await entry.up.wait()
+            except TimeoutError:
+                raise NodeLost(f"node {entry.spec.node_id!r} did not come back in time") from None
+        host = entry.host
+        if self._closing or entry.state != "live" or host is None:
+            raise Draining(f"node {entry.spec.node_id!r} is {entry.state}", retry_after_s=1.0)
+        if len(host.asks) >= self._settings.node_concurrency + self._settings.node_inbox:
+            raise Overloaded(f"the inbox of node {entry.spec.node_id!r} is full", retry_after_s=1.0)
+        return host
+
+    # ── what happens by itself ──
+
+    def _on_death(self, host: Host) -> None:
+        """An actor is gone, for whatever reason. Called once a host, before the asks that it had raise NodeLost."""
+        if self._server is not None:
+            self._server.forget(host.name)
+        if self._pool is not None:
+            self._pool.discard(host)
+        entry = self._table.of(host)
+        if entry is None:
+            return
+        # A node that was put away has given everything back, unless tasks were still running when its time was over.
+        tasks = host.tasks() if entry.state == "live" or host.asks else ()
+        if tasks:
+            self._on_node_lost(entry.spec.node_id, tasks)
+        if entry.state == "live":
+            steady = time.monotonic() - entry.host_since >= STEADY_S
+            entry.falls = 1 if steady else entry.falls + 1
+            entry.host = None
+            entry.move("dead")
+            if not self._closing:
+                self._later(self._restart(entry), f"restart {entry.spec.node_id}")
+
+    async def _restart(self, entry: Entry) -> None:
+        while True:
+            await asyncio.sleep(restart_delay_s(entry.falls))
+            async with entry.lock:
+                if entry.state != "dead" or self._closing:
+                    return
+                entry.move("starting")
+                try:
+                    await self._bring_up(entry)
+                except AgentError as error:
+                    entry.move("dead")
+                    entry.falls += 1
+                    self._detail = f"node {entry.spec.node_id} does not come up: {error}"
+                    _log.warning("%s", self._detail)
+                    continue
+                entry.restarts += 1
+                self._restarts += 1
+                self._detail = ""
+                return
+
+    async def _watch_memory(self) -> None:
+        """Measure every node; one that has outgrown its cap is replaced by a fresh actor."""
+        while True:
+            await asyncio.sleep(self._poll_s)
+            for entry in self._table.entries():
+                host = entry.host
+                if entry.state != "live" or host is None:
+                    continue
+                try:
+                    entry.rss_bytes = (await host.status(timeout_s=self._poll_s)).rss_bytes
+                except AgentError as error:
+                    _log.warning("%s does not say how it is: %s", host.name, error)
+                    continue
+                young = time.monotonic() - entry.host_since < self._min_replace_age_s
+                if not young and (entry.rss_bytes or 0) > self._settings.max_node_memory_bytes:
+                    self._later(self._replace(entry, host), f"replace {host.name}")
+
+    async def _replace(self, entry: Entry, old: Host) -> None:
+        """Give a node a fresh actor; the old one finishes what it has."""
+        async with entry.lock:
+            if entry.state != "live" or entry.host is not old:
+                return
+            _log.warning("%s holds %d bytes and is replaced", old.name, entry.rss_bytes or 0)
+            try:
+                host = await self._new_host(entry.spec)
+            except AgentError as error:
+                _log.warning("%s is not replaced: %s", old.name, error)
+                return
+            if entry.state != "live" or entry.host is not old:
+                await host.kill()
+                return
+            entry.host, entry.host_since, entry.rss_bytes = host, time.monotonic(), None
+            entry.restarts += 1
+            self._restarts += 1
+        await self._retire(entry.spec.node_id, old)
+
+    async def _retire(self, node_id: NodeId, old: Host) -> None:
+        try:
+            await old.drain(RETIRE_S)
+        finally:
+            if old.asks:
+                self._on_node_lost(node_id, old.tasks())
+            await old.kill()
+
+    def _later(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._background.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("%s failed", task.get_name(), exc_info=error)
+
+    # ── what it looks like ──
+
+    def nodes(self) -> Sequence[NodeStatus]:
+        return [entry.status() for entry in self._table.entries()]
+
+    def status(self) -> ClusterStatus:
+        live = sum(entry.state == "live" for entry in self._table.entries())
+        warm = len(self._pool) if self._pool is not None else 0
+        return ClusterStatus(kind="ray", live=live, warm=warm, restarts=self._restarts, detail=self._detail)
