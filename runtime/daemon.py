@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import socket
-import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -32,6 +31,7 @@ from agents.records import AgentError, NodeId, TaskId
 from registry.embedding import Embedder, SentenceEmbedder
 from registry.records import RegistryError
 from runtime.api.app import create_app
+from runtime.api.operator import product_version
 from runtime.backend_servers import BackendServers
 from runtime.cluster import Cluster
 from runtime.config import Settings
@@ -41,7 +41,7 @@ from runtime.hub import DaemonHub
 from runtime.keys import KeyRing, check_binding
 from runtime.ledger.store import Ledger
 from runtime.local_cluster import LocalCluster
-from runtime.metrics import Metrics
+from runtime.metrics import LoopLag, Metrics
 from runtime.ray_cluster.cluster import RayCluster
 from runtime.service import DaemonService, strategy_names_are_free
 from runtime.topology.first import desired_nodes
@@ -49,7 +49,6 @@ from runtime.topology.first import desired_nodes
 log = logging.getLogger("morphogen")
 
 RETENTION_EVERY_S = 3600.0
-LAG_EVERY_S = 0.25
 
 
 class PortTaken(OSError):
@@ -109,10 +108,10 @@ async def running(settings: Settings) -> AsyncIterator[Daemon]:
         stack.push_async_callback(ledger.close)
         if ledger.set_aside is not None:
             log.error("the ledger was damaged: it was set aside as %s and a new one begun", ledger.set_aside)
-        keys = await KeyRing.open(ledger)
+        keys = await KeyRing.load(ledger)
         operator_key_path = data / "operator.key"
         await keys.ensure_operator_key(operator_key_path)
-        check_binding(settings.server.host, has_client_keys=keys.has_client_keys())
+        check_binding(settings.server.host, keys.has("client"))
         service = await _build(settings, ledger, keys, stack)
         server = _HttpServer(uvicorn.Config(create_app(service), **_uvicorn_options(settings)))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -143,7 +142,7 @@ async def _build(settings: Settings, ledger: Ledger, keys: KeyRing, stack: Async
         stack.push_async_callback(embedder.aclose)
     hub = DaemonHub(desk=desk, embedder=embedder, max_hops=settings.cluster.max_hops)
     kit = _kit(settings, specs)
-    metrics = Metrics()
+    metrics = Metrics(version=product_version())
     cluster = _cluster(settings, kit, hub, desk)
     hub.cluster = cluster
     stack.push_async_callback(cluster.stop, drain_s=1.0)
@@ -154,7 +153,7 @@ async def _build(settings: Settings, ledger: Ledger, keys: KeyRing, stack: Async
     pool = Pool([HttpBackend(spec) for spec in specs], admission=desk, retry=kit.retry, fallback=kit.fallback)
     stack.push_async_callback(pool.aclose)
     dispatch = Dispatch(settings=settings, pool=pool, desk=desk, cluster=cluster, ledger=ledger, metrics=metrics)
-    return DaemonService(
+    service = DaemonService(
         settings=settings,
         pool_reason=found.reason,
         pool=pool,
@@ -166,6 +165,10 @@ async def _build(settings: Settings, ledger: Ledger, keys: KeyRing, stack: Async
         dispatch=dispatch,
         embedder=embedder,
     )
+    metrics.watch_backends(service.backends)
+    metrics.watch_cluster(service.cluster)
+    metrics.watch_ledger(ledger.load)
+    return service
 
 
 async def _open_ledger(settings: Settings, data: Path) -> Ledger:
@@ -235,7 +238,7 @@ def _uvicorn_options(settings: Settings) -> dict[str, object]:
     return {
         "log_level": "warning",
         "access_log": False,
-        "lifespan": "off",
+        "lifespan": "on",
         "http": "httptools",
         "ws": "none",
         "server_header": False,
@@ -289,7 +292,7 @@ async def _end_task(task: asyncio.Task[None]) -> None:
 
 def _chores(service: DaemonService) -> list[Awaitable[None]]:
     """What goes on beside the requests."""
-    chores: list[Awaitable[None]] = [_watch_lag(service), _retain(service)]
+    chores: list[Awaitable[None]] = [LoopLag(service.metrics.loop_lagged).run(), _retain(service)]
     if service.embedder is not None:
         chores.append(_load_embedder(service.embedder))
     return chores
@@ -301,13 +304,6 @@ async def _load_embedder(embedder: Embedder) -> None:
         await embedder.load()
     except RegistryError as error:
         log.warning("no built-in embeddings: %s", error)
-
-
-async def _watch_lag(service: DaemonService) -> None:
-    while True:
-        due = time.perf_counter() + LAG_EVERY_S
-        await asyncio.sleep(LAG_EVERY_S)
-        service.metrics.loop_lag(max(0.0, time.perf_counter() - due))
 
 
 async def _retain(service: DaemonService) -> None:

@@ -13,7 +13,7 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -121,7 +121,7 @@ class Dispatch:
                     return item
         raise AgentError("the request ended without an answer")
 
-    async def stream(self, request: Request) -> AsyncIterator[Event | Answer]:
+    async def stream(self, request: Request) -> AsyncGenerator[Event | Answer, None]:
         """Deltas as they come, the Answer last. Closing the iterator cancels the work."""
         run = self._open(request)
         try:
@@ -189,15 +189,20 @@ class Dispatch:
             latency_s=latency_s,
             overhead_s=overhead_s,
         )
+        failed: str | None = None
         for call in calls:
             self._metrics.call_finished(call)
+            if failed is not None and call.backend != failed:
+                self._metrics.fell_back(failed)
+            failed = call.backend if call.error else None
         self._metrics.request_finished(
             source=run.request.source,
             target_kind=run.request.target.kind,
             strategy=run.strategy,
-            status=error.code if error else "ok" if answer and answer.draft.complete else "partial",
+            status=error.code if error else "ok" if answer and answer.draft.complete else "incomplete",
             latency_s=latency_s,
             overhead_s=overhead_s,
+            simulated=any(call.simulated for call in calls),
         )
 
     def _left_s(self, run: _Run) -> float:
@@ -216,15 +221,16 @@ class Dispatch:
 
     # ── straight to a backend ───────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _straight(self, run: _Run) -> AsyncIterator[Event | Answer]:
+    async def _straight(self, run: _Run) -> AsyncGenerator[Event | Answer, None]:
         """The client named a backend and wants one plain call: no node, no hop."""
         request = run.request
         ask = ChatRequest(messages=request.messages, params=request.params)
         choice = choice_of(request, may_replace_named=bool(self._settings.requests.fallback))
         holder = f"{request.request_id}/{run.number}"
-        common = {"deadline_s": run.deadline_s, "holder": holder, "health": {}, "on_call": run.calls.append}
         if not request.stream:
-            reply = await self._pool.chat(ask, choice, **common)
+            reply = await self._pool.chat(
+                ask, choice, deadline_s=run.deadline_s, holder=holder, on_call=run.calls.append
+            )
             draft = Draft(
                 text=reply.text, finish_reason=reply.finish_reason, message=reply.message or None, choices=reply.choices or None
             )
@@ -232,7 +238,10 @@ class Dispatch:
             return
         text: list[str] = []
         kept, finish = 0, "stop"
-        async with aclosing(self._pool.stream(ask, choice, may_restart=False, **common)) as chunks:
+        chunks = self._pool.stream(
+            ask, choice, deadline_s=run.deadline_s, holder=holder, on_call=run.calls.append, may_restart=False
+        )
+        async with aclosing(chunks):
             async for chunk in chunks:
                 finish = chunk.finish_reason or finish
                 if kept < MAX_KEPT_CHARS and chunk.index == 0:
@@ -244,7 +253,7 @@ class Dispatch:
 
     # ── through a node ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _through_node(self, run: _Run) -> AsyncIterator[Event | Answer]:
+    async def _through_node(self, run: _Run) -> AsyncGenerator[Event | Answer, None]:
         """Hand the request to a node; when the node dies under it, to a living one, within the deadline."""
         most = self._settings.cluster.node_attempts
         sent = False
@@ -329,7 +338,7 @@ class Dispatch:
                 return None
         return None
 
-    async def _bounded(self, run: _Run, items: AsyncIterator[Event | Reply]) -> AsyncIterator[Event | Reply]:
+    async def _bounded(self, run: _Run, items: AsyncIterator[Event | Reply]) -> AsyncGenerator[Event | Reply, None]:
         """``items``, but not beyond the deadline: a node that hangs is left alone."""
         iterator = items.__aiter__()
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TypeVar
 
@@ -129,7 +129,7 @@ class Pool:
         health: Mapping[str, Health] | None = None,
         on_call: OnCall,
         may_restart: bool = True,
-    ) -> AsyncIterator[Chunk]:
+    ) -> AsyncGenerator[Chunk, None]:
         """One whole answer piece by piece; the last chunk has the usage of all calls that it was made of.
 
         Until the first token it behaves as ``chat``. A stream that breaks later is continued by a backend that can, else a
