@@ -118,7 +118,7 @@ def test_no_backend_is_said() -> None:
     assert "No backend could be carried over." in notes
 
 
-ODD = st.sampled_from(
+ODD: st.SearchStrategy[Any] = st.sampled_from(
     [None, True, 0, -3, 9, 1e300, 10**400, float("nan"), "", "9", "nan", "$", "ä b", "openai", "http://h/v1", [], {}]
 )
 ENTRY_KEYS = ("Name", "Provider", "BaseUrl", "ModelName", "ApiKey", "MaxTokens", "Enabled", "Weight", "Other")
