@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.llm import prompts
 from agents.llm.chat import ChatReply, ChatRequest
 from agents.llm.structured import ask_structured, extract_json, problems_of
 from agents.records import InvalidRequest, StructuredFailed, Usage
@@ -149,3 +150,16 @@ async def test_a_schema_that_cannot_be_used_is_the_askers_fault(schema: Any) -> 
 def test_problems_name_the_place() -> None:
     assert problems_of(SCHEMA, {"name": "x", "age": 1}) == []
     assert any("at age" in problem for problem in problems_of(SCHEMA, {"name": "x", "age": -1}))
+
+
+def test_every_prompt_loads_and_a_missing_value_is_an_error() -> None:
+    assert {"structured", "repair"} <= set(prompts.names())
+    for name in prompts.names():
+        assert prompts.prompt(name)
+        assert prompts.version(name) >= 1
+    assert "- too short" in prompts.render("repair", problems="- too short")
+    for unknown in ("no_such", "../wire", ""):
+        with pytest.raises(KeyError):
+            prompts.prompt(unknown)
+    with pytest.raises(KeyError):
+        prompts.render("repair")
