@@ -80,12 +80,17 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendStatus:
-    """One backend as it stands: its spec, breaker and load."""
+    """One backend as it stands: its spec, breaker and load.
+
+    ``remaining_requests`` and ``reset_s`` say where its rate limit stands; None where it has none or it is not known.
+    """
 
     spec: BackendSpec
     health: Health
     inflight: int
     queued: int
+    remaining_requests: int | None = None
+    reset_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,101 @@
+"""Request bodies: bounded while they are read, parsed once, and given up when the client hangs up.
+
+Called by the surfaces of this room. Must not import a service or a route.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+import orjson
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
+
+from agents.records import Json
+from runtime.api.errors import ApiError, Fault, bad_request
+
+_Result = TypeVar("_Result")
+_BOM = b"\xef\xbb\xbf"
+
+
+def too_large(max_bytes: int) -> ApiError:
+    """The 413 of a body over ``max_bytes``."""
+    message = f"The request body is larger than {max_bytes} bytes"
+    return ApiError(Fault(status=413, type="invalid_request_error", code="body_too_large", message=message, param="body"))
+
+
+async def read_body(request: Request, *, max_bytes: int) -> bytes:
+    """The whole body. Raises ApiError 413 as soon as it is known to be too large, ClientDisconnect when it is cut short."""
+    declared = request.headers.get("content-length")
+    if declared is not None and declared.isdecimal() and int(declared[:20]) > max_bytes:
+        raise too_large(max_bytes)
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > max_bytes:
+            raise too_large(max_bytes)
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def parse_json(raw: bytes, *, max_depth: int, param: str = "body") -> Json:
+    """The JSON value of ``raw``. Raises ApiError 400 for malformed JSON, NaN or Infinity, and nesting over ``max_depth``."""
+    raw = raw.removeprefix(_BOM)
+    try:
+        value = orjson.loads(raw)  # refuses NaN, Infinity, lone surrogates and, before it recurses far, nesting over 1024
+    except orjson.JSONDecodeError as error:
+        raise bad_request(f"The {param} is not valid JSON: {error}", param=param, code="invalid_json") from None
+    # Nesting needs that many opening brackets: most bodies are cleared by two counts that run at memory speed.
+    if raw.count(b"[") + raw.count(b"{") > max_depth and deeper_than(value, max_depth):
+        raise bad_request(f"The JSON is nested deeper than {max_depth} levels", param=param, code="json_too_deep")
+    return value
+
+
+def deeper_than(value: Json, levels: int) -> bool:
+    """Whether objects and arrays are nested more than ``levels`` deep. Walks level by level: never recurses."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(levels):
+        if not level:
+            return False
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, dict | list)
+        ]
+    return bool(level)
+
+
+async def read_json_object(request: Request, *, max_bytes: int, max_depth: int) -> dict[str, Json]:
+    """The body as a JSON object; anything else is a 400."""
+    value = parse_json(await read_body(request, max_bytes=max_bytes), max_depth=max_depth)
+    if not isinstance(value, dict):
+        raise bad_request("The body must be a JSON object", param="body")
+    return value
+
+
+async def unless_hung_up(receive: Receive, work: Awaitable[_Result]) -> _Result:
+    """``await work``, cancelled when the client disconnects (raises ClientDisconnect). The body must have been read."""
+    task = asyncio.current_task()
+    assert task is not None
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        task.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if gone and task.uncancel() == 0:
+            raise ClientDisconnect from None
+        raise
+    finally:
+        watcher.cancel()

@@ -1,0 +1,197 @@
+"""What a client sees when something is wrong: one table from error codes to HTTP, in OpenAI's shape or as problem+json.
+
+Called by app.py (exception handlers), auth.py and the surfaces. Must not import dispatch, the ledger or a cluster.
+
+``ApiError`` is the root (and only class) of what the surfaces raise themselves; everything from below is an ``AgentError``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Literal
+
+import orjson
+from starlette.responses import Response
+
+from agents.records import AgentError, Json
+
+ErrorType = Literal[
+    "invalid_request_error",
+    "authentication_error",
+    "permission_error",
+    "rate_limit_error",
+    "insufficient_quota",
+    "server_error",
+]
+
+MANAGEMENT = ("/v1/requests", "/v1/nodes", "/v1/backends", "/v1/status", "/v1/keys")
+"""Paths whose errors are RFC 9457 problem documents; every other path answers in OpenAI's shape."""
+
+_BY_CODE: Mapping[str, tuple[int, ErrorType]] = {
+    "invalid_request": (400, "invalid_request_error"),
+    "not_found": (404, "invalid_request_error"),
+    "refused": (503, "server_error"),
+    "overloaded": (429, "rate_limit_error"),
+    "rate_limited": (429, "rate_limit_error"),
+    "breaker_open": (503, "server_error"),
+    "draining": (503, "server_error"),
+    "backend_error": (502, "server_error"),
+    "backend_unreachable": (502, "server_error"),
+    "backend_timeout": (504, "server_error"),
+    "backend_failed": (502, "server_error"),
+    "backend_rejected": (502, "server_error"),
+    "backend_garbled": (502, "server_error"),
+    "stream_broken": (502, "server_error"),
+    "structured_failed": (502, "server_error"),
+    "incomplete": (502, "server_error"),
+    "deadline_exceeded": (504, "server_error"),
+    "budget_exceeded": (429, "insufficient_quota"),
+    "node_lost": (503, "server_error"),
+    "internal_error": (500, "server_error"),
+}
+
+_CLIENTS_FAULT_AT_BACKEND = frozenset({400, 413, 422})
+"""A backend's refusals that are about the request; its 401 or 404 is about our configuration, so the client sees 502."""
+
+_MAX_MESSAGE_CHARS = 2000
+_DEFAULT_RETRY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One error as HTTP shows it. ``spent_usd`` is None where nothing was asked of a backend."""
+
+    status: int
+    type: ErrorType
+    code: str
+    message: str
+    param: str | None = None
+    retry_after_s: float | None = None
+    spent_usd: float | None = None
+
+
+class ApiError(Exception):
+    """A request that a surface turns away itself (too large, no key, no such path, a field that is wrong)."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+    def __reduce__(self) -> tuple[type[ApiError], tuple[Fault]]:
+        return ApiError, (self.fault,)
+
+
+def bad_request(message: str, *, param: str | None = None, code: str = "invalid_request") -> ApiError:
+    """A 400 that names the field at fault."""
+    return ApiError(Fault(status=400, type="invalid_request_error", code=code, message=message, param=param))
+
+
+def from_agent_error(error: AgentError) -> Fault:
+    """The HTTP view of an error from below. Unknown codes are 500, so that a new error is never taken for a success."""
+    status, kind = _BY_CODE.get(error.code, (500, "server_error"))
+    if error.code == "backend_rejected" and error.status in _CLIENTS_FAULT_AT_BACKEND:
+        status, kind = 400, "invalid_request_error"
+    retry_after_s = error.retry_after_s
+    if retry_after_s is None and status == 429 and kind == "rate_limit_error":
+        retry_after_s = _DEFAULT_RETRY_S
+    return Fault(
+        status=status,
+        type=kind,
+        code="model_not_found" if error.code == "not_found" and error.param == "model" else error.code,
+        message=error.message,
+        param=error.param,
+        retry_after_s=retry_after_s,
+        spent_usd=sum(call.cost_usd for call in error.calls) if error.calls else None,
+    )
+
+
+def from_http_status(status: int, *, method: str, path: str) -> Fault:
+    """The faults that routing itself finds: an unknown path, a method that a path does not have."""
+    if status == 404:
+        return Fault(status=404, type="invalid_request_error", code="unknown_url", message=f"Unknown URL: {method} {path}")
+    if status == 405:
+        message = f"{method} is not allowed on {path}"
+        return Fault(status=405, type="invalid_request_error", code="method_not_allowed", message=message)
+    kind: ErrorType = "invalid_request_error" if status < 500 else "server_error"
+    phrase = next((known.phrase for known in HTTPStatus if known == status), "Error")
+    return Fault(status=status, type=kind, code=phrase.lower().replace(" ", "_"), message=phrase)
+
+
+def error_body(fault: Fault) -> dict[str, Json]:
+    """OpenAI's error object."""
+    return {
+        "error": {
+            "message": _clip(fault.message),
+            "type": fault.type,
+            "param": fault.param,
+            "code": fault.code,
+        }
+    }
+
+
+def problem_body(fault: Fault) -> dict[str, Json]:
+    """The same as an RFC 9457 problem document."""
+    body: dict[str, Json] = {
+        "type": f"urn:morphogen:error:{fault.code}",
+        "title": HTTPStatus(fault.status).phrase,
+        "status": fault.status,
+        "detail": _clip(fault.message),
+        "code": fault.code,
+    }
+    if fault.param is not None:
+        body["param"] = fault.param
+    return body
+
+
+def fault_response(fault: Fault, *, path: str, request_id: str | None = None) -> Response:
+    """The response of a fault: problem+json on management paths, OpenAI's shape everywhere else."""
+    headers = fault_headers(fault)
+    if request_id is not None:
+        headers["x-request-id"] = request_id
+        headers["x-morphogen-request-id"] = request_id
+    managed = any(path == prefix or path.startswith(prefix + "/") for prefix in MANAGEMENT)
+    media_type = "application/problem+json" if managed else "application/json"
+    body = problem_body(fault) if managed else error_body(fault)
+    return Response(dumps(body), status_code=fault.status, headers=headers, media_type=media_type)
+
+
+def fault_headers(fault: Fault) -> dict[str, str]:
+    """``Retry-After`` in whole seconds (rounded up) and in ms, what was spent, and the challenge of a 401."""
+    headers: dict[str, str] = {}
+    if fault.retry_after_s is not None and math.isfinite(fault.retry_after_s):
+        wait_s = max(0.0, fault.retry_after_s)
+        headers["retry-after"] = str(max(1, math.ceil(wait_s)))
+        headers["retry-after-ms"] = str(math.ceil(wait_s * 1000))
+    if fault.type == "insufficient_quota":
+        headers["x-should-retry"] = "false"
+    if fault.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if fault.spent_usd is not None:
+        headers["x-morphogen-cost-usd"] = usd(fault.spent_usd)
+    return headers
+
+
+def dumps(value: Json) -> bytes:
+    """JSON as UTF-8 bytes. Integers beyond 64 bits, which orjson refuses, take the slow path."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:
+        return json.dumps(value, ensure_ascii=True, default=str).encode()
+
+
+def usd(amount: float) -> str:
+    """An amount for a header: plain decimals, no exponent."""
+    return f"{amount:.8f}".rstrip("0").rstrip(".") or "0"
+
+
+def header_value(text: str) -> str:
+    """``text`` as a header can carry it: printable ASCII, at most 256 characters."""
+    return "".join(c if " " <= c <= "~" else "?" for c in text[:256])
+
+
+def _clip(message: str) -> str:
+    return message if len(message) <= _MAX_MESSAGE_CHARS else message[:_MAX_MESSAGE_CHARS] + "…"

@@ -1,0 +1,34 @@
+"""Probes and measures: /healthz, /readyz, /metrics.
+
+Mounted by app.py. Never waits for a backend, a node or the ledger: a probe must answer while all of them are in trouble.
+"""
+
+from __future__ import annotations
+
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from runtime.api.errors import dumps
+from runtime.records import Service
+
+
+class HealthSurface:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def alive(self, http: HttpRequest) -> Response:
+        """GET /healthz: the event loop turns."""
+        return Response(b'{"status":"ok"}', media_type="application/json")
+
+    async def ready(self, http: HttpRequest) -> Response:
+        """GET /readyz: 200 when every part is ``ok``, else 503 with what each part is waiting for."""
+        parts = dict(self._service.readiness())
+        ready = all(state == "ok" for state in parts.values())
+        body = {"status": "ready" if ready else "starting", "parts": parts}
+        headers = {} if ready else {"retry-after": "1"}
+        return Response(dumps(body), status_code=200 if ready else 503, headers=headers, media_type="application/json")
+
+    async def metrics(self, http: HttpRequest) -> Response:
+        """GET /metrics: Prometheus exposition."""
+        body, content_type = self._service.metrics_text()
+        return Response(body, headers={"content-type": content_type})

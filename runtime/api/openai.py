@@ -1,0 +1,265 @@
+"""OpenAI's surface: chat completions (whole and streamed), models, embeddings.
+
+Mounted by app.py; sees the daemon only through ``Service``. The chat endpoint with an explicit backend is the hottest path of the
+daemon: plain Starlette routes, one parse, one dump, no middleware that wraps bodies.
+"""
+
+from __future__ import annotations
+
+import base64
+import sys
+import time
+from array import array
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+from agents.strategies.compose import parse_strategy
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from agents.records import AgentError, Event, InvalidRequest, Json, StrategySpec, StreamBroken
+from agents.shaping import ShapeLimits, check_schema, parse_shape, split_controls
+from runtime.api.answers import ChunkWriter, answer_headers, completion, rate_limit_headers, sse_error
+from runtime.api.auth import principal_of, request_id_of
+from runtime.api.body import parse_json, read_body, unless_hung_up
+from runtime.api.errors import ApiError, bad_request, dumps, from_agent_error, header_value
+from runtime.api.openai_models import Chat, is_integer, read_chat, read_count, read_inputs, read_model, read_seconds
+from runtime.records import Answer, Request, Service, Target
+
+_JSON = "application/json"
+
+
+class OpenAISurface:
+    """The endpoints. ``clock`` gives epoch seconds."""
+
+    def __init__(self, service: Service, *, clock: Callable[[], float] = time.time) -> None:
+        self._service = service
+        self._clock = clock
+
+    async def chat(self, http: HttpRequest) -> Response:
+        """POST /v1/chat/completions."""
+        server = self._service.settings.server
+        body = parse_json(await read_body(http, max_bytes=server.max_body_bytes), max_depth=server.max_json_depth)
+        chat = read_chat(body)
+        request = self._request(http, chat)
+        if chat.stream:
+            return await self._stream(http, chat, request)
+        answer = await unless_hung_up(http.receive, self._service.run(request))
+        return Response(
+            completion(answer, model=chat.model, created=int(self._clock())),
+            headers=answer_headers(answer, self._service),
+            media_type=_JSON,
+        )
+
+    async def models(self, http: HttpRequest) -> Response:
+        """GET /v1/models: ``auto``, backends and their aliases, nodes, strategies."""
+        return Response(dumps({"object": "list", "data": self._models()}), media_type=_JSON)
+
+    async def model(self, http: HttpRequest) -> Response:
+        """GET /v1/models/{id}."""
+        name = http.path_params["model"]
+        self._service.resolve(name)
+        found = next((model for model in self._models() if model["id"] == name), None)
+        return Response(dumps(found or self._model(name, "morphogen", {})), media_type=_JSON)
+
+    async def embeddings(self, http: HttpRequest) -> Response:
+        """POST /v1/embeddings."""
+        server = self._service.settings.server
+        body = parse_json(await read_body(http, max_bytes=server.max_body_bytes), max_depth=server.max_json_depth)
+        if not isinstance(body, dict):
+            raise bad_request("The body must be a JSON object", param="body")
+        name, texts = read_model(body), read_inputs(body.get("input"))
+        form, size = body.get("encoding_format") or "float", body.get("dimensions")
+        if form not in ("float", "base64"):
+            raise bad_request("'encoding_format' must be float or base64", param="encoding_format")
+        if size is not None and (not is_integer(size) or size < 1):
+            raise bad_request("'dimensions' must be a whole number, 1 or more", param="dimensions")
+        vectors, usage, model = await unless_hung_up(http.receive, self._service.embed(texts, name))
+        if size is not None and vectors and len(vectors[0]) != size:
+            message = f"'{model}' gives vectors of {len(vectors[0])} dimensions; they cannot be shortened"
+            raise bad_request(message, param="dimensions")
+        data = [
+            {"object": "embedding", "index": index, "embedding": _base64(vector) if form == "base64" else vector}
+            for index, vector in enumerate(vectors)
+        ]
+        tokens = {"prompt_tokens": usage.prompt_tokens, "total_tokens": usage.total_tokens}
+        headers = {"x-morphogen-request-id": request_id_of(http), "x-morphogen-backend": header_value(model)}
+        return Response(
+            dumps({"object": "list", "data": data, "model": model, "usage": tokens}), headers=headers, media_type=_JSON
+        )
+
+    def _request(self, http: HttpRequest, chat: Chat) -> Request:
+        """Our request of a chat body. Raises ApiError or InvalidRequest naming the field."""
+        settings = self._service.settings.requests
+        limits = ShapeLimits(max_depth=settings.max_shape_depth, max_fields=settings.max_shape_fields)
+        target = self._service.resolve(chat.model)
+        schema = chat.schema
+        if schema is not None:
+            check_schema(schema, limits, param="response_format")
+        strategy: StrategySpec | None = None
+        count: int | None = None
+        deadline_s: float | None = None
+        own = chat.morphogen
+        if own:
+            if "shape" in own:
+                if schema is not None:
+                    raise bad_request("Give 'morphogen.shape' or 'response_format', not both", param="morphogen.shape")
+                schema = _parse_shape(own["shape"], limits)
+            if "count" in own:
+                count = read_count(own["count"], most=settings.max_count, param="morphogen.count")
+                if schema is None:
+                    raise bad_request("'morphogen.count' needs a shape or a response_format", param="morphogen.count")
+            if "deadline_s" in own:
+                deadline_s = read_seconds(own["deadline_s"], most=settings.max_deadline_s, param="morphogen.deadline_s")
+            if "strategy" in own:
+                target, strategy = self._strategy(own["strategy"], target)
+        return Request(
+            request_id=request_id_of(http),
+            source="openai",
+            target=target,
+            messages=chat.messages,
+            params=chat.params,
+            schema=schema,
+            count=count,
+            strategy=strategy,
+            stream=chat.stream,
+            deadline_s=deadline_s,
+            key_id=principal_of(http).key_id,
+        )
+
+    def _strategy(self, value: Json, target: Target) -> tuple[Target, StrategySpec | None]:
+        """A strategy's name becomes the target; a strategy as JSON goes along with the target that the model named."""
+        try:
+            if isinstance(value, str):
+                if target.kind != "auto":
+                    message = "A strategy by name goes with model 'auto'; with another model send the strategy as JSON"
+                    raise bad_request(message, param="morphogen.strategy")
+                return self._service.resolve(f"strategy/{value}"), None
+            return target, parse_strategy(value, named=self._service.settings.strategies)
+        except InvalidRequest as error:
+            raise bad_request(error.message, param="morphogen.strategy") from None
+
+    async def _stream(self, http: HttpRequest, chat: Chat, request: Request) -> Response:
+        """The first event is awaited before the headers, so that what fails early fails with its own status."""
+        events = self._service.stream(request)
+        try:
+            first = await unless_hung_up(http.receive, _next(events))
+        except BaseException:
+            await _close(events)
+            raise
+        simulated = self._simulated(request.target)
+        headers = {"x-morphogen-request-id": request.request_id, "cache-control": "no-cache", "x-accel-buffering": "no"}
+        if isinstance(first, Answer):
+            headers |= answer_headers(first, self._service)
+        elif request.target.kind == "backend" and request.target.name is not None:
+            headers |= rate_limit_headers(request.target.name, self._service)
+        if simulated:
+            headers["x-morphogen-simulated"] = "true"
+        writer = ChunkWriter(request_id=request.request_id, model=chat.model, created=int(self._clock()), simulated=simulated)
+        return EventStream(_chunks(first, events, writer, chat.include_usage), events, headers)
+
+    def _simulated(self, target: Target) -> bool:
+        """Whether only simulated backends can answer ``target``."""
+        statuses = self._service.backends()
+        if target.kind == "backend":
+            named = [status for status in statuses if target.name == status.spec.name or target.name in status.spec.aliases]
+            if named:
+                return named[0].spec.simulated
+        return bool(statuses) and all(status.spec.simulated for status in statuses)
+
+    def _models(self) -> list[dict[str, Json]]:
+        models = [self._model("auto", "morphogen", {"kind": "auto"})]
+        for status in self._service.backends():
+            spec = status.spec
+            for name in (spec.name, *spec.aliases):
+                about = {"kind": "backend", "backend": spec.name, "model": spec.model, "simulated": spec.simulated}
+                models.append(self._model(name, spec.kind, about))
+        models += [
+            self._model(f"node/{node.spec.name}", "morphogen", {"kind": "node", "role": node.spec.role})
+            for node in self._service.nodes()
+        ]
+        models += [self._model(f"strategy/{name}", "morphogen", {"kind": "strategy"}) for name in self._service.strategies()]
+        return models
+
+    def _model(self, name: str, owner: str, about: Mapping[str, Json]) -> dict[str, Json]:
+        created = int(self._service.started_at)
+        return {"id": name, "object": "model", "created": created, "owned_by": owner, "morphogen": about}
+
+
+class EventStream(Response):
+    """Server-sent events. When the client hangs up, ``source`` is closed, which cancels the work behind it."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, chunks: AsyncIterator[bytes], source: AsyncIterator[Any], headers: Mapping[str, str]) -> None:
+        self.status_code = 200
+        self.background = None
+        self.charset = "utf-8"
+        self._chunks = chunks
+        self._source = source
+        self.init_headers(headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await unless_hung_up(receive, self._send(send))
+        except ClientDisconnect:
+            pass  # nobody is left to be told
+        finally:
+            await _close(self._chunks)
+            await _close(self._source)
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async for chunk in self._chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _chunks(
+    first: Event | Answer, events: AsyncIterator[Event | Answer], writer: ChunkWriter, include_usage: bool
+) -> AsyncIterator[bytes]:
+    item: Event | Answer = first
+    try:
+        while not isinstance(item, Answer):
+            yield writer.delta(item.data)
+            item = await _next(events)
+        for chunk in writer.finish(item, include_usage=include_usage):
+            yield chunk
+    except AgentError as error:
+        yield sse_error(from_agent_error(error))
+    except ApiError as error:
+        yield sse_error(error.fault)
+
+
+async def _next(events: AsyncIterator[Event | Answer]) -> Event | Answer:
+    """The next delta, or the answer. Raises StreamBroken where the stream ends without one or takes back what it said."""
+    async for item in events:
+        if isinstance(item, Answer) or item.kind == "delta":
+            return item
+        if item.kind == "restart":
+            raise StreamBroken("The answer began anew after a part of it had been sent")
+    raise StreamBroken("The stream ended without an answer")
+
+
+async def _close(events: AsyncIterator[Any]) -> None:
+    close = getattr(events, "aclose", None)
+    if close is not None:
+        await close()
+
+
+def _parse_shape(value: Json, limits: ShapeLimits) -> dict[str, Json]:
+    try:
+        shape, _ = split_controls(value)
+        return parse_shape(shape, limits=limits)
+    except InvalidRequest as error:
+        raise bad_request(error.message, param="morphogen.shape") from None
+
+
+def _base64(vector: list[float]) -> str:
+    """Little-endian float32, as OpenAI's clients expect it."""
+    numbers = array("f", vector)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return base64.b64encode(numbers.tobytes()).decode()

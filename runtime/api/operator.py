@@ -1,0 +1,202 @@
+"""What the CLI and the console read, and keys: requests, traces, nodes, backends, status.
+
+Mounted by app.py; sees the daemon only through ``Service``. Traces and keys need the operator key, because they hold what other
+clients said; nodes, backends and status are for any client. Errors are RFC 9457 problem documents.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from agents.records import Json, NotFound
+from runtime.api.auth import require_operator
+from runtime.api.body import read_json_object
+from runtime.api.errors import bad_request, dumps
+from runtime.cluster import NodeStatus
+from runtime.records import BackendStatus, Service
+
+_DEFAULT_LIMIT = 50
+_MAX_LIMIT = 500
+_MAX_ID_CHARS = 128
+
+
+class NewKey(BaseModel):
+    """The body of POST /v1/keys."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    scope: Literal["client", "operator"] = "client"
+
+
+class OperatorSurface:
+    """The endpoints. ``clock`` gives epoch seconds."""
+
+    def __init__(self, service: Service, *, clock: Callable[[], float] = time.time) -> None:
+        self._service = service
+        self._clock = clock
+
+    async def requests(self, http: HttpRequest) -> Response:
+        """GET /v1/requests?limit=&before=: the newest first; ``before`` is the last id of the page before."""
+        require_operator(http)
+        limit = _limit(http.query_params.get("limit"))
+        before = http.query_params.get("before") or None
+        if before is not None and len(before) > _MAX_ID_CHARS:
+            raise bad_request("'before' is not a request's id", param="before")
+        rows = await self._service.requests(limit=limit, before=before)
+        return _json({"data": rows})
+
+    async def trace(self, http: HttpRequest) -> Response:
+        """GET /v1/requests/{id}: all that is known of one request."""
+        require_operator(http)
+        request_id = http.path_params["request_id"]
+        trace = await self._service.trace(request_id) if len(request_id) <= _MAX_ID_CHARS else None
+        if trace is None:
+            raise NotFound(f"No request {request_id[:_MAX_ID_CHARS]!r} is known", param="id")
+        return _json(trace)
+
+    async def nodes(self, http: HttpRequest) -> Response:
+        """GET /v1/nodes."""
+        return _json({"data": [node_view(node) for node in self._service.nodes()]})
+
+    async def backends(self, http: HttpRequest) -> Response:
+        """GET /v1/backends."""
+        return _json({"data": [backend_view(backend) for backend in self._service.backends()]})
+
+    async def status(self, http: HttpRequest) -> Response:
+        """GET /v1/status: version, uptime, readiness, the pool and why, the cluster."""
+        service = self._service
+        parts = dict(service.readiness())
+        cluster = service.cluster()
+        backends = service.backends()
+        return _json(
+            {
+                "version": product_version(),
+                "started_at": service.started_at,
+                "uptime_s": max(0.0, self._clock() - service.started_at),
+                "ready": all(state == "ok" for state in parts.values()),
+                "readiness": parts,
+                "pool_reason": service.pool_reason,
+                "simulated": bool(backends) and all(backend.spec.simulated for backend in backends),
+                "backends": [backend.spec.name for backend in backends],
+                "strategies": list(service.strategies()),
+                "cluster": {
+                    "kind": cluster.kind,
+                    "live": cluster.live,
+                    "warm": cluster.warm,
+                    "restarts": cluster.restarts,
+                    "detail": cluster.detail,
+                },
+            }
+        )
+
+    async def list_keys(self, http: HttpRequest) -> Response:
+        """GET /v1/keys: never a secret."""
+        require_operator(http)
+        return _json({"data": await self._service.list_keys()})
+
+    async def create_key(self, http: HttpRequest) -> Response:
+        """POST /v1/keys ``{"name", "scope"}``: 201 with the secret, which is shown this once."""
+        require_operator(http)
+        server = self._service.settings.server
+        body = await read_json_object(http, max_bytes=min(65_536, server.max_body_bytes), max_depth=server.max_json_depth)
+        try:
+            wanted = NewKey.model_validate(body)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            field = ".".join(str(part) for part in first["loc"]) or "body"
+            raise bad_request(f"'{field[:64]}': {first['msg']}", param=field[:64]) from None
+        key_id, secret = await self._service.create_key(name=wanted.name, scope=wanted.scope)
+        body = {"id": key_id, "name": wanted.name, "scope": wanted.scope, "secret": secret}
+        return _json(body, status=201, headers={"cache-control": "no-store"})
+
+    async def revoke_key(self, http: HttpRequest) -> Response:
+        """DELETE /v1/keys/{id}."""
+        require_operator(http)
+        key_id = http.path_params["key_id"]
+        if len(key_id) > _MAX_ID_CHARS or not await self._service.revoke_key(key_id):
+            raise NotFound(f"No key {key_id[:_MAX_ID_CHARS]!r} is known", param="id")
+        return Response(status_code=204)
+
+
+def node_view(node: NodeStatus) -> dict[str, Json]:
+    """A node as JSON."""
+    spec = node.spec
+    return {
+        "id": spec.node_id,
+        "name": spec.name,
+        "role": spec.role,
+        "speciality": spec.speciality,
+        "locale": spec.locale,
+        "strategy": type(spec.strategy).__name__,
+        "backends": list(spec.backends),
+        "state": node.state,
+        "inflight": node.inflight,
+        "max_concurrency": spec.max_concurrency,
+        "handled": node.handled,
+        "failed": node.failed,
+        "restarts": node.restarts,
+        "started_at": node.started_at,
+        "pid": node.pid,
+        "host": node.host,
+    }
+
+
+def backend_view(backend: BackendStatus) -> dict[str, Json]:
+    """A backend as JSON, without its key and without credentials in its URL."""
+    spec = backend.spec
+    return {
+        "name": spec.name,
+        "kind": spec.kind,
+        "model": spec.model,
+        "base_url": _bare_url(spec.base_url),
+        "aliases": list(spec.aliases),
+        "simulated": spec.simulated,
+        "weight": spec.weight,
+        "capabilities": sorted(spec.capabilities),
+        "schema_mode": spec.schema_mode,
+        "max_concurrency": spec.max_concurrency,
+        "requests_per_minute": spec.requests_per_minute,
+        "input_usd_per_mtok": spec.input_usd_per_mtok,
+        "output_usd_per_mtok": spec.output_usd_per_mtok,
+        "health": {"state": backend.health.state, "retry_in_s": backend.health.retry_in_s},
+        "inflight": backend.inflight,
+        "queued": backend.queued,
+        "remaining_requests": backend.remaining_requests,
+        "reset_s": backend.reset_s,
+    }
+
+
+@lru_cache(maxsize=1)
+def product_version() -> str:
+    """The installed distribution's version."""
+    try:
+        return version("morphogen")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _bare_url(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return _DEFAULT_LIMIT
+    if not (text.isascii() and text.isdecimal() and len(text) <= 6 and 1 <= int(text) <= _MAX_LIMIT):
+        raise bad_request(f"'limit' must be a whole number from 1 to {_MAX_LIMIT}", param="limit")
+    return int(text)
+
+
+def _json(value: Json, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(dumps(value), status_code=status, headers=headers, media_type="application/json")

@@ -1,0 +1,258 @@
+"""The table of routes and what /docs says of each.
+
+Called by app.py. Endpoints are plain Starlette routes, so that the hot path pays for no dependency injection; the OpenAPI
+document is made from the same table, so that the two cannot drift apart. Pure but for building the table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from runtime.api.health import HealthSurface
+from runtime.api.mock import METHODS, MockSurface
+from runtime.api.openai import OpenAISurface
+from runtime.api.openai_models import CHAT_REQUEST, EMBEDDINGS_REQUEST
+from runtime.api.operator import NewKey, OperatorSurface
+
+Endpoint = Callable[[HttpRequest], Awaitable[Response]]
+
+ERROR_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+PROBLEM_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "code"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"type": "string"},
+        "param": {"type": "string"},
+    },
+}
+
+_DATA = {"type": "object", "required": ["data"], "properties": {"data": {"type": "array", "items": {"type": "object"}}}}
+_OBJECT = {"type": "object"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteSpec:
+    """One path: its endpoint, and its operation as OpenAPI says it. ``ok`` is status -> schema (None: no body)."""
+
+    path: str
+    methods: tuple[str, ...]
+    endpoint: Endpoint
+    summary: str
+    tag: str
+    body: dict[str, Any] | None = None
+    ok: dict[int, dict[str, Any] | None] = field(default_factory=lambda: {200: _OBJECT})
+    media_type: str = "application/json"
+    parameters: tuple[dict[str, Any], ...] = ()
+    errors: tuple[int, ...] = ()
+
+
+def route_table(
+    openai: OpenAISurface, mock: MockSurface, operator: OperatorSurface, health: HealthSurface
+) -> Sequence[RouteSpec]:
+    """Every route; the hottest first, because matching is a walk down this list."""
+    return (*_openai(openai), *_mock(mock), *_operator(operator), *_health(health))
+
+
+def _openai(surface: OpenAISurface) -> list[RouteSpec]:
+    asks = (400, 401, 404, 413, 429, 500, 502, 503, 504)
+    return [
+        RouteSpec(
+            path="/v1/chat/completions",
+            methods=("POST",),
+            endpoint=surface.chat,
+            summary="Complete a conversation; 'stream' answers with server-sent events",
+            tag="openai",
+            body=CHAT_REQUEST,
+            errors=asks,
+        ),
+        RouteSpec(
+            path="/v1/embeddings",
+            methods=("POST",),
+            endpoint=surface.embeddings,
+            summary="Vectors of texts",
+            tag="openai",
+            body=EMBEDDINGS_REQUEST,
+            errors=asks,
+        ),
+        RouteSpec(
+            path="/v1/models",
+            methods=("GET",),
+            endpoint=surface.models,
+            summary="What 'model' may name",
+            tag="openai",
+            ok={200: _DATA},
+            errors=(401, 429),
+        ),
+        RouteSpec(
+            path="/v1/models/{model:path}",
+            methods=("GET",),
+            endpoint=surface.model,
+            summary="One model",
+            tag="openai",
+            parameters=(_in_path("model"),),
+            errors=(401, 404, 429),
+        ),
+    ]
+
+
+def _mock(surface: MockSurface) -> list[RouteSpec]:
+    parameters = (
+        _in_query("shape", {"type": "string"}),
+        _in_query("count", {"type": "integer", "minimum": 1}),
+        _in_query("backend", {"type": "string"}),
+        {"name": "X-Response-Shape", "in": "header", "schema": {"type": "string"}},
+        {"name": "X-LLM-Backend", "in": "header", "schema": {"type": "string"}},
+    )
+    common: dict[str, Any] = {
+        "methods": METHODS,
+        "endpoint": surface.handle,
+        "summary": "Plausible JSON in the shape that is asked for",
+        "tag": "mock",
+        "body": {},
+        "ok": {200: {}},
+        "errors": (400, 401, 404, 413, 429, 500, 502, 503, 504),
+    }
+    return [
+        RouteSpec(path="/api/mock/{path:path}", parameters=(_in_path("path"), *parameters), **common),
+        RouteSpec(path="/api/mock", parameters=parameters, **common),
+    ]
+
+
+def _operator(surface: OperatorSurface) -> list[RouteSpec]:
+    page = (_in_query("limit", {"type": "integer", "minimum": 1, "maximum": 500}), _in_query("before", {"type": "string"}))
+    rows: list[tuple[str, str, Endpoint, str, dict[str, Any]]] = [
+        ("GET", "/v1/status", surface.status, "Version, readiness, pool and cluster", {}),
+        ("GET", "/v1/nodes", surface.nodes, "Nodes as they stand", {"ok": {200: _DATA}}),
+        ("GET", "/v1/backends", surface.backends, "Backends as they stand", {"ok": {200: _DATA}}),
+        (
+            "GET",
+            "/v1/requests",
+            surface.requests,
+            "The newest requests",
+            {"ok": {200: _DATA}, "parameters": page, "errors": (400, 403)},
+        ),
+        (
+            "GET",
+            "/v1/requests/{request_id}",
+            surface.trace,
+            "All that is known of one request",
+            {"parameters": (_in_path("request_id"),), "errors": (403, 404)},
+        ),
+        ("GET", "/v1/keys", surface.list_keys, "Keys, without their secrets", {"ok": {200: _DATA}, "errors": (403,)}),
+        (
+            "POST",
+            "/v1/keys",
+            surface.create_key,
+            "Make a key",
+            {"ok": {201: _OBJECT}, "body": NewKey.model_json_schema(), "errors": (400, 403, 413)},
+        ),
+        (
+            "DELETE",
+            "/v1/keys/{key_id}",
+            surface.revoke_key,
+            "Revoke a key",
+            {"ok": {204: None}, "parameters": (_in_path("key_id"),), "errors": (403, 404)},
+        ),
+    ]
+    specs = []
+    for method, path, endpoint, summary, more in rows:
+        errors = (*more.pop("errors", ()), 401, 429, 500)
+        specs.append(
+            RouteSpec(path=path, methods=(method,), endpoint=endpoint, summary=summary, tag="operator", errors=errors, **more)
+        )
+    return specs
+
+
+def _health(surface: HealthSurface) -> list[RouteSpec]:
+    return [
+        RouteSpec(path="/healthz", methods=("GET",), endpoint=surface.alive, summary="The process answers", tag="health"),
+        RouteSpec(
+            path="/readyz",
+            methods=("GET",),
+            endpoint=surface.ready,
+            summary="Ready for work",
+            tag="health",
+            ok={200: _OBJECT, 503: _OBJECT},
+        ),
+        RouteSpec(
+            path="/metrics",
+            methods=("GET",),
+            endpoint=surface.metrics,
+            summary="Prometheus measures",
+            tag="health",
+            ok={200: {"type": "string"}},
+            media_type="text/plain",
+            errors=(401, 429),
+        ),
+    ]
+
+
+def describe(specs: Sequence[RouteSpec]) -> dict[str, Any]:
+    """OpenAPI ``paths`` of the table."""
+    paths: dict[str, Any] = {}
+    for spec in specs:
+        item = paths.setdefault(re.sub(r":path}", "}", spec.path), {})
+        for method in spec.methods:
+            item[method.lower()] = _operation(spec, method)
+    return paths
+
+
+def _operation(spec: RouteSpec, method: str) -> dict[str, Any]:
+    bodiless = method in ("HEAD", "OPTIONS")
+    responses: dict[str, Any] = {}
+    for status, schema in ({204: None} if method == "OPTIONS" else spec.ok).items():
+        responses[str(status)] = {"description": "OK" if status < 300 else "Not ready"}
+        if schema is not None and not bodiless:
+            responses[str(status)]["content"] = {spec.media_type: {"schema": schema}}
+    if spec.path == "/v1/chat/completions":
+        responses["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    problem = spec.tag == "operator"
+    media_type = "application/problem+json" if problem else "application/json"
+    reference = {"$ref": "#/components/schemas/Problem" if problem else "#/components/schemas/Error"}
+    for status in spec.errors:
+        responses[str(status)] = {"description": "Error"}
+        if not bodiless:
+            responses[str(status)]["content"] = {media_type: {"schema": reference}}
+    name = re.sub(r"\W+", "_", f"{method}_{spec.path}").strip("_").lower()
+    operation: dict[str, Any] = {"summary": spec.summary, "tags": [spec.tag], "operationId": name, "responses": responses}
+    if spec.parameters:
+        operation["parameters"] = list(spec.parameters)
+    if spec.body is not None and not bodiless and method not in ("GET", "DELETE"):
+        operation["requestBody"] = {
+            "required": bool(spec.body),
+            "content": {"application/json": {"schema": spec.body}},
+        }
+    return operation
+
+
+def _in_path(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+
+
+def _in_query(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "schema": schema}

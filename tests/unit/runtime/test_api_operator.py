@@ -1,0 +1,174 @@
+"""Management calls, probes, unknown paths and the description of the API, over a fake service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from agents.llm.chat import BackendSpec
+from runtime.api.app import create_app
+from runtime.api.auth import is_loopback
+from runtime.api.body import deeper_than
+from runtime.api.errors import usd
+from tests.fakes.service import CLIENT_KEY, OPERATOR_KEY, FakeService
+
+OPERATOR = {"authorization": f"Bearer {OPERATOR_KEY}"}
+
+
+def client(service: FakeService) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(create_app(service, clock=lambda: 1060.0), raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:5116")
+
+
+async def test_nodes_backends_and_status_are_for_any_client_and_hold_no_secret() -> None:
+    service = FakeService(backends=[BackendSpec(name="fast", base_url="http://me:pw@host:1/v1?key=k", api_key="sk-hidden")])
+    async with client(service) as http:
+        nodes = (await http.get("/v1/nodes")).json()["data"]
+        backends = await http.get("/v1/backends")
+        status = (await http.get("/v1/status")).json()
+    assert (nodes[0]["name"], nodes[0]["state"], nodes[0]["strategy"]) == ("first", "live", "Single")
+    assert backends.json()["data"][0]["base_url"] == "http://host:1/v1"
+    assert all(secret not in backends.text for secret in ("sk-hidden", "pw", "key=k"))
+    assert (status["uptime_s"], status["ready"], status["pool_reason"]) == (60.0, True, "configured")
+    assert status["cluster"]["kind"] == "local"
+
+
+MANAGED = [
+    ("GET", "/v1/requests"),
+    ("GET", "/v1/requests/req_1"),
+    ("GET", "/v1/keys"),
+    ("POST", "/v1/keys"),
+    ("DELETE", "/v1/keys/k"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), MANAGED)
+async def test_traces_and_keys_need_the_operator(method: str, path: str) -> None:
+    async with client(FakeService()) as http:
+        for headers, status in (({}, 403), ({"authorization": f"Bearer {CLIENT_KEY}"}, 403), ({"x-api-key": "wrong"}, 401)):
+            reply = await http.request(method, path, headers=headers)
+            assert reply.status_code == status
+            assert reply.headers["content-type"] == "application/problem+json"
+            assert reply.json()["status"] == status
+            assert reply.json()["title"]
+
+
+async def test_requests_are_listed_in_pages_and_traced() -> None:
+    service = FakeService()
+    async with client(service) as http:
+        assert (await http.get("/v1/requests", headers=OPERATOR)).json() == {"data": [{"id": "req_1"}]}
+        await http.get("/v1/requests?limit=7&before=req_0", headers=OPERATOR)
+        assert (await http.get("/v1/requests/req_1", headers=OPERATOR)).json()["request"] == {"id": "req_1"}
+        for unknown in ("nothing", "x" * 500):
+            missing = await http.get(f"/v1/requests/{unknown}", headers=OPERATOR)
+            assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
+    assert service.listed == [(50, None), (7, "req_0")]
+
+
+@pytest.mark.parametrize("query", ["limit=-1", "limit=0", "limit=NaN", "limit=1000000", "limit=²", f"before={'x' * 500}"])
+async def test_a_wrong_page_is_refused_by_name(query: str) -> None:
+    async with client(FakeService()) as http:
+        reply = await http.get(f"/v1/requests?{query}", headers=OPERATOR)
+    assert (reply.status_code, reply.json()["param"]) == (400, query.partition("=")[0])
+
+
+async def test_a_key_is_made_listed_without_its_secret_and_revoked() -> None:
+    service = FakeService()
+    async with client(service) as http:
+        made = await http.post("/v1/keys", json={"name": "ci", "scope": "client"}, headers=OPERATOR)
+        listed = await http.get("/v1/keys", headers=OPERATOR)
+        gone = await http.delete(f"/v1/keys/{made.json()['id']}", headers=OPERATOR)
+        again = await http.delete(f"/v1/keys/{made.json()['id']}", headers=OPERATOR)
+    assert (made.status_code, made.json()["secret"]) == (201, "secret-of-key_0")
+    assert "secret" not in listed.text
+    assert (gone.status_code, again.status_code) == (204, 404)
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "name"),
+        ({"name": ""}, "name"),
+        ({"name": "a\n"}, "name"),
+        ({"name": 3}, "name"),
+        ({"name": "a", "scope": "root"}, "scope"),
+        ({"name": "a", "x": 1}, "x"),
+        ([], "body"),
+    ],
+)
+async def test_a_wrong_key_request_is_refused_by_name(body: Any, param: str) -> None:
+    service = FakeService()
+    async with client(service) as http:
+        reply = await http.post("/v1/keys", json=body, headers=OPERATOR)
+    assert (reply.status_code, reply.json()["param"]) == (400, param)
+    assert service.keys == {}
+
+
+async def test_probes_and_measures() -> None:
+    service = FakeService()
+    async with client(service) as http:
+        assert (await http.get("/healthz")).json() == {"status": "ok"}
+        assert (await http.get("/readyz")).status_code == 200
+        assert (await http.get("/metrics")).text.startswith("# HELP")
+        service.parts["cluster"] = "starting"
+        waiting = await http.get("/readyz")
+    assert waiting.status_code == 503
+    assert waiting.json()["parts"] == {"ledger": "ok", "cluster": "starting"}
+
+
+async def test_unknown_paths_and_methods_answer_in_openais_shape() -> None:
+    async with client(FakeService()) as http:
+        for method, path, status in (
+            ("GET", "/nothing", 404),
+            ("GET", "/v1/chat/completions", 405),
+            ("TRACE", "/api/mock/x", 405),
+        ):
+            reply = await http.request(method, path)
+            assert reply.status_code == status
+            assert reply.json()["error"]["type"] == "invalid_request_error"
+            assert reply.headers["x-request-id"]
+        assert (await http.get("/v1/chat/completions")).headers["allow"] == "POST"
+        managed = await http.put("/v1/keys")
+    assert managed.headers["content-type"] == "application/problem+json"
+
+
+async def test_the_description_names_every_route() -> None:
+    async with client(FakeService()) as http:
+        document = (await http.get("/openapi.json")).json()
+        assert (await http.get("/docs")).status_code == 200
+    paths = document["paths"]
+    assert set(paths["/api/mock/{path}"]) == {"get", "post", "put", "patch", "delete", "head", "options"}
+    assert {"/v1/chat/completions", "/v1/models/{model}", "/v1/keys/{key_id}", "/metrics", "/healthz"} <= set(paths)
+    ids = [operation["operationId"] for item in paths.values() for operation in item.values()]
+    assert len(set(ids)) == len(ids)
+    chat = paths["/v1/chat/completions"]["post"]
+    assert chat["requestBody"]["content"]["application/json"]["schema"]["required"] == ["model", "messages"]
+    assert chat["responses"]["429"]["content"]["application/json"]["schema"]["$ref"].endswith("/Error")
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "expected"),
+    [
+        (("127.0.0.1", 1), {}, True),
+        (("::1", 1), {b"host": b"[::1]:5116"}, True),
+        (("::ffff:127.0.0.1", 1), {b"host": b"localhost"}, True),
+        (("127.0.0.1", 1), {b"host": b"evil.example"}, False),
+        (("127.0.0.1", 1), {b"forwarded": b"for=1.2.3.4"}, False),
+        (("192.168.1.2", 1), {b"host": b"localhost"}, False),
+        (None, {}, False),
+    ],
+)
+def test_loopback_is_who_speaks_for_itself_on_this_machine(peer: Any, headers: dict[bytes, bytes], expected: bool) -> None:
+    assert is_loopback(peer, headers, own_host="127.0.0.1") is expected
+
+
+def test_depth_is_counted_exactly() -> None:
+    assert not deeper_than([[1]], 2)
+    assert deeper_than([[[1]]], 2)
+    assert not deeper_than("[[[", 0)
+
+
+def test_amounts_have_no_exponent() -> None:
+    assert [usd(amount) for amount in (0.0, 0.0000125, 2.0)] == ["0", "0.0000125", "2"]
