@@ -17,9 +17,9 @@ from dataclasses import replace
 from typing import Any
 
 import ray
-from agents.node import NodeKit, build_node
 from ray.exceptions import RayError
 
+from agents.node import NodeKit, build_node
 from agents.records import AgentError, Draining, Event, NodeId, NodeLost, NodeSpec, Overloaded, Reply, Task, TaskId
 from agents.toolbox import Hub
 from runtime.cluster import ClusterStatus, NodeStatus
@@ -271,7 +271,7 @@ class RayCluster:
             steady = time.monotonic() - entry.host_since >= STEADY_S
             entry.falls = 1 if steady else entry.falls + 1
             entry.host = None
-            entry.move("dead")
+            entry.move("starting")
             if not self._closing:
                 self._later(self._restart(entry), f"restart {entry.spec.node_id}")
 
@@ -279,9 +279,10 @@ class RayCluster:
         while True:
             await asyncio.sleep(restart_delay_s(entry.falls))
             async with entry.lock:
-                if entry.state != "dead" or self._closing:
+                if entry.state not in ("starting", "dead") or self._closing:
                     return
-                entry.move("starting")
+                if entry.state == "dead":
+                    entry.move("starting")
                 try:
                     await self._bring_up(entry)
                 except AgentError as error:

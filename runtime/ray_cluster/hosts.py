@@ -13,9 +13,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import ray
-from agents.node import NodeKit
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError, RayError, RayTaskError, TaskCancelledError
 
+from agents.node import NodeKit
 from agents.records import AgentError, DeadlineExceeded, Event, NodeLost, NodeSpec, Reply, Task, TaskId
 from runtime.ray_cluster.actor import Answered, BuildNode, HostInfo, HostStatus, Item, NodeHost
 from runtime.ray_cluster.connect import RayConnection, actor_class
@@ -30,6 +30,8 @@ GRACE_S = 5.0
 """A node ends its tasks at their deadline itself; the daemon stops waiting this much later."""
 RECENT_S = 5.0
 """A task that ended this long ago counts as lost too when its actor dies: its last release may have died with the actor."""
+UNWIND_S = 1.0
+"""How long closing an ask waits for the cancelled task to unwind."""
 REAP_S = 30.0
 """How long a cancelled task may take to unwind before it is no longer counted."""
 
@@ -114,7 +116,8 @@ class Host:
             if ended or self.lost:
                 self._settle(ticket)
             else:
-                self._hang_up(ticket, call)
+                # Waits for the backend's call to end: who closes the iterator gives the permit to somebody else next.
+                await asyncio.wait([self._hang_up(ticket, call)], timeout=UNWIND_S)
 
     async def _streamed(self, call: Any, until: float) -> AsyncIterator[Event | Reply]:
         while True:
@@ -163,12 +166,13 @@ class Host:
                     ray.kill(self._handle, no_restart=True)
             self.declare_dead()
 
-    def _hang_up(self, ticket: int, call: Any) -> None:
+    def _hang_up(self, ticket: int, call: Any) -> asyncio.Task[None]:
         # Not recursive: what the task asked of the mailbox is withdrawn by hub_client, which gives late permits back.
         ray.cancel(call, recursive=False)
         reaper = asyncio.create_task(self._reap(ticket, call), name=f"reap {self.name}")
         self._reaping.add(reaper)
         reaper.add_done_callback(self._reaping.discard)
+        return reaper
 
     async def _reap(self, ticket: int, call: Any) -> None:
         try:

@@ -1,6 +1,7 @@
 """The state of every node that this daemon knows, and the moves between states. Pure: no Ray, no I/O.
 
-Used by cluster.py. A host that died leaves its node ``dead`` until another host has become it.
+Used by cluster.py. A node whose host died is ``starting`` again, and takes tasks that wait for it; it is ``dead`` while the next
+try has to wait because no host came up.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from runtime.ray_cluster.hosts import Host
 
 MOVES: dict[NodeState, frozenset[NodeState]] = {
     "starting": frozenset({"live", "dead", "draining", "parked"}),
-    "live": frozenset({"draining", "dead"}),
+    "live": frozenset({"draining", "starting"}),
     "dead": frozenset({"starting", "parked", "draining"}),
     "draining": frozenset({"parked"}),
     "parked": frozenset({"starting"}),
