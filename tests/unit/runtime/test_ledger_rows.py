@@ -1,0 +1,101 @@
+"""What reaches the ledger's rows: cut, marked, storable, and without credentials."""
+
+from __future__ import annotations
+
+import math
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.records import CallRecord, Event, RequestId, Single
+from runtime.ledger.desired import encode_single
+from runtime.ledger.rows import MAX_EVENTS, Keeping, call_rows, event_rows, request_row, scrub, to_json
+from runtime.records import Request
+
+KEEPING = Keeping(bodies=True, max_chars=1000, strategy=encode_single)
+MEASURES = Keeping(bodies=False, max_chars=1000, strategy=encode_single)
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(json_values, st.integers(0, 200))
+def test_any_json_is_stored_within_its_limit(value: object, limit: int) -> None:
+    text = to_json(value, limit=limit, redact=True)
+    text.encode("utf-8")
+    orjson.loads(text)
+
+
+def test_a_long_text_is_cut_and_marked() -> None:
+    kept = orjson.loads(to_json([{"role": "user", "content": "x" * 5000}], limit=100, redact=False))
+    content = kept[0]["content"]
+    assert len(content) < 200
+    assert "[cut:" in content
+    assert "of 5000 characters" in content
+
+
+def test_many_items_and_deep_nesting_are_cut_and_marked() -> None:
+    assert "more items" in to_json(["ab"] * 10_000, limit=100, redact=False)
+    deep: list[object] = []
+    for _ in range(5000):
+        deep = [deep]
+    assert "nested deeper" in to_json(deep, limit=100_000, redact=False)
+
+
+def test_credentials_are_left_out() -> None:
+    params = {
+        "tools": [{"type": "mcp", "headers": {"Authorization": "Bearer abcdefgh12345678"}, "authorization": "tok-9"}],
+        "Api_Key": "k-123",
+        "note": "sent with Bearer abcdefgh12345678 and mg-client-0a0b-" + "s" * 43,
+        "temperature": 0.5,
+    }
+    text = to_json(params, limit=10_000, redact=True)
+    for secret in ("abcdefgh12345678", "tok-9", "k-123", "s" * 43):
+        assert secret not in text
+    assert orjson.loads(text)["temperature"] == 0.5
+
+
+def test_our_own_keys_are_left_out_of_messages_but_prose_stays() -> None:
+    assert (
+        scrub("a basic understanding of bearer certificates", credentials=False) == "a basic understanding of bearer certificates"
+    )
+    assert "secretsecret" not in scrub("mg-operator-12ab-secretsecret", credentials=False)
+
+
+def test_measures_only_keeps_no_text() -> None:
+    request = Request(
+        request_id=RequestId("r"),
+        source="openai",
+        messages=({"role": "user", "content": "private words"},),
+        params={"user": "private words"},
+        strategy=Single(prompt="private words"),
+    )
+    call = CallRecord(backend="b", model="m", started_at=1.0, latency_s=1.0, detail="private words")
+    event = Event(kind="note", at=1.0, data={"text": "private words", "count": 3, "backend": "b"})
+    rows = [request_row(request, 1.0, MEASURES), *call_rows("r", [call], MEASURES), *event_rows("r", [event], MEASURES)]
+    assert "private words" not in repr(rows)
+    assert orjson.loads(rows[-1][-1]) == {"count": 3, "backend": "b"}
+    assert "private words" in repr(request_row(request, 1.0, KEEPING))
+
+
+def test_numbers_that_no_column_takes_are_brought_into_range() -> None:
+    request = Request(request_id=RequestId("r\ud800"), source="mock", messages=(), count=10**30, deadline_s=math.nan)
+    row = request_row(request, math.inf, KEEPING)
+    assert row[0] == "r?"
+    assert row[1] == 0.0
+    assert row[8] == 2**63 - 1
+    assert row[9] == 0.0
+
+
+def test_events_are_bounded_and_deltas_left_out() -> None:
+    events = [Event(kind="delta", at=0.0, data={"text": "x"})] * 10
+    events += [Event(kind="progress", at=float(n), data={"n": n}) for n in range(MAX_EVENTS + 50)]
+    rows = event_rows("r", events, KEEPING)
+    assert len(rows) == MAX_EVENTS + 1
+    assert [row[1] for row in rows] == list(range(MAX_EVENTS + 1))
+    assert orjson.loads(rows[MAX_EVENTS // 2][-1]) == {"events_left_out": 50}
+    assert orjson.loads(rows[-1][-1]) == {"n": MAX_EVENTS + 49}
