@@ -1,0 +1,199 @@
+"""One trace, told: who asked what, which node did the work how, each call with what it cost and why it was made.
+
+Called by show.py and demo.py with the JSON of GET /v1/requests/{id}. Pure; tolerant of missing fields, since old rows stay
+readable.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from runtime.cli.tables import clip, printable, seconds, usd
+
+Json = Any
+TEXT_CHARS = 300
+_WIDE = 110
+_ERRORS = {
+    "backend_unreachable": "could not be reached",
+    "backend_timeout": "was too slow",
+    "backend_failed": "failed",
+    "backend_rejected": "refused the request",
+    "backend_garbled": "answered something that is not the protocol",
+    "stream_broken": "broke off in the middle of its answer",
+    "rate_limited": "was at its rate limit",
+    "breaker_open": "was resting after failures",
+    "cancelled": "was cancelled",
+}
+
+
+def story_of(trace: Mapping[str, Json]) -> list[str]:
+    """The lines of the story, without colours."""
+    request, outcome = trace.get("request") or {}, trace.get("outcome") or {}
+    calls, events = trace.get("calls") or [], trace.get("events") or []
+    lines = [f"{trace.get('id', '')}: {_verdict(trace, outcome)}"]
+    if outcome.get("simulated") or any(call.get("simulated") for call in calls):
+        lines.append("SIMULATED: at least one call went to a simulated backend; what it said is made up.")
+    lines += ["", *_asked(request), "", *_done(request, outcome, calls)]
+    if calls:
+        lines += ["", "The calls, in order", *_calls(calls)]
+    happened = list(_events(events, start=request.get("at")))
+    if happened:
+        lines += ["", "What happened", *happened]
+    lines += ["", *_came_out(outcome)]
+    return [printable(line).rstrip() for line in lines]
+
+
+def _verdict(trace: Mapping[str, Json], outcome: Mapping[str, Json]) -> str:
+    if not outcome:
+        return str(trace.get("status") or "running")
+    took = seconds(outcome.get("latency_s"))
+    status = outcome.get("status")
+    if status == "ok":
+        return f"answered in {took} for {usd(outcome.get('cost_usd'))}"
+    if status == "incomplete":
+        return f"answered in part in {took} for {usd(outcome.get('cost_usd'))}"
+    if status == "cancelled":
+        return f"the client hung up after {took}; {usd(outcome.get('cost_usd'))} were spent"
+    return f"failed after {took} ({outcome.get('error_code') or status}); {usd(outcome.get('cost_usd'))} were spent"
+
+
+def _asked(request: Mapping[str, Json]) -> Iterator[str]:
+    when = datetime.fromtimestamp(request["at"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if request.get("at") else "unknown"
+    extras = [
+        "streamed" if request.get("streamed") else "",
+        f"{request['item_count']} items" if request.get("item_count") else "",
+        f"key {request['key_id']}" if request.get("key_id") else "no key (this machine)",
+        f"preferred backend {request['backend']}" if request.get("backend") else "",
+        f"deadline {seconds(request['deadline_s'])}" if request.get("deadline_s") else "",
+    ]
+    yield f"  asked    {when}, {request.get('source', '?')} surface, {', '.join(extra for extra in extras if extra)}"
+    yield f"  of       {request.get('target', '?')}"
+    text = _question(request.get("body"))
+    if text:
+        yield f"  words    {clip(text, TEXT_CHARS)}"
+
+
+def _question(body: Json) -> str:
+    """The last user message, or whatever of the body was kept."""
+    if not isinstance(body, dict):
+        return body if isinstance(body, str) else ""
+    messages = body.get("messages")
+    if isinstance(messages, list):
+        for message in reversed(messages):
+            if isinstance(message, dict) and message.get("role") == "user":
+                content = message.get("content")
+                return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+    return json.dumps(body, ensure_ascii=False)
+
+
+def _done(request: Mapping[str, Json], outcome: Mapping[str, Json], calls: Sequence[Json]) -> Iterator[str]:
+    node, backend = outcome.get("node"), outcome.get("backend")
+    if node:
+        attempts = outcome.get("attempts") or 1
+        again = f" (handed over {attempts} times, since a node was lost)" if attempts > 1 else ""
+        yield f"  node     {node}{again}"
+    elif outcome:
+        yield "  node     none: the request named a backend, so it went straight there"
+    if outcome.get("strategy"):
+        yield f"  strategy {outcome['strategy']}"
+    yield f"  why      {_why(request, node)}"
+    if backend:
+        yield f"  backend  {backend} gave the final answer"
+    tokens = (outcome.get("prompt_tokens") or 0, outcome.get("completion_tokens") or 0)
+    estimated = " (estimated in part: a backend did not report them)" if outcome.get("estimated") else ""
+    yield f"  tokens   {tokens[0]} in, {tokens[1]} out{estimated}"
+    failed = sum(1 for call in calls if call.get("error"))
+    made = f"{len(calls)} call{'' if len(calls) == 1 else 's'}"
+    yield f"  cost     {usd(outcome.get('cost_usd'))} over {made}, {failed} of them failed"
+    if outcome.get("overhead_s") is not None:
+        yield f"  time     {seconds(outcome.get('latency_s'))}, of which {seconds(outcome['overhead_s'])} outside the backends"
+
+
+def _why(request: Mapping[str, Json], node: Json) -> str:
+    target = str(request.get("target") or "auto")
+    if target.startswith("strategy/"):
+        return f"the client named the strategy {target.removeprefix('strategy/')}"
+    if target.startswith("node/"):
+        return f"the client named the node {target.removeprefix('node/')}"
+    if target != "auto":
+        return f"the client named {target}"
+    if request.get("backend"):
+        return f"the client left the node open and preferred the backend {request['backend']}"
+    return "the client left it open; the daemon chose" + (f" {node}" if node else "")
+
+
+def _calls(calls: Sequence[Json]) -> Iterator[str]:
+    before: Mapping[str, Json] | None = None
+    start = min((call.get("started_at") or 0.0 for call in calls), default=0.0)
+    for number, call in enumerate(calls, start=1):
+        usage = f"{call.get('prompt_tokens', 0)} → {call.get('completion_tokens', 0)} tokens"
+        error = call.get("error")
+        result = f"✗ {_ERRORS.get(str(error), str(error))}" if error else "✓ answered"
+        first = f", first token after {seconds(call['first_token_s'])}" if call.get("first_token_s") is not None else ""
+        at = f"+{seconds((call.get('started_at') or start) - start)}"
+        yield (
+            f"  {number:>2}. {at:>8}  {call.get('backend', '?')} ({call.get('model', '?')}){_again(call, before)}: "
+            f"{result} in {seconds(call.get('latency_s'))}{first}, {usage}, {usd(call.get('cost_usd'))}"
+        )
+        if error and call.get("detail"):
+            yield f"                {clip(str(call['detail']), _WIDE)}"
+        before = call
+
+
+def _again(call: Mapping[str, Json], before: Mapping[str, Json] | None) -> str:
+    """Why this call was made after a failed one."""
+    if (call.get("attempt") or 1) > 1:
+        return f", attempt {call['attempt']}"
+    if before is not None and before.get("error") and before.get("backend") != call.get("backend"):
+        return f", standing in for {before.get('backend')}"
+    return ""
+
+
+def _events(events: Sequence[Json], *, start: Json) -> Iterator[str]:
+    for event in events:
+        kind, data = event.get("kind"), event.get("data") or {}
+        if kind in ("call", "delta"):  # the calls are told above, with all that is known of them
+            continue
+        at = f"+{seconds(max(0.0, event['at'] - start))}" if event.get("at") and start else ""
+        yield f"      {at:>8}  {_event_words(str(kind), data)}"
+
+
+def _event_words(kind: str, data: Json) -> str:
+    facts = (
+        clip(", ".join(f"{name} {_fact(value)}" for name, value in data.items()), _WIDE) if isinstance(data, dict) else str(data)
+    )
+    words = {
+        "restart": "what had been streamed was void; the answer began again",
+        "node_lost": "the node died with the request; it was handed to another",
+        "structured": "a structured answer was checked against its schema",
+        "progress": "progress",
+        "peer": "a message between nodes",
+        "stage": "stage",
+        "note": "note",
+    }.get(kind, kind)
+    return f"{words}: {facts}" if facts else words
+
+
+def _fact(value: Json) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _came_out(outcome: Mapping[str, Json]) -> Iterator[str]:
+    body = outcome.get("body")
+    if outcome.get("error_code"):
+        message = outcome.get("error_message")
+        field = f" (field {outcome['error_param']})" if outcome.get("error_param") else ""
+        yield f"The client got: {outcome['error_code']}{field}" + (f": {clip(str(message), TEXT_CHARS)}" if message else "")
+    if isinstance(body, dict):
+        for issue in body.get("issues") or ():
+            yield f"Known to be wrong with it: {clip(str(issue), TEXT_CHARS)}"
+        text = body.get("text") or (json.dumps(body["data"], ensure_ascii=False) if body.get("data") is not None else "")
+        if text:
+            yield f"The answer: {clip(str(text), TEXT_CHARS)}"
+    elif isinstance(body, str) and body:
+        yield f"The answer: {clip(body, TEXT_CHARS)}"
