@@ -50,6 +50,7 @@ _BY_CODE: Mapping[str, tuple[int, ErrorType]] = {
     "incomplete": (502, "server_error"),
     "deadline_exceeded": (504, "server_error"),
     "budget_exceeded": (429, "insufficient_quota"),
+    "cancelled": (499, "server_error"),
     "node_lost": (503, "server_error"),
     "internal_error": (500, "server_error"),
 }
@@ -117,7 +118,7 @@ def from_http_status(status: int, *, method: str, path: str) -> Fault:
         message = f"{method} is not allowed on {path}"
         return Fault(status=405, type="invalid_request_error", code="method_not_allowed", message=message)
     kind: ErrorType = "invalid_request_error" if status < 500 else "server_error"
-    phrase = next((known.phrase for known in HTTPStatus if known == status), "Error")
+    phrase = _phrase(status)
     return Fault(status=status, type=kind, code=phrase.lower().replace(" ", "_"), message=phrase)
 
 
@@ -137,7 +138,7 @@ def problem_body(fault: Fault) -> dict[str, Json]:
     """The same as an RFC 9457 problem document."""
     body: dict[str, Json] = {
         "type": f"urn:morphogen:error:{fault.code}",
-        "title": HTTPStatus(fault.status).phrase,
+        "title": _phrase(fault.status),
         "status": fault.status,
         "detail": _clip(fault.message),
         "code": fault.code,
@@ -191,6 +192,10 @@ def usd(amount: float) -> str:
 def header_value(text: str) -> str:
     """``text`` as a header can carry it: printable ASCII, at most 256 characters."""
     return "".join(c if " " <= c <= "~" else "?" for c in text[:256])
+
+
+def _phrase(status: int) -> str:
+    return next((known.phrase for known in HTTPStatus if known == status), "Error")
 
 
 def _clip(message: str) -> str:

@@ -17,7 +17,7 @@ OPERATOR_KEY = "op-secret"
 CLIENT_KEY = "client-secret"
 
 
-def fake_settings(**sections: Mapping[str, Json]) -> Settings:
+def fake_settings(**sections: Json) -> Settings:
     """Settings whose data folder does not exist; ``server={"max_inflight": 1}`` and the like change them."""
     return Settings.model_validate({"data": {"dir": Path("/nonexistent")}, **sections})
 

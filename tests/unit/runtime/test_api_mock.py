@@ -157,7 +157,7 @@ async def test_forms_are_fields() -> None:
     service = FakeService()
     async with client(service) as http:
         assert (await http.post("/api/mock/users", data={"count": "2", "tag": ["a", "b"]})).status_code == 200
-        files = {"photo": ("me.png", b"123", "image/png"), "shape": (None, json.dumps(SHAPE))}
+        files: Any = {"photo": ("me.png", b"123", "image/png"), "shape": (None, json.dumps(SHAPE))}
         assert (await http.post("/api/mock/users", files=files)).status_code == 200
     first, second = service.asked
     assert first.count == 2

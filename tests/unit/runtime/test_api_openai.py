@@ -219,7 +219,7 @@ class HangingUp:
             "server": ("127.0.0.1", 5116),
             "scheme": "http",
         }
-        await create_app(service)(scope, self.receive, self.send)  # type: ignore[arg-type]
+        await create_app(service)(scope, self.receive, self.send)
 
 
 async def test_a_client_that_hangs_up_cancels_the_work() -> None:

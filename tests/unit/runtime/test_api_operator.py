@@ -8,10 +8,11 @@ import httpx
 import pytest
 
 from agents.llm.chat import BackendSpec
+from agents.records import AgentError
 from runtime.api.app import create_app
 from runtime.api.auth import is_loopback
 from runtime.api.body import deeper_than
-from runtime.api.errors import usd
+from runtime.api.errors import from_agent_error, problem_body, usd
 from tests.fakes.service import CLIENT_KEY, OPERATOR_KEY, FakeService
 
 OPERATOR = {"authorization": f"Bearer {OPERATOR_KEY}"}
@@ -168,6 +169,18 @@ def test_depth_is_counted_exactly() -> None:
     assert not deeper_than([[1]], 2)
     assert deeper_than([[[1]]], 2)
     assert not deeper_than("[[[", 0)
+
+
+def test_every_error_from_below_has_its_place_in_the_table() -> None:
+    kinds, waiting = {AgentError}, [AgentError]
+    while waiting:
+        found = waiting.pop().__subclasses__()
+        kinds.update(found)
+        waiting.extend(found)
+    for kind in kinds:
+        fault = from_agent_error(kind("x", param="p"))
+        assert (fault.status == 500) is (kind is AgentError), kind
+        assert problem_body(fault)["title"]
 
 
 def test_amounts_have_no_exponent() -> None:
