@@ -57,7 +57,9 @@ async def _give_back(writer: aiosqlite.Connection) -> None:
     if free < _PAGES:
         return
     for _ in range(free // _PAGES + 1):
-        await writer.execute_fetchall(f"PRAGMA incremental_vacuum({_PAGES})")
+        # As a script: run as a query, this pragma gives back one page and stops, because it has no columns to fetch.
+        async with writer.executescript(f"PRAGMA incremental_vacuum({_PAGES})"):
+            pass
     # Busy readers only put it off; the next round tries again.
     await writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
 
