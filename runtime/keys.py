@@ -56,7 +56,7 @@ class KeyStore(Protocol):
 
 
 class KeyRing:
-    """Every key in memory, so that a request costs one hash and no I/O. Build with ``KeyRing.open``."""
+    """Every key in memory, so that a request costs one hash and no I/O. Build with ``KeyRing.load``."""
 
     def __init__(self, store: KeyStore, rows: list[KeyRow], *, clock: Callable[[], float] = time.time) -> None:
         self._store = store
@@ -64,7 +64,7 @@ class KeyRing:
         self._clock = clock
 
     @classmethod
-    async def open(cls, store: KeyStore, *, clock: Callable[[], float] = time.time) -> KeyRing:
+    async def load(cls, store: KeyStore, *, clock: Callable[[], float] = time.time) -> KeyRing:
         """Every key of ``store``."""
         return cls(store, await store.list_keys(), clock=clock)
 
@@ -125,11 +125,8 @@ class KeyRing:
             for r in sorted(self._rows.values(), key=lambda r: (r.created_at, r.key_id))
         ]
 
-    def has_client_keys(self) -> bool:
-        """Is there a client key that works?"""
-        return self._has("client")
-
-    def _has(self, scope: KeyScope) -> bool:
+    def has(self, scope: KeyScope) -> bool:
+        """Is there a key of this scope that works?"""
         return any(row.scope == scope and row.revoked_at is None for row in self._rows.values())
 
     async def ensure_operator_key(self, path: Path) -> str:
@@ -143,7 +140,7 @@ class KeyRing:
         row = self._rows.get(key_id)
         if row is None:
             await self._register(key, name="first operator")
-        elif row.revoked_at is not None and not self._has("operator"):
+        elif row.revoked_at is not None and not self.has("operator"):
             key_id, key = _new_key("operator")
             await asyncio.to_thread(_write, path, key, replace=True)
             await self._register(key, name="operator after a revocation")

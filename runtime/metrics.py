@@ -1,4 +1,4 @@
-"""Every Prometheus metric of the daemon, in one place.
+"""Every Prometheus metric of the daemon, in one place, and the monitor of the event loop's lag.
 
 Called by dispatch.py, the daemon, the cluster's watcher and the mock API; nothing else knows prometheus_client. Counters and
 histograms are moved by small methods; what has a present state (queues, breakers, nodes, the ledger) is asked for at scrape
@@ -8,9 +8,11 @@ folded into ``other`` beyond a fixed number of them. Must not import dispatch, t
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -268,7 +270,7 @@ class Metrics:
     def cache_lookup(self, *, hit: bool) -> None:
         self._cache.labels("hit" if hit else "miss").inc()
 
-    def loop_lag(self, lag_s: float) -> None:
+    def loop_lagged(self, lag_s: float) -> None:
         """How much later than asked the event loop woke a sleeper."""
         self._lag.observe(lag_s)
 
@@ -287,3 +289,24 @@ class Metrics:
     def render(self) -> tuple[bytes, str]:
         """The exposition and its content type."""
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
+
+
+class LoopLag:
+    """Measures how late the event loop wakes a sleeper: what blocks the loop shows here before clients feel it."""
+
+    def __init__(
+        self,
+        observe: Callable[[float], None],
+        *,
+        interval_s: float = 0.25,
+        clock: Callable[[], float] = time.perf_counter,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._observe, self._interval_s, self._clock, self._sleep = observe, interval_s, clock, sleep
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            due = self._clock() + self._interval_s
+            await self._sleep(self._interval_s)
+            self._observe(max(0.0, self._clock() - due))

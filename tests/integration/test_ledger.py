@@ -482,7 +482,7 @@ async def test_nodes_and_keys_survive_a_restart(tmp_path: Path) -> None:
     pipeline = Pipeline(stages=(Stage(name="one", strategy=Single()),))
     with pytest.raises(LedgerError, match="encoder"):
         await ledger.save_node(NodeSpec(node_id=NodeId("n2"), name="x", role="reviewer", strategy=pipeline), "live")
-    ring = await KeyRing.open(ledger)
+    ring = await KeyRing.load(ledger)
     kept_id, kept = await ring.create("kept", "client")
     gone_id, gone = await ring.create("gone", "operator")
     assert await ring.revoke(gone_id)
@@ -490,7 +490,7 @@ async def test_nodes_and_keys_survive_a_restart(tmp_path: Path) -> None:
     assert kept.encode() not in path.read_bytes()
     ledger = await open_ledger(path)
     assert await ledger.nodes() == [(spec, "parked")]
-    ring = await KeyRing.open(ledger)
+    ring = await KeyRing.load(ledger)
     principal = ring.authenticate(kept, loopback=False, require_client_key=True)
     assert principal is not None
     assert principal.key_id == kept_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 
@@ -12,7 +13,7 @@ from agents.llm.chat import BackendSpec
 from agents.records import CallRecord, Health, Usage
 from runtime.cluster import ClusterStatus
 from runtime.ledger.records import LedgerLoad
-from runtime.metrics import MAX_LABEL_VALUES, Metrics
+from runtime.metrics import MAX_LABEL_VALUES, LoopLag, Metrics
 from runtime.records import BackendStatus
 
 LABELS = {
@@ -46,7 +47,7 @@ def full() -> Metrics:
     metrics.node_lost()
     metrics.redispatched()
     metrics.cache_lookup(hit=True)
-    metrics.loop_lag(0.002)
+    metrics.loop_lagged(0.002)
     spec = BackendSpec(name="b")
     metrics.watch_backends(lambda: [BackendStatus(spec=spec, health=Health(state="open"), inflight=3, queued=4)])
     metrics.watch_cluster(lambda: ClusterStatus(kind="local", live=2, warm=1, restarts=5))
@@ -157,3 +158,18 @@ def test_counting_a_request_costs_little() -> None:
 
     # Measured at about 3 us; the best of a few rounds, because the machine may be busy.
     assert min(round_us() for _ in range(7)) < 30
+
+
+async def test_the_lag_is_what_a_sleeper_overslept() -> None:
+    now, naps = 0.0, [0.25, 0.30, 0.20]
+    seen: list[float] = []
+
+    async def sleep(wanted_s: float) -> None:
+        nonlocal now
+        if not naps:
+            raise asyncio.CancelledError
+        now += naps.pop(0)
+
+    with pytest.raises(asyncio.CancelledError):
+        await LoopLag(seen.append, interval_s=0.25, clock=lambda: now, sleep=sleep).run()
+    assert seen == pytest.approx([0.0, 0.05, 0.0])
