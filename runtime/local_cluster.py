@@ -10,13 +10,11 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import cast
 
 from agents.node import Node, NodeKit, build_node
-
 from agents.records import (
     AgentError,
     Draining,
@@ -166,7 +164,7 @@ class LocalCluster:
 
 async def _pump(node: Node, task: Task, outbox: Outbox) -> None:
     try:
-        async with aclosing(cast(AsyncGenerator[Event | Reply, None], node.handle(task))) as items:
+        async with aclosing(node.handle(task)) as items:
             async for item in items:
                 outbox.put_nowait(item)
     finally:

@@ -13,10 +13,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from agents.node import Node, NodeKit
-
 from agents.records import AgentError, Event, Json, NodeLost, NodeSpec, Reply, Task
 from agents.toolbox import Hub
 from runtime.ray_cluster.hub_client import MailboxHub
@@ -153,7 +152,7 @@ class NodeHost:
     def _handle(self, task: Task) -> AsyncGenerator[Event | Reply, None]:
         if self._node is None:
             raise NodeLost(f"{self._name} is no node yet")
-        return cast(AsyncGenerator[Event | Reply, None], self._node.handle(task))
+        return self._node.handle(task)
 
     async def status(self) -> HostStatus:
         return HostStatus(rss_bytes=rss_bytes(), node=dict(self._node.status()) if self._node else {})

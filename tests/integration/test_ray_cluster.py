@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 import ray
-from agents.node import NodeKit
 
 from agents.llm.retry import RetryPolicy
+from agents.node import NodeKit
 from agents.records import AgentError, NodeId, NodeLost, Reply
 from runtime.config import ClusterSettings, RaySettings
 from runtime.ray_cluster.cluster import RayCluster
-from runtime.ray_cluster.connect import RayConnection
+from runtime.ray_cluster.connect import RayConnection, actor_class
 from tests.fakes.nodes import DeskHub, LoopbackBackend, a_spec, a_task, build_fake, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -130,7 +130,7 @@ async def test_what_an_earlier_daemon_of_the_same_id_left_is_killed_and_others_a
             def hi(self) -> int:
                 return 1
 
-        actor = ray.remote(num_cpus=0)(Left).options(name=name, namespace="morphogen", lifetime="detached").remote()
+        actor = actor_class(Left, num_cpus=0).options(name=name, namespace="morphogen", lifetime="detached").remote()
         ray.get(actor.hi.remote())
 
     for name in ("node:test:7", "mailbox:test:7", "node:other:7"):
