@@ -17,7 +17,6 @@ from dataclasses import replace
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
 
 from agents.node import NodeKit, build_node
 from agents.records import AgentError, Draining, Event, NodeId, NodeLost, NodeSpec, Overloaded, Reply, Task, TaskId
@@ -29,6 +28,7 @@ from runtime.ray_cluster.connect import RayConnection, actor_class
 from runtime.ray_cluster.hosts import Host, HostFactory
 from runtime.ray_cluster.hub_server import HubServer
 from runtime.ray_cluster.mailbox import MAX_WAITING, Mailbox
+from runtime.ray_cluster.orphans import kill_orphans
 from runtime.ray_cluster.table import Entry, NodeTable
 from runtime.ray_cluster.warm import WarmPool
 
@@ -44,7 +44,6 @@ MAX_WAIT_S = 30.0
 """How long a task waits for its node to come back."""
 RETIRE_S = 30.0
 """How long a node that is replaced for its size may finish its tasks."""
-NAMES_FREE_S = 5.0
 
 
 def _nobody(node_id: NodeId, tasks: tuple[TaskId, ...]) -> None:
@@ -104,7 +103,8 @@ class RayCluster:
             return
         self._closing = False
         await self._connection.start()
-        first = await self._kill_orphans()
+        prefixes = (f"node:{self._daemon_id}:", f"mailbox:{self._daemon_id}:")
+        first = await kill_orphans(self._connection, namespace=self._namespace, prefixes=prefixes)
         actor = actor_class(Mailbox, num_cpus=0, max_restarts=-1, max_concurrency=MAX_WAITING + SPARE_CALLS)
         name = f"mailbox:{self._daemon_id}:{first}"
         self._mailbox = await self._connection.run(lambda: actor.options(name=name, namespace=self._namespace).remote())
@@ -125,29 +125,6 @@ class RayCluster:
         await self._pool.start()
         self._later(self._watch_memory(), "watch memory")
         self._detail = ""
-
-    async def _kill_orphans(self) -> int:
-        """Kill actors of this daemon's id. Returns a number that no name of theirs has used."""
-        prefixes = (f"node:{self._daemon_id}:", f"mailbox:{self._daemon_id}:")
-        first = 1
-        until = time.monotonic() + NAMES_FREE_S
-        while True:
-            named = await self._connection.run(lambda: ray.util.list_named_actors(all_namespaces=True))
-            orphans = [row["name"] for row in named if row["namespace"] == self._namespace and row["name"].startswith(prefixes)]
-            if not orphans or time.monotonic() > until:
-                return first
-            for name in orphans:
-                number = name.rpartition(":")[2]
-                first = max(first, int(number) + 1 if number.isdigit() else 1)
-                await self._connection.run(lambda name=name: self._kill_named(name))  # type: ignore[misc]
-            _log.info("killed %d actors of an earlier daemon", len(orphans))
-            await asyncio.sleep(0.1)
-
-    def _kill_named(self, name: str) -> None:
-        try:
-            ray.kill(ray.get_actor(name, namespace=self._namespace), no_restart=True)
-        except (ValueError, RayError):
-            _log.debug("%s was gone already", name)
 
     async def stop(self, *, drain_s: float) -> None:
         """Drain for at most ``drain_s``, then end every actor of ours, and Ray where we started it. Idempotent."""
