@@ -89,12 +89,18 @@ async def serve(
             # The children end with this process (they watch it), and Ray's processes end when their driver is gone.
             os._exit(130)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
+    _on_signals(loop, on_signal)
     async with running(settings) as daemon:
+        _on_signals(loop, on_signal)  # again: Ray's start puts handlers of its own in their place, which print a stack
         on_ready(f"listening on {daemon.url}\nbackends: {daemon.service.pool_reason}\noperator key: {daemon.operator_key_path}")
         await stop.wait()
         await daemon.service.dispatch.drain(settings.server.drain_s)
+
+
+def _on_signals(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.remove_signal_handler(number)
+        loop.add_signal_handler(number, act)
 
 
 @asynccontextmanager

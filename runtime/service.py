@@ -5,6 +5,7 @@ Built by daemon.py. Decides nothing: dispatch.py runs requests, keys.py knows wh
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from runtime.cluster import Cluster, ClusterStatus, NodeStatus
 from runtime.config import Settings
 from runtime.dispatch import Dispatch
 from runtime.keys import KeyRing
+from runtime.ledger.records import LedgerUnavailable
 from runtime.ledger.store import Ledger
 from runtime.metrics import Metrics
 from runtime.records import Answer, BackendStatus, Principal, Request, Target
@@ -116,12 +118,17 @@ class DaemonService:
         return self.cluster_port.status()
 
     async def requests(self, *, limit: int, before: str | None = None) -> list[dict[str, Json]]:
-        await self.ledger.flush()
+        await self._flushed()
         return await self.ledger.requests(limit=limit, before=before)
 
     async def trace(self, request_id: str) -> dict[str, Json] | None:
-        await self.ledger.flush()
+        await self._flushed()
         return await self.ledger.trace(request_id)
+
+    async def _flushed(self) -> None:
+        """What was just answered should be seen. While the disk refuses, what is written already is shown all the same."""
+        with contextlib.suppress(LedgerUnavailable):
+            await self.ledger.flush()
 
     def authenticate(self, bearer: str | None, *, loopback: bool) -> Principal | None:
         return self.keys.authenticate(bearer, loopback=loopback, require_client_key=self.settings.server.require_client_key)

@@ -1,6 +1,6 @@
 """A small HTTP load generator: open loop (fixed arrival rate, latency from the scheduled arrival) and closed loop.
 
-Called by overhead.py. It speaks just enough HTTP/1.1 over asyncio streams, so that the client costs little beside what it measures.
+Called by overhead.py. It speaks just enough HTTP/1.1 over asyncio streams, so that it costs little beside what it measures.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def running_daemon(folder: Path, toml: str = "", *, cluster: str = "local", env:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MORPHOGEN_")}
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "runtime.cli.main", "serve", "--config", str(path)],
+            [sys.executable, "-m", "runtime.cli", "serve", "--config", str(path)],
             stdout=out,
             stderr=out,
             env={**clean, **(env or {})},
