@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from agents.strategies.compose import BUILTIN, default_strategy, parse_strategy
-
 from agents.llm.chat import BackendSpec
 from agents.records import (
     CallRecord,
@@ -21,6 +19,7 @@ from agents.records import (
     StrategySpec,
     ValidationLoop,
 )
+from agents.strategies.compose import BUILTIN, default_strategy, parse_strategy
 from runtime.cluster import NodeStatus
 from runtime.records import Request, Target
 
@@ -68,13 +67,13 @@ def goes_straight(request: Request) -> bool:
 
 
 def choose_node(request: Request, nodes: Sequence[NodeStatus]) -> NodeStatus:
-    """The named node, else the least busy generalist. Raises NotFound when there is none."""
+    """The named node, else the least busy generalist; one that is being brought back is waited for. Raises NotFound."""
     if request.target.kind == "node":
         named = [node for node in nodes if node.spec.name == request.target.name]
         if not named:
             raise NotFound(f"there is no node {request.target.name!r}", param="model")
         return named[0]
-    ready = [node for node in nodes if node.spec.role == "generalist" and node.state in ("live", "starting")]
+    ready = [node for node in nodes if node.spec.role == "generalist" and node.state in ("live", "starting", "dead")]
     if not ready:
         raise NotFound("no generalist is live", param="model")
     return min(ready, key=lambda node: (node.state != "live", node.inflight, node.spec.name))

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import os
 import signal
 import socket
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
-from agents.node import NodeKit
-from agents.strategies.compose import parse_strategy, to_json
+
 
 from agents.llm.breaker import BreakerPolicy
 from agents.llm.chat import BackendSpec
@@ -27,7 +27,9 @@ from agents.llm.desk import Desk
 from agents.llm.http import HttpBackend
 from agents.llm.pool import Pool
 from agents.llm.retry import RetryPolicy
+from agents.node import NodeKit
 from agents.records import AgentError, NodeId, TaskId
+from agents.strategies.compose import parse_strategy, to_json
 from registry.embedding import Embedder, SentenceEmbedder
 from registry.records import RegistryError
 from runtime.api.app import create_app
@@ -119,7 +121,7 @@ async def running(settings: Settings) -> AsyncIterator[Daemon]:
         await keys.ensure_operator_key(operator_key_path)
         check_binding(settings.server.host, keys.has("client"))
         service = await _build(settings, ledger, keys, stack)
-        server = _HttpServer(uvicorn.Config(create_app(service), **_uvicorn_options(settings)))
+        server = _HttpServer(_uvicorn_config(create_app(service)))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         stack.push_async_callback(_end_http, server, serving)
         while not server.started:
@@ -212,6 +214,8 @@ def _embedder(settings: Settings) -> Embedder | None:
 
 
 def _cluster(settings: Settings, kit: NodeKit, hub: DaemonHub, desk: Desk) -> Cluster:
+    daemon_id = hashlib.sha256(str(settings.data.dir.expanduser().resolve()).encode()).hexdigest()[:12]
+
     def on_node_lost(node: NodeId, tasks: tuple[TaskId, ...]) -> None:
         log.warning("node %s died with %d tasks", node, len(tasks))
         for task in tasks:
@@ -224,7 +228,7 @@ def _cluster(settings: Settings, kit: NodeKit, hub: DaemonHub, desk: Desk) -> Cl
         hub=hub,
         settings=settings.cluster,
         ray=settings.ray,
-        daemon_id=uuid.uuid4().hex[:12],
+        daemon_id=daemon_id,
         on_node_lost=on_node_lost,
     )
 
@@ -240,18 +244,19 @@ class _HttpServer(uvicorn.Server):
         yield
 
 
-def _uvicorn_options(settings: Settings) -> dict[str, object]:
-    return {
-        "log_level": "warning",
-        "access_log": False,
-        "lifespan": "on",
-        "http": "httptools",
-        "ws": "none",
-        "server_header": False,
-        "date_header": False,
-        "timeout_graceful_shutdown": 2,
-        "timeout_keep_alive": 65,
-    }
+def _uvicorn_config(app: Callable[..., Any]) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        http="httptools",
+        ws="none",
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=2,
+        timeout_keep_alive=65,
+    )
 
 
 @contextlib.contextmanager
@@ -296,9 +301,9 @@ async def _end_task(task: asyncio.Task[None]) -> None:
 # ── chores ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _chores(service: DaemonService) -> list[Awaitable[None]]:
+def _chores(service: DaemonService) -> list[Coroutine[Any, Any, None]]:
     """What goes on beside the requests."""
-    chores: list[Awaitable[None]] = [LoopLag(service.metrics.loop_lagged).run(), _retain(service)]
+    chores: list[Coroutine[Any, Any, None]] = [LoopLag(service.metrics.loop_lagged).run(), _retain(service)]
     if service.embedder is not None:
         chores.append(_load_embedder(service.embedder))
     return chores

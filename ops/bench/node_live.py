@@ -8,12 +8,11 @@ from __future__ import annotations
 import asyncio
 import statistics
 
-from agents.node import NodeKit
-
 from agents.llm.breaker import BreakerPolicy
 from agents.llm.chat import BackendSpec
 from agents.llm.desk import Desk
 from agents.llm.retry import RetryPolicy
+from agents.node import NodeKit
 from agents.records import NodeId, NodeSpec
 from runtime.config import ClusterSettings, RaySettings
 from runtime.hub import DaemonHub
