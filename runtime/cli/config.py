@@ -64,7 +64,8 @@ def import_file(source: Path, output: Path | None, *, force: bool) -> None:
     try:
         toml, notes = import_appsettings(text)
     except ConfigError as error:
-        raise CliError(f"{source}: {error}") from None
+        found = "; ".join(f"line {p.line}: {p.message}" if p.line else f"{p.setting} {p.message}".strip() for p in error.problems)
+        raise CliError(f"{source}: {found}") from None
     aside = tables.console(stderr=True)
     if output is None:
         tables.console().print(toml, end="", soft_wrap=True)

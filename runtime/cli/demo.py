@@ -1,4 +1,4 @@
-"""``morphogen demo``: a daemon of its own, real requests over HTTP, the network at work; ends by itself and leaves nothing running.
+"""``morphogen demo``: a daemon of its own, real requests over HTTP, the network at work; leaves nothing running.
 
 Called by main.py. Two acts: a real local model where one is found, then the simulated pool; each says which it is.
 """
@@ -113,7 +113,7 @@ def pool_config(unplugged_port: int) -> str:
             f'[[backends]]\nname = "{backend.name}"\nkind = "simulated"\nmodel = "{backend.model}"\naliases = {aliases}\n{prices}'
         )
     cheapest = min(simulated_backends(), key=lambda backend: backend.input_usd_per_mtok)
-    # Its price puts it beside the cheapest, so that no tier's first choice is a backend that is down; weight 0 keeps it out of draws.
+    # Its price puts it beside the cheapest, so that no tier begins with a backend that is down; weight 0 keeps it out of draws.
     parts.append(
         f'[[backends]]\nname = "{UNPLUGGED}"\nbase_url = "http://127.0.0.1:{unplugged_port}/v1"\nmodel = "none"\nweight = 0.0\n'
         f"input_usd_per_mtok = {cheapest.input_usd_per_mtok * 1.01}\noutput_usd_per_mtok = {cheapest.output_usd_per_mtok * 1.01}"
