@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -73,21 +74,34 @@ def test_a_body_of_ten_megabytes_is_refused(daemon: Running) -> None:
     assert daemon.call("GET", "/healthz")[0] == 200
 
 
-def test_a_client_that_hangs_up_cancels_the_work(tmp_path: Path) -> None:
-    with running_daemon(tmp_path, "") as slow:
-        body = json.dumps({"model": "generator!fault=hang", "messages": [{"role": "user", "content": "x"}]}).encode()
-        toml_free = slow.call("GET", "/v1/backends")[1]
-        assert toml_free["data"]
-        with socket.create_connection(("127.0.0.1", slow.port)) as peer:
-            request = json.dumps({"model": "auto", "messages": [{"role": "user", "content": "a long tale"}], "stream": True}).encode()
-            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(request)}\r\n\r\n"
-            peer.sendall(head.encode() + request)
-            assert peer.recv(64).startswith(b"HTTP/1.1 200")
-        assert body
-        end = time.monotonic() + 5
-        while any(backend["inflight"] for backend in slow.call("GET", "/v1/backends")[1]["data"]):
-            assert time.monotonic() < end, "a call is still in flight"
-            time.sleep(0.05)
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("model", ["stuck", "auto"])
+def test_a_client_that_hangs_up_cancels_the_work(stuck: Running, model: str, stream: bool) -> None:
+    request = json.dumps({"model": model, "messages": [{"role": "user", "content": "a tale"}], "stream": stream}).encode()
+    with socket.create_connection(("127.0.0.1", stuck.port)) as peer:
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(request)}\r\n\r\n"
+        peer.sendall(head.encode() + request)
+        until(lambda: inflight(stuck) == 1)
+    until(lambda: inflight(stuck) == 0)
+
+
+@pytest.fixture(scope="module")
+def stuck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A daemon whose one backend never answers."""
+    toml = '[[backends]]\nname = "stuck"\nkind = "simulated"\nmodel = "generator!fault=hang"\n'
+    with running_daemon(tmp_path_factory.mktemp("stuck"), toml) as daemon:
+        yield daemon
+
+
+def inflight(daemon: Running) -> int:
+    return int(daemon.call("GET", "/v1/backends")[1]["data"][0]["inflight"])
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 8
+    while not condition():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.05)
 
 
 def test_ctrl_c_drains_and_leaves_nothing(tmp_path: Path) -> None:
@@ -99,6 +113,8 @@ def test_ctrl_c_drains_and_leaves_nothing(tmp_path: Path) -> None:
         assert daemon.process.wait(15) == 0
         assert time.monotonic() - begin < 12
         time.sleep(0.5)
-        listed = subprocess.run(["ps", "-o", "pid=,args=", "-g", str(daemon.process.pid)], capture_output=True, text=True, check=False)
+        listed = subprocess.run(
+            ["ps", "-o", "pid=,args=", "-g", str(daemon.process.pid)], capture_output=True, text=True, check=False
+        )
         assert not [line for line in listed.stdout.splitlines() if "morphogen" in line or "agents.llm" in line]
         assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
