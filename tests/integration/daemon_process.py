@@ -63,7 +63,9 @@ def _parse(raw: bytes) -> Any:
 
 
 @contextmanager
-def running_daemon(folder: Path, toml: str = "", *, cluster: str = "local", env: dict[str, str] | None = None) -> Iterator[Running]:
+def running_daemon(
+    folder: Path, toml: str = "", *, cluster: str = "local", env: dict[str, str] | None = None
+) -> Iterator[Running]:
     """``toml`` is appended to a configuration with the simulated pool at speed 0. Ends with SIGTERM, or SIGKILL after 20 s."""
     port = free_port()
     path, data, log = folder / "morphogen.toml", folder / "data", folder / "daemon.log"
