@@ -7,17 +7,37 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from agents.llm.chat import BackendSpec
 from agents.llm.http import HttpBackend
 from agents.llm.pool import Pool
 from agents.llm.retry import RetryPolicy
-from agents.records import AgentError, Draining, Event, Json, NodeSpec, Overloaded, Reply, Task, Work
+from agents.records import (
+    AgentError,
+    Choice,
+    DeadlineExceeded,
+    Draft,
+    Draining,
+    Event,
+    Json,
+    NodeSpec,
+    Overloaded,
+    Reply,
+    StrategySpec,
+    Task,
+)
 from agents.strategies.compose import run_strategy, strategy_name
+from agents.strategies.runner import with_system
 from agents.task_toolbox import EventSink, PoolPort, TaskToolbox
 from agents.toolbox import Hub
+
+GRACE_S = 1.0
+"""How much longer than its deadline a task may take to end by itself, before the node ends it."""
+PARK_S = 5.0
+"""How long cancelled tasks may take to unwind when a node is parked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +75,9 @@ class Node:
         self._empty = asyncio.Event()
         self._empty.set()
         self._draining = False
+        self._parked = False
+        self._running: set[asyncio.Timeout] = set()
+        self._started_at = wall()
         self._handled = 0
         self._failed = 0
 
@@ -87,20 +110,34 @@ class Node:
         return True
 
     async def park(self) -> None:
-        """Close what the node holds open. Idempotent; call ``drain`` first."""
+        """End what still runs (its callers get Draining) and close what the node holds open. Idempotent; ``drain`` first."""
         self._draining = True
+        self._parked = True
+        for scope in tuple(self._running):
+            scope.reschedule(0.0)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._empty.wait(), PARK_S)
         await self._pool.aclose()
 
     def status(self) -> dict[str, Json]:
-        """``inflight`` counts waiting tasks too."""
-        return {"inflight": self._inside, "handled": self._handled, "failed": self._failed, "draining": self._draining}
+        """The node as it is now; ``inflight`` counts waiting tasks too."""
+        return {
+            "node_id": self.spec.node_id,
+            "name": self.spec.name,
+            "state": "parked" if self._parked else "draining" if self._draining else "live",
+            "inflight": self._inside,
+            "waiting": max(0, self._inside - self.spec.max_concurrency),
+            "handled": self._handled,
+            "failed": self._failed,
+            "draining": self._draining,
+            "started_at": self._started_at,
+        }
 
     async def _work(self, task: Task, sink: EventSink) -> Reply:
         box = TaskToolbox(
             task,
             pool=self._pool,
             sink=sink,
-            preferred=self.spec.backends,
             max_items_per_call=self._kit.items_per_call,
             max_parallel=self._kit.parallel_calls,
             clock=self._clock,
@@ -108,12 +145,7 @@ class Node:
         )
         strategy = task.strategy or self.spec.strategy
         try:
-            self._enter()
-            try:
-                async with self._slots:
-                    draft = await run_strategy(self._with_prompt(task.work), strategy, box, task.choice, visible=True)
-            finally:
-                self._leave()
+            draft = await self._drafted(task, strategy, box)
         except AgentError as error:
             self._failed += 1
             error.calls = tuple(box.calls)
@@ -130,11 +162,29 @@ class Node:
             calls=tuple(box.calls),
         )
 
-    def _with_prompt(self, work: Work) -> Work:
-        if not self.spec.prompt:
-            return work
-        system: Mapping[str, Json] = {"role": "system", "content": self.spec.prompt}
-        return replace(work, messages=(system, *work.messages))
+    async def _drafted(self, task: Task, strategy: StrategySpec, box: TaskToolbox) -> Draft:
+        """The strategy's answer within the task's time, waiting in the inbox included."""
+        self._enter()
+        scope = asyncio.timeout(task.budget.deadline_s + GRACE_S)
+        try:
+            async with scope:
+                self._running.add(scope)
+                async with self._slots:
+                    work = with_system(task.work, self.spec.prompt)
+                    return await run_strategy(work, strategy, box, self._choice(task), visible=True)
+        except TimeoutError:
+            if self._parked:
+                raise Draining(f"node {self.spec.name} was put away with the task", retry_after_s=1.0) from None
+            raise DeadlineExceeded(f"no answer within {task.budget.deadline_s:g} s") from None
+        finally:
+            self._running.discard(scope)
+            self._leave()
+
+    def _choice(self, task: Task) -> Choice:
+        """The task's choice; the node's own backends where the task names none."""
+        choice = task.choice
+        named = choice.backend is not None or choice.preferred
+        return choice if named or not self.spec.backends else replace(choice, preferred=self.spec.backends)
 
     def _enter(self) -> None:
         if self._draining:

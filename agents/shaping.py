@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from agents.records import InvalidRequest, Json
-from agents.schema_check import ShapeLimits, Validator, check_schema, compile_schema, resolve, type_name
+from agents.schema_check import TYPES, ShapeLimits, Validator, check_schema, compile_schema, resolve, type_name
 
 __all__ = [
     "ShapeLimits",
     "Validator",
     "array_path",
+    "array_schema",
     "check_schema",
     "compile_schema",
     "conform",
@@ -91,14 +92,11 @@ def is_json_schema(value: Json) -> bool:
         return True
     kinds = value.get("type")
     names = kinds if isinstance(kinds, list) and kinds else [kinds]
-    if all(isinstance(name, str) and name in _KNOWN_TYPES for name in names):
+    if all(isinstance(name, str) and name in TYPES for name in names):
         return any(_is_keyword(value, key) for key in _SCHEMA_KEYS)
     if "type" in value:
         return False
     return any(isinstance(value.get(key), list) and all(isinstance(x, dict) for x in value[key]) for key in ("anyOf", "oneOf"))
-
-
-_KNOWN_TYPES: Final = frozenset({"string", "integer", "number", "boolean", "array", "object", "null"})
 
 
 def _is_keyword(value: Mapping[str, Json], key: str) -> bool:
@@ -251,6 +249,12 @@ def array_path(schema: Mapping[str, Json]) -> tuple[str, ...] | None:
     return (names[0],) if len(names) == 1 else None
 
 
+def array_schema(schema: Mapping[str, Json], path: tuple[str, ...]) -> dict[str, Json]:
+    """The array's own schema at ``path`` (as ``array_path`` gives it), references followed."""
+    top = resolve(schema, schema)
+    return dict(top if not path else resolve(top["properties"][path[0]], schema))
+
+
 def with_count(schema: Mapping[str, Json], n: int) -> dict[str, Json]:
     """``schema`` with exactly ``n`` items in its one array; a schema without one array becomes an array of ``n`` of itself.
 
@@ -263,7 +267,7 @@ def with_count(schema: Mapping[str, Json], n: int) -> dict[str, Json]:
         definitions = {key: schema[key] for key in ("$defs", "definitions", "$schema") if key in schema}
         return {**definitions, "type": "array", "items": dict(schema), "minItems": n, "maxItems": n}
     top = dict(resolve(schema, schema))
-    part = top if not path else dict(resolve(top["properties"][path[0]], schema))
+    part = array_schema(schema, path)
     if not part.get("minItems", 0) <= n <= part.get("maxItems", n):
         raise InvalidRequest(f"count {n} is outside of what the schema allows", param="count")
     part |= {"minItems": n, "maxItems": n}

@@ -5,13 +5,16 @@ Built by node.py for each task. Reaches models through ``PoolPort`` (llm/pool.py
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Protocol
 
 from agents.llm.chat import BackendSpec, ChatReply, ChatRequest, Chunk
 from agents.llm.structured import ask_structured
+from agents.llm.wire import estimate_usage
 from agents.records import (
     BudgetExceeded,
     CallRecord,
@@ -29,6 +32,11 @@ from agents.toolbox import Structured
 
 EventSink = Callable[[Event], None]
 OnCall = Callable[[CallRecord], None]
+
+MAX_NOTES = 1_000
+"""Longest trace of one task, deltas and calls aside; the rest is left out."""
+_ALWAYS = frozenset({"delta", "call", "restart"})
+_PLAIN = frozenset({"role", "content"})
 
 
 class PoolPort(Protocol):
@@ -73,7 +81,6 @@ class TaskToolbox:
         *,
         pool: PoolPort,
         sink: EventSink,
-        preferred: tuple[str, ...] = (),
         max_items_per_call: int,
         max_parallel: int,
         clock: Callable[[], float] = time.monotonic,
@@ -82,7 +89,6 @@ class TaskToolbox:
         self._task = task
         self._pool = pool
         self._sink = sink
-        self._preferred = preferred
         self._max_items = max_items_per_call
         self._max_parallel = max_parallel
         self._clock = clock
@@ -90,6 +96,10 @@ class TaskToolbox:
         self._deadline = clock() + task.budget.deadline_s
         self._permits = task.permits
         self._delivered = False
+        self._slots = asyncio.Semaphore(max(1, max_parallel))
+        self._notes = 0
+        self._spent_usd = 0.0
+        self._spent_tokens = 0
         self.calls: list[CallRecord] = []
 
     @property
@@ -113,23 +123,29 @@ class TaskToolbox:
         return max(0.0, self._deadline - self._clock())
 
     def note(self, kind: EventKind, **data: Json) -> None:
+        if kind not in _ALWAYS:
+            self._notes += 1
+            if self._notes > MAX_NOTES:
+                return
         self._sink(Event(kind=kind, at=self._wall(), data=data))
 
     async def ask(self, request: ChatRequest, choice: Choice, *, visible: bool = False) -> ChatReply:
-        self._check_budget()
-        choice = self._filled(choice)
-        permits, self._permits = self._permits, ()
-        if visible and self._task.stream:
-            return await self._ask_streaming(request, choice, permits)
-        return await self._pool.chat(
-            request,
-            choice,
-            deadline_s=self.remaining_s(),
-            holder=self._task.task_id,
-            permits=permits,
-            health=self._task.health,
-            on_call=self._called,
-        )
+        """One model's answer, at most ``max_parallel`` of a task at once. Raises DeadlineExceeded, BudgetExceeded, and what the
+        pool raises."""
+        async with self._slots:
+            request = self._within_budget(request)
+            permits, self._permits = self._permits, ()
+            if visible and self._task.stream:
+                return await self._ask_streaming(request, choice, permits)
+            return await self._pool.chat(
+                request,
+                choice,
+                deadline_s=self.remaining_s(),
+                holder=self._task.task_id,
+                permits=permits,
+                health=self._task.health,
+                on_call=self._called,
+            )
 
     async def ask_structured(self, request: ChatRequest, choice: Choice) -> Structured:
         async def ask(again: ChatRequest) -> ChatReply:
@@ -141,9 +157,11 @@ class TaskToolbox:
         return answer
 
     async def _ask_streaming(self, request: ChatRequest, choice: Choice, permits: tuple[Permit, ...]) -> ChatReply:
-        """Stream to the client what the model says; the reply is put together from the same chunks."""
-        text: list[str] = []
-        usage, finish, model = Usage(), "stop", ""
+        """Stream to the client what the model says; the reply is put together from the same chunks.
+
+        An answer that follows another one on the client's screen must not begin again: that would void both.
+        """
+        heard = _Heard()
         chunks = self._pool.stream(
             request,
             choice,
@@ -157,46 +175,105 @@ class TaskToolbox:
         async with aclosing(chunks):
             async for chunk in chunks:
                 if chunk.restart:
-                    text.clear()
-                    self.note("restart")
-                    continue
-                if chunk.index == 0:
-                    text.append(chunk.text)
-                    finish = chunk.finish_reason or finish
-                usage, model = chunk.usage or usage, chunk.model or model
+                    heard = _Heard()
+                    if self._delivered:
+                        self.note("restart")
+                    self._delivered = False
+                heard.feed(chunk)
                 self._deliver(chunk)
-        return ChatReply(text="".join(text), model=model, usage=usage, finish_reason=finish)
+        return heard.reply()
 
     def _deliver(self, chunk: Chunk) -> None:
-        if chunk.delta is not None:
-            self.note("delta", raw=dict(chunk.delta), index=chunk.index, text=chunk.text)
-        elif chunk.text:
-            self.note("delta", text=chunk.text, index=chunk.index)
+        """Plain text goes out as text, everything else (tool calls, other choices, log probabilities) as the raw delta."""
+        delta = chunk.delta or {}
+        if chunk.index == 0 and set(delta) <= _PLAIN:
+            if not chunk.text:
+                return
+            self.note("delta", text=chunk.text, index=0)
         else:
-            return
+            self.note("delta", raw=dict(delta), index=chunk.index, text=chunk.text)
         self._delivered = True
 
     def _called(self, record: CallRecord) -> None:
         self.calls.append(record)
+        self._spent_usd += record.cost_usd
+        self._spent_tokens += record.usage.total_tokens
         self.note("call", record=record)
 
-    def _filled(self, choice: Choice) -> Choice:
-        """The strategy's wishes, completed by the task's and the node's."""
-        task = self._task.choice
-        return Choice(
-            backend=choice.backend or task.backend,
-            preferred=choice.preferred or task.preferred or self._preferred,
-            tier=choice.tier,
-            needs=choice.needs,
-            fallback=choice.fallback and task.fallback,
-        )
-
-    def _check_budget(self) -> None:
-        """Raises DeadlineExceeded or BudgetExceeded before anything is spent that was not reserved."""
+    def _within_budget(self, request: ChatRequest) -> ChatRequest:
+        """``request``, cut to the tokens that are left. Raises before anything is spent that was not reserved."""
         budget = self._task.budget
         if self.remaining_s() <= 0:
             raise DeadlineExceeded(f"no time is left of {budget.deadline_s:g} s")
-        if budget.usd is not None and sum(call.cost_usd for call in self.calls) >= budget.usd > 0:
+        if budget.usd is not None and self._spent_usd > 0 and self._spent_usd >= budget.usd:
             raise BudgetExceeded(f"the {budget.usd:g} USD reserved are spent", param="budget_usd")
-        if budget.tokens is not None and sum(call.usage.total_tokens for call in self.calls) >= budget.tokens:
-            raise BudgetExceeded(f"the {budget.tokens} tokens reserved are spent", param="budget_tokens")
+        if budget.tokens is None:
+            return request
+        left = budget.tokens - self._spent_tokens - estimate_usage(request, 0).prompt_tokens
+        if left < 1:
+            raise BudgetExceeded(f"of the {budget.tokens} tokens reserved too few are left", param="budget_tokens")
+        key = "max_completion_tokens" if "max_completion_tokens" in request.params else "max_tokens"
+        given = request.params.get(key)
+        return replace(request, params={**request.params, key: min(given, left) if isinstance(given, int) else left})
+
+
+class _Heard:
+    """A streamed answer, put together again: what ``chat`` would have returned."""
+
+    def __init__(self) -> None:
+        self._messages: dict[int, dict[str, Json]] = {}
+        self._texts: dict[int, list[str]] = {}
+        self._finish: dict[int, str] = {}
+        self._usage = Usage()
+        self._model = ""
+
+    def feed(self, chunk: Chunk) -> None:
+        self._usage, self._model = chunk.usage or self._usage, chunk.model or self._model
+        if chunk.finish_reason:
+            self._finish[chunk.index] = chunk.finish_reason
+        if chunk.text:
+            self._texts.setdefault(chunk.index, []).append(chunk.text)
+        message = self._messages.setdefault(chunk.index, {"role": "assistant", "content": None})
+        for key, value in (chunk.delta or {}).items():
+            if key == "tool_calls" and isinstance(value, list):
+                _add_tool_calls(message.setdefault("tool_calls", []), value)
+            elif key not in _PLAIN and value is not None:
+                both = isinstance(value, str) and isinstance(message.get(key), str)
+                message[key] = message[key] + value if both else value
+
+    def reply(self) -> ChatReply:
+        choices: tuple[dict[str, Json], ...] = tuple(
+            {"index": index, "message": self._whole(index), "finish_reason": self._finish.get(index, "stop")}
+            for index in sorted(self._messages)
+        )
+        first: dict[str, Json] = (
+            choices[0] if choices else {"message": {"role": "assistant", "content": ""}, "finish_reason": "stop"}
+        )
+        return ChatReply(
+            text="".join(self._texts.get(0, ())),
+            model=self._model,
+            usage=self._usage,
+            finish_reason=first["finish_reason"],
+            message=first["message"],
+            choices=choices,
+        )
+
+    def _whole(self, index: int) -> dict[str, Json]:
+        text = "".join(self._texts.get(index, ()))
+        message = self._messages[index]
+        return {**message, "content": text if text or "tool_calls" not in message else None}
+
+
+def _add_tool_calls(calls: list[dict[str, Json]], deltas: list[Json]) -> None:
+    """Tool calls come in pieces: the first names the call, the others lengthen its arguments. ``index`` says which one."""
+    for delta in deltas:
+        if not isinstance(delta, dict):
+            continue
+        place = delta.get("index", len(calls))
+        place = place if isinstance(place, int) and 0 <= place < len(calls) else len(calls)
+        if place == len(calls):
+            calls.append({"id": None, "type": "function", "function": {"name": "", "arguments": ""}})
+        call, function = calls[place], delta.get("function") or {}
+        call["id"], call["type"] = delta.get("id") or call["id"], delta.get("type") or call["type"]
+        for key in ("name", "arguments"):
+            call["function"][key] += function.get(key) or ""

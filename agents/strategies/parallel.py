@@ -1,111 +1,200 @@
-"""Aspects asked at once, then merged into one answer.
+"""Aspects of one request asked at once and put together: each model does the part that it is for.
 
-Called through compose.py. An aspect without fields of its own is asked for everything; where no aspects are given, the schema's
-fields are dealt out, or for free text two points of view are asked.
+Called through compose.py. Reaches models only through the Toolbox.
 """
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
 
 import orjson
 
-from agents.records import (
-    AgentError,
-    Aspect,
-    BackendError,
-    Choice,
-    Draft,
-    Json,
-    Parallel,
-    Refused,
-    Single,
-    StructuredFailed,
-    Work,
-)
-from agents.schema_check import compile_schema
-from agents.shaping import merge_deep, sub_schema
-from agents.strategies.running import RunChild, say
+from agents.counting import bounded
+from agents.llm.prompts import render
+from agents.records import AgentError, Aspect, Choice, Draft, InvalidRequest, Json, Parallel, Single, Tier, Work
+from agents.shaping import array_path, array_schema, compile_schema, conform, merge_deep, sub_schema, with_count
+from agents.strategies.runner import RunChild, inner, joined_issues, to_text, with_user
 from agents.toolbox import Toolbox
 
-MAX_PARTS = 3
-VIEWS = (
-    ("answer", "Answer the question directly and concretely."),
-    ("limits", "Name only what such an answer leaves out: exceptions, risks and conditions."),
+_TIERS: Final[tuple[Tier, ...]] = ("cheap", "quality", "quality")
+_SIDES: Final = (
+    Aspect(name="essentials", strategy=Single(tier="quality"), prompt="Give the direct answer and what it rests on."),
+    Aspect(name="details", strategy=Single(tier="cheap"), prompt="Give examples, exceptions and what is easily overlooked."),
 )
 
 
-async def run(
-    work: Work, spec: Parallel, toolbox: Toolbox, choice: Choice, *, visible: bool, run_child: RunChild
-) -> Draft:
-    """See ``running.Runner``. Raises the first aspect's error when every aspect failed."""
-    aspects = spec.aspects or _dealt(work)
-    slots = asyncio.Semaphore(toolbox.max_parallel)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """What came of one aspect: a draft or an error."""
 
-    async def ask(aspect: Aspect) -> Draft | AgentError:
-        async with slots:
-            toolbox.note("stage", name=aspect.name, strategy="parallel", fields=list(aspect.fields))
-            try:
-                return await run_child(_part(work, aspect), aspect.strategy, toolbox, choice, visible=False)
-            except (BackendError, StructuredFailed, Refused) as error:
-                return error
-
-    tasks = [asyncio.ensure_future(ask(aspect)) for aspect in aspects]
-    try:
-        results = await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-    answered = [(aspect, result) for aspect, result in zip(aspects, results, strict=True) if isinstance(result, Draft)]
-    if not answered:
-        raise next(result for result in results if isinstance(result, AgentError))
-    issues = [
-        f"aspect {aspect.name!r} failed ({result.code})"
-        for aspect, result in zip(aspects, results, strict=True)
-        if isinstance(result, AgentError)
-    ]
-    merge = "concatenate" if work.schema is None and spec.merge == "deep" else spec.merge
-    return _merged(work, merge, answered, issues)
+    aspect: Aspect
+    draft: Draft | None = None
+    error: AgentError | None = None
 
 
-def _dealt(work: Work) -> tuple[Aspect, ...]:
-    """Aspects where none were given."""
-    if work.schema is None:
-        return tuple(Aspect(name=name, strategy=Single(), prompt=prompt) for name, prompt in VIEWS)
-    names = list(work.schema.get("properties", {}))
-    parts = min(MAX_PARTS, len(names)) or 1
-    groups = [tuple(names[start::parts]) for start in range(parts)]
+async def run(work: Work, spec: Parallel, toolbox: Toolbox, choice: Choice, *, visible: bool, run_child: RunChild) -> Draft:
+    """Ask every aspect at once, at most ``toolbox.max_parallel`` at a time, and merge in the order of the aspects.
+
+    Aspects that are not given are made of the schema's fields. With a schema each aspect is asked for its own fields only. Where
+    two aspects clash in type the earlier one wins and an issue says so; a failed aspect is an issue, and the draft is incomplete
+    unless the others fill its fields. Raises the first aspect's error when all of them fail.
+    """
+    aspects = spec.aspects or default_aspects(work.schema)
+    if not aspects:
+        return await run_child(work, Single(), toolbox, choice, visible=visible)
+    works = _works(work, spec.merge, aspects)
+
+    async def one(job: tuple[Aspect, Work]) -> _Part:
+        aspect, given = job
+        toolbox.note("stage", name=aspect.name, state="begun", fields=list(aspect.fields))
+        try:
+            draft = await run_child(given, aspect.strategy, toolbox, choice, visible=False)
+        except InvalidRequest:
+            raise
+        except AgentError as error:
+            toolbox.note("stage", name=aspect.name, state="failed", error=error.code)
+            return _Part(aspect=aspect, error=error)
+        toolbox.note("stage", name=aspect.name, state="done", issues=list(draft.issues))
+        return _Part(aspect=aspect, draft=draft)
+
+    parts = await bounded(list(zip(aspects, works, strict=True)), toolbox.max_parallel, one)
+    errors = [part.error for part in parts if part.error is not None]
+    if len(errors) == len(parts):
+        raise errors[0]
+    return _joined(work, spec.merge, parts)
+
+
+def default_aspects(schema: Mapping[str, Json] | None) -> tuple[Aspect, ...]:
+    """Two or three aspects that split the schema's fields (of its items, where it is a list of known length); for free text
+    two points of view; none where there is nothing to split."""
+    if schema is None:
+        return _SIDES
+    fields = list(schema.get("properties", {}))
+    if len(fields) < 2:
+        path = array_path(schema)
+        array = array_schema(schema, path) if path is not None else {}
+        items = array.get("items", {})
+        # Lists of different lengths cannot be put together item by item.
+        known = array.get("minItems") is not None and array.get("minItems") == array.get("maxItems")
+        fields = list(items.get("properties", {})) if known and isinstance(items, Mapping) else []
+    groups = 3 if len(fields) >= 6 else 2
+    if len(fields) < 2:
+        return ()
+    size = -(-len(fields) // groups)
     return tuple(
-        Aspect(name=f"part {number}", strategy=Single(), fields=fields) for number, fields in enumerate(groups, 1)
+        Aspect(
+            name=f"fields {place // size + 1}",
+            strategy=Single(tier=_TIERS[place // size]),
+            fields=tuple(fields[place : place + size]),
+        )
+        for place in range(0, len(fields), size)
     )
 
 
-def _part(work: Work, aspect: Aspect) -> Work:
-    if work.schema is not None and aspect.fields:
-        work = replace(work, schema=sub_schema(work.schema, aspect.fields), count=None)
-    return say(work, aspect.prompt) if aspect.prompt else work
+def _works(work: Work, merge: str, aspects: tuple[Aspect, ...]) -> list[Work]:
+    shares = _shares(work, len(aspects)) if merge == "concatenate" else None
+    works = []
+    for place, aspect in enumerate(aspects):
+        schema = _schema_of(work.schema, merge, aspect)
+        if shares is not None and schema is not None:
+            schema = with_count(_unbounded(schema), shares[place])
+        told = f" (the fields {', '.join(aspect.fields)})" if aspect.fields else ""
+        text = render("aspect", name=aspect.name, fields=told, instruction=aspect.prompt or "")
+        works.append(replace(with_user(inner(work), text), schema=schema))
+    return works
 
 
-def _merged(work: Work, merge: str, answered: list[tuple[Aspect, Draft]], issues: list[str]) -> Draft:
-    issues.extend(issue for _, draft in answered for issue in draft.issues)
-    failed = bool(issues)
-    if merge == "concatenate" and work.schema is None:
-        text = "\n\n".join(draft.text for _, draft in answered)
-        return Draft(text=text, issues=tuple(issues), complete=not failed)
-    values = [(aspect, draft.data if draft.data is not None else draft.text) for aspect, draft in answered]
-    data: Json
+def _shares(work: Work, parts: int) -> list[int] | None:
+    """How many items each aspect gives when their lists are put behind each other and the length is fixed."""
+    path = array_path(work.schema) if work.schema is not None else None
+    if work.schema is None or path is None:
+        return None
+    array = array_schema(work.schema, path)
+    total = array.get("minItems")
+    if total is None or total != array.get("maxItems") or total < parts:
+        return None
+    return [total // parts + (place < total % parts) for place in range(parts)]
+
+
+def _unbounded(schema: Mapping[str, Json]) -> dict[str, Json]:
+    path = array_path(schema)
+    if path is None:
+        return dict(schema)
+    array = {key: value for key, value in array_schema(schema, path).items() if key not in ("minItems", "maxItems")}
+    if not path:
+        return {**{key: schema[key] for key in ("$defs", "definitions") if key in schema}, **array}
+    return {**schema, "properties": {**schema["properties"], path[0]: array}}
+
+
+def _schema_of(schema: Mapping[str, Json] | None, merge: str, aspect: Aspect) -> dict[str, Json] | None:
+    if schema is None:
+        return None
+    named = schema.get("properties", {}).get(aspect.name) if merge == "by_key" else None
+    if isinstance(named, Mapping):
+        found = {**{key: schema[key] for key in ("$defs", "definitions") if key in schema}, **named}
+        return sub_schema(found, aspect.fields) if aspect.fields else found
+    return sub_schema(schema, aspect.fields) if aspect.fields else dict(schema)
+
+
+# ── merging ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _joined(work: Work, merge: str, parts: list[_Part]) -> Draft:
+    issues = [f"aspect {part.aspect.name!r} failed: {part.error.code}: {part.error.message}" for part in parts if part.error]
+    good = [(part.aspect, part.draft) for part in parts if part.draft is not None]
+    issues += [f"{aspect.name}: {issue}" for aspect, draft in good for issue in draft.issues]
+    failed = len(good) < len(parts)
+    values = [draft.data if work.schema is not None else _parsed(draft.text) for _, draft in good]
+    if work.schema is None and merge != "by_key" and not (merge == "deep" and all(isinstance(v, dict) for v in values)):
+        text = "\n\n".join(draft.text.strip() for _, draft in good)
+        whole = not failed and all(draft.complete for _, draft in good)
+        return Draft(text=text, issues=joined_issues(issues), complete=whole)
+    clashes: list[str] = []
+    data = _merged(merge, [aspect.name for aspect, _ in good], values, work, clashes)
+    issues += [f"the aspects disagree at {clash}; the earlier one counts" for clash in clashes]
+    if work.schema is None:
+        return Draft(text=to_text(data), data=data, issues=joined_issues(issues), complete=not failed)
+    data = conform(data, work.schema)
+    errors = compile_schema(work.schema).errors(data)
+    # Fields of a failed aspect that are not required leave no error; they are missing all the same.
+    missing = [name for part in parts if part.error for name in part.aspect.fields if not _has(data, name, work.schema)]
+    issues += [f"{name}: missing" for name in missing]
+    return Draft(text=to_text(data), data=data, issues=joined_issues(issues, errors), complete=not errors and not missing)
+
+
+def _merged(merge: str, names: list[str], values: list[Json], work: Work, clashes: list[str]) -> Json:
     if merge == "by_key":
-        data = {aspect.name: value for aspect, value in values}
-    elif merge == "concatenate":
-        data = [item for _, value in values for item in (value if isinstance(value, list) else [value])]
-    else:
-        data = values[0][1]
-        for aspect, value in values[1:]:
-            clashes: list[str] = []
-            data = merge_deep(data, value, clashes=clashes)
-            issues.extend(f"aspect {aspect.name!r}: {clash}" for clash in clashes)
-    if work.schema is not None and merge == "deep":
-        issues.extend(compile_schema(work.schema).errors(data))
-    unique = tuple(dict.fromkeys(issues))
-    return Draft(text=orjson.dumps(data).decode(), data=data, issues=unique, complete=not unique)
+        return dict(zip(names, values, strict=True))
+    if merge == "concatenate":
+        path = array_path(work.schema) if work.schema is not None else ()
+        lists = [value.get(path[0]) if path and isinstance(value, dict) else value for value in values]
+        arrays = [found for found in lists if isinstance(found, list)]
+        if path is not None and len(arrays) == len(values):
+            joined = [item for found in arrays for item in found]
+            if not path:
+                return joined
+            frame = _merged("deep", names, [{**value, path[0]: None} for value in values], work, clashes)
+            return {**frame, path[0]: joined}
+    merged: Json = None
+    for value in values:
+        merged = merge_deep(merged, value, clashes=clashes)
+    return merged
+
+
+def _parsed(text: str) -> Json:
+    """Free text that happens to be a JSON object is merged as one; anything else stays text."""
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+    return value if isinstance(value, dict) else text
+
+
+def _has(data: Json, name: str, schema: Mapping[str, Json]) -> bool:
+    if isinstance(data, dict) and name in schema.get("properties", {}):
+        return name in data
+    path = array_path(schema)
+    found = data.get(path[0]) if path and isinstance(data, dict) else data
+    return isinstance(found, list) and all(isinstance(item, dict) and name in item for item in found)
