@@ -265,8 +265,9 @@ class _Abort(Exception):
 async def _stream(call: _Call, speed: float) -> AsyncIterator[bytes]:
     head = call.head("chat.completion.chunk")
     sent = 0
-    for index, (text, finish) in enumerate(call.answers):
+    for index, (said, ended) in enumerate(call.answers):
         first: dict[str, Json] = {"role": "assistant", "content": ""}
+        text, finish = said, ended
         if call.tool is not None:
             first, text, finish = {"role": "assistant", "tool_calls": [{"index": 0, **call.tool}]}, "", "tool_calls"
         yield _event({**head, "choices": [{"index": index, "delta": first, "finish_reason": None}]})

@@ -59,8 +59,8 @@ def rules_in(text: str, fields: Iterable[str]) -> tuple[Rule, ...]:
     names = sorted(set(fields), key=lambda name: (-len(name), name))[:300]
     patterns = [(name, _mention(name)) for name in names if words_of(name)]
     rules: list[Rule] = []
-    for sentence in _SENTENCE.split(text[:100_000])[:MAX_SENTENCES]:
-        sentence = sentence.strip().strip("-*•\"',[] ")
+    for raw in _SENTENCE.split(text[:100_000])[:MAX_SENTENCES]:
+        sentence = raw.strip().strip("-*•\"',[] ")
         if len(sentence) < 6 or "{" in sentence:
             continue
         taken: list[tuple[int, int]] = []
@@ -111,7 +111,8 @@ def _rule(name: str, sentence: str, after: str, before: str, others: list[str]) 
     if re.search(r"\b(iso|date|timestamp)\b", after):
         return Rule(field=name, text=text, looks_like="date")
     if re.search(
-        r"\b(required|mandatory|must (?:be )?(?:present|exist|given|set|filled)|not be (?:empty|missing|blank|null)|non-?empty)\b",
+        r"\b(required|mandatory|must (?:be )?(?:present|exist|given|set|filled)|not be (?:empty|missing|blank|null)|non-?empty)"
+        r"\b",
         around,
     ):
         return Rule(field=name, text=text, required=True)

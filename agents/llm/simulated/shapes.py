@@ -31,7 +31,7 @@ class Maker:
         self._root = root if isinstance(root, Mapping) else {}
         self._rng = Random(seed)
         self._faker = seeded_faker(seed)
-        self._known = known
+        self._known = [part for value in known for part in _parts(value, 0)]
         self._topic = topic
         self._left = MAX_VALUES
         names = set(_names(self._root, 0))
@@ -45,7 +45,8 @@ class Maker:
         return self._value(self._root, "", self._entity(""), start, 0)
 
     def _entity(self, name: str) -> Entity:
-        return Entity(self._faker, self._rng, kind_of(words_of(name)), self._topic)
+        kind = kind_of(words_of(name)) or ("" if name else kind_of(tuple(self._topic.lower().split())))
+        return Entity(self._faker, self._rng, kind, self._topic)
 
     def _value(self, schema: Json, name: str, entity: Entity, known: Json, depth: int) -> Json:
         self._left -= 1
@@ -176,6 +177,12 @@ def _names(schema: Json, depth: int) -> list[str]:
     found = [str(key) for key in schema.get("properties", {})]
     parts = [*schema.get("properties", {}).values(), schema.get("items"), *schema.get("$defs", {}).values()]
     return found + [name for part in parts for name in _names(part, depth + 1)]
+
+
+def _parts(value: Json, depth: int) -> list[Json]:
+    """``value`` and the objects in it: what is to be worked over often comes inside an envelope."""
+    inner = value.values() if isinstance(value, dict) and depth < 3 else ()
+    return [value, *(part for one in inner if isinstance(one, dict | list) for part in _parts(one, depth + 1))]
 
 
 def _alike(value: Json, schema: Mapping[str, Any]) -> bool:
