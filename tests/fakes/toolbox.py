@@ -78,7 +78,7 @@ class FakePool:
     """``agents.task_toolbox.PoolPort``: ``steps`` are texts, lists of Chunks, errors, or events to wait for."""
 
     def __init__(self, *steps: Any, cost_usd: float = 0.01) -> None:
-        self.specs = (CHEAP, JUDGE)
+        self.specs: tuple[BackendSpec, ...] = (CHEAP, JUDGE)
         self.steps = list(steps)
         self.cost_usd = cost_usd
         self.calls: list[tuple[ChatRequest, Choice, dict[str, Any]]] = []
