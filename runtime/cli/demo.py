@@ -13,7 +13,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
@@ -27,10 +27,11 @@ from agents.llm.child import free_port
 from agents.llm.local import find_packaged_gguf
 from runtime.cli import tables
 from runtime.cli.client import Client
+from runtime.cli.demo_asks import UNPLUGGED, fetch_outcome
 from runtime.cli.demo_daemon import DemoDaemon
-from runtime.cli.demo_work import UNPLUGGED, Done, Record, Step, perform, pool_steps, real_steps
+from runtime.cli.demo_work import Done, Record, Step, perform, pool_steps, real_steps
 from runtime.cli.errors import CliError
-from runtime.cli.show import backends_table, fetch_trace, nodes_table
+from runtime.cli.show import backends_table, nodes_table
 from runtime.cli.story import story_of
 from runtime.first_backends import simulated_backends
 
@@ -95,7 +96,7 @@ def local_config(gguf: Path) -> str:
         [
             "[embedding]\nenabled = false",
             '[[backends]]\nname = "local"\nkind = "local"',
-            f"gguf = {json.dumps(str(gguf))}",
+            f"gguf = {json.dumps(str(gguf))}\nmodel = {json.dumps(gguf.stem)}",
             "max_concurrency = 1\nmax_output_tokens = 256\ncontext_tokens = 2048\n",
         ]
     )
@@ -245,22 +246,7 @@ def _close_up(out: Console, client: Client, act: str, record: Record) -> None:
         return
     chosen = next((done for done in told if UNPLUGGED in done.found), told[-1])
     out.print(f"\nHow one of them came about (morphogen trace {chosen.request_id}):\n", style="bold", soft_wrap=True)
-    out.print("\n".join(_settled_story(client, chosen.request_id)), soft_wrap=True)
-
-
-def _settled_story(client: Client, request_id: str, sleep: Callable[[float], None] = time.sleep) -> list[str]:
-    """The story once the ledger has the outcome; it is written in groups, a few milliseconds after the reply."""
-    for _ in range(20):
-        try:
-            trace = fetch_trace(client, request_id)
-        except CliError as error:
-            if error.status != 404:
-                raise
-        else:
-            if trace.get("outcome"):
-                return [f"  {line}" for line in story_of(trace)]
-        sleep(0.1)
-    raise CliError(f"the ledger has no outcome of {request_id}")
+    out.print("\n".join(story_of(fetch_outcome(client, chosen.request_id))), soft_wrap=True)
 
 
 def summary(done: Sequence[Done], *, took_s: float) -> Iterator[str]:

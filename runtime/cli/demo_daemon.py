@@ -78,15 +78,23 @@ class DemoDaemon:
         process = self._process
         if process is None:
             return []
-        for number, wait_s in ((signal.SIGTERM, STOP_TIMEOUT_S), (signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0)):
+        # One that is still starting has nothing to drain. Ctrl-C while we wait moves on to the next, harder step.
+        patience_s = STOP_TIMEOUT_S if self.url else 3.0
+        for number, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0)):
             if process.poll() is not None:
                 break
             process.send_signal(number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
                 process.wait(wait_s)
+        return self._end_leftovers()
+
+    def _end_leftovers(self) -> list[str]:
+        """Children end with their daemon, a moment later; what has not by then is ended here."""
         deadline = time.monotonic() + LEFTOVER_TIMEOUT_S
-        while (left := dict(marked(self._mark))) and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
+        with contextlib.suppress(KeyboardInterrupt):
+            while any(marked(self._mark)) and time.monotonic() < deadline:
+                time.sleep(_POLL_S)
+        left = dict(marked(self._mark))
         for pid in left:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)

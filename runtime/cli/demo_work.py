@@ -1,26 +1,20 @@
-"""What the demo asks: requests of several kinds, each with a check of what came back.
+"""What the demo asks in each act, and the record of what came of it. How each is asked stands in demo_asks.py.
 
-Called by demo.py. Every figure that the demo shows is taken from a reply; a request that fails its check fails the demo.
+Called by demo.py.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any
-from urllib.parse import quote
 
-from runtime.cli.ask import CHAT, Heard, Question
 from runtime.cli.client import Client
+from runtime.cli.demo_asks import Found, Unexpected, cached, chat, failing, healed, mended, mock, shaped, streamed
 from runtime.cli.errors import CliError
 
-Json = Any
-UNPLUGGED = "unplugged"
-"""A configured backend at whose address nothing listens: the fault that the network has to heal."""
 CROWD = 24
 _CROWD_THREADS = 8
 
@@ -47,21 +41,6 @@ class Step:
     what: str
     ask: Callable[[Client], Found]
     times: int = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What a reply said of itself, and in one phrase what it held."""
-
-    said: str
-    request_id: str
-    backend: str
-    simulated: bool
-    cost_usd: float
-
-
-class Unexpected(Exception):
-    """A reply came, but it is not what was asked for."""
 
 
 @dataclass(slots=True)
@@ -165,124 +144,7 @@ def pool_steps() -> list[Step]:
         ),
         Step(what="mock API: a cached shape, twice", ask=cached),
         Step(what=f"{CROWD} questions at once", ask=lambda daemon: chat(daemon, "A name for a boat?"), times=CROWD),
-        Step(what="a broken backend, healed", ask=healed, times=3),
+        Step(what="a backend that is down", ask=healed, times=3),
+        Step(what="a stream that breaks off", ask=mended),
+        Step(what="a backend that fails", ask=failing),
     ]
-
-
-def chat(daemon: Client, prompt: str, *, model: str = "auto", **params: Json) -> Found:
-    """One whole answer of text."""
-    reply = daemon.post(CHAT, {**Question(prompt=prompt, model=model).body(stream=False), **params})
-    text = reply["choices"][0]["message"]["content"] or ""
-    if not text.strip():
-        raise Unexpected("the answer is empty")
-    return _found(reply["morphogen"], said=f"{len(text.split())} words")
-
-
-def streamed(daemon: Client, prompt: str, **params: Json) -> Found:
-    """One streamed answer; it must come in several pieces and report its tokens."""
-    heard = Heard()
-    began = time.monotonic()
-    first_s: float | None = None
-    for chunk in daemon.events(CHAT, {**Question(prompt=prompt).body(stream=True), **params}):
-        if heard.take(chunk) and first_s is None:
-            first_s = time.monotonic() - began
-    pieces = sum(1 for piece in heard.text if piece)
-    if pieces < 2 or first_s is None:
-        raise Unexpected(f"the answer came in {pieces} piece(s)")
-    if not heard.usage.get("completion_tokens"):
-        raise Unexpected("the stream did not report its tokens")
-    return _found(heard.about, said=f"{pieces} pieces, the first after {first_s:.2f} s")
-
-
-def shaped(daemon: Client, prompt: str, shape: Json, *, model: str = "auto", count: int | None = None, **params: Json) -> Found:
-    """One answer in a shape; it must have every field, and ``count`` items where that was asked."""
-    question = Question(prompt=prompt, model=model, shape=shape, count=count)
-    reply = daemon.post(CHAT, {**question.body(stream=False), **params})
-    data = json.loads(reply["choices"][0]["message"]["content"])
-    return _found(reply["morphogen"], said=_checked(data, shape, count))
-
-
-def mock(daemon: Client, path: str, shape: Json, *, count: int | None = None, backend: str = "") -> Found:
-    """One answer of the mock API: GET for a shape alone, POST with a count or a backend."""
-    if count is None and not backend:
-        response = daemon.send("GET", f"/api/mock/{path}?shape={quote(json.dumps(shape))}")
-    else:
-        body = {"shape": shape, **({"count": count} if count else {})}
-        headers = {"X-LLM-Backend": backend} if backend else {}
-        response = daemon.send("POST", f"/api/mock/{path}", body=body, headers=headers)
-    return _from_headers(response.headers, said=_checked(response.json(), shape, count))
-
-
-def cached(daemon: Client) -> Found:
-    """A shape with ``$cache`` is primed by the first ask and served from the cache by the second."""
-    shape = {"$cache": 2, "berth": 0, "boat": "string"}
-    daemon.send("POST", "/api/mock/berths", body={"shape": shape})
-    again = daemon.send("POST", "/api/mock/berths", body={"shape": shape})
-    if again.headers.get("x-cache-hit", "").lower() != "true":
-        raise Unexpected("the second ask was not served from the cache")
-    return _from_headers(again.headers, said="the second from the cache")
-
-
-def healed(daemon: Client) -> Found:
-    """The mock API prefers a backend that is down; another has to answer, and the trace has to show both."""
-    shape = {"tide": "high|low", "height_m": 0.0}
-    response = daemon.send("POST", "/api/mock/tides", body={"shape": shape}, headers={"X-LLM-Backend": UNPLUGGED})
-    _checked(response.json(), shape, None)
-    used = response.headers.get("x-backend-used", "")
-    if not used or used == UNPLUGGED:
-        raise Unexpected(f"answered by {used or 'nobody'}")
-    return _from_headers(response.headers, said=f"{UNPLUGGED} is down, {used} stood in")
-
-
-def _found(about: Json, *, said: str) -> Found:
-    return Found(
-        said=said,
-        request_id=about["id"],
-        backend=about["backend"],
-        simulated=about["simulated"],
-        cost_usd=about["cost_usd"],
-    )
-
-
-def _from_headers(headers: Any, *, said: str) -> Found:
-    return Found(
-        said=said,
-        request_id=headers.get("x-morphogen-request-id", ""),
-        backend=headers.get("x-backend-used", ""),
-        simulated=headers.get("x-morphogen-simulated") == "true",
-        cost_usd=float(headers.get("x-morphogen-cost-usd", 0)),
-    )
-
-
-def _checked(data: Json, shape: Json, count: int | None) -> str:
-    """What ``data`` holds. Raises Unexpected where it has not the fields of ``shape``, or not ``count`` items."""
-    missing = missing_fields(data, shape)
-    if missing:
-        raise Unexpected(f"without {', '.join(missing[:3])}")
-    if count is None:
-        return f"{len(shape)} fields"
-    items = next((value for value in data.values() if isinstance(value, list)), [])
-    if len(items) != count:
-        raise Unexpected(f"{len(items)} items instead of {count}")
-    return f"{count} items"
-
-
-def missing_fields(data: Json, shape: Json, path: str = "") -> list[str]:
-    """Paths of the fields of ``shape`` that ``data`` lacks, or that are of another kind (object, list, value)."""
-    here = path or "the answer"
-    if isinstance(shape, dict):
-        if not isinstance(data, dict):
-            return [here]
-        wanted = {name: part for name, part in shape.items() if not name.startswith("$")}
-        return [
-            lost
-            for name, part in wanted.items()
-            for lost in (
-                missing_fields(data[name], part, f"{path}.{name}".lstrip(".")) if name in data else [f"{path}.{name}".lstrip(".")]
-            )
-        ]
-    if isinstance(shape, list):
-        if not isinstance(data, list):
-            return [here]
-        return [lost for place, item in enumerate(data) for lost in missing_fields(item, shape[0], f"{path}[{place}]")]
-    return [here] if isinstance(data, dict | list) or data is None else []

@@ -145,11 +145,9 @@ def _calls(calls: Sequence[Json]) -> Iterator[str]:
 
 def _again(call: Mapping[str, Json], before: Mapping[str, Json] | None) -> str:
     """Why this call was made after a failed one."""
-    if (call.get("attempt") or 1) > 1:
-        return f", attempt {call['attempt']}"
     if before is not None and before.get("error") and before.get("backend") != call.get("backend"):
         return f", standing in for {before.get('backend')}"
-    return ""
+    return f", attempt {call['attempt']}" if (call.get("attempt") or 1) > 1 else ""
 
 
 def _events(events: Sequence[Json], *, start: Json) -> Iterator[str]:

@@ -8,7 +8,8 @@ import pytest
 
 from runtime.cli import tables
 from runtime.cli.demo import new_lines, pool_config, summary
-from runtime.cli.demo_work import UNPLUGGED, Done, missing_fields
+from runtime.cli.demo_asks import UNPLUGGED, missing_fields
+from runtime.cli.demo_work import Done
 from runtime.cli.show import breaker_words
 from runtime.cli.story import story_of
 from runtime.config_file import parse
