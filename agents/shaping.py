@@ -175,9 +175,6 @@ def _parse_scalar(shape: Json, path: str) -> dict[str, Json]:
     return {"type": "string"} if word in ("string", "") else {"type": "string", "examples": [shape]}
 
 
-# ── schema → shape ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
 def to_shape(schema: Mapping[str, Json]) -> Json:
     """The shape that says the same as far as shapes can; recursion in a schema ends in null."""
     return _shape_of(schema, schema, 0)
@@ -231,9 +228,6 @@ def _infer(value: Json, depth: int) -> Json:
     if isinstance(value, str):
         return "ISO-8601" if _DATE_TIME.fullmatch(value) else "string"
     return 0 if isinstance(value, int) else 0.0
-
-
-# ── counts ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def array_path(schema: Mapping[str, Json]) -> tuple[str, ...] | None:
