@@ -96,7 +96,7 @@ _STOP = frozenset(
         "yes",
     ]
 )
-_SUM = re.compile(r"-?\d[\d\s.+*/()%-]*[\d)]")
+_SUM = re.compile(r"[-(\d][\d\s.+*/()%-]*[\d)]")
 _KINDS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
     ("code", re.compile(r"\b(write|implement|create)\b.*\b(function|code|program|script)\b|def run\(", re.S | re.I)),
     ("translation", re.compile(r"\btranslate\b", re.I)),
