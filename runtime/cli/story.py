@@ -160,19 +160,24 @@ def _events(events: Sequence[Json], *, start: Json) -> Iterator[str]:
 
 
 def _event_words(kind: str, data: Json) -> str:
-    facts = (
-        clip(", ".join(f"{name} {_fact(value)}" for name, value in data.items()), _WIDE) if isinstance(data, dict) else str(data)
-    )
+    if kind == "stage" and isinstance(data, dict):
+        data = dict(data)
+        place = f" ({data.pop('number')} of {data.pop('of', '?')})" if "number" in data else ""
+        return _with_facts(f"stage {data.pop('name', '?')}{place}: {data.pop('state', '')}".rstrip(": "), data)
     words = {
         "restart": "what had been streamed was void; the answer began again",
         "node_lost": "the node died with the request; it was handed to another",
         "structured": "a structured answer was checked against its schema",
-        "progress": "progress",
         "peer": "a message between nodes",
-        "stage": "stage",
-        "note": "note",
     }.get(kind, kind)
-    return f"{words}: {facts}" if facts else words
+    return _with_facts(words, data)
+
+
+def _with_facts(words: str, data: Json) -> str:
+    if not isinstance(data, dict):
+        return f"{words}: {clip(str(data), _WIDE)}" if data else words
+    told = ", ".join(f"{name} {_fact(value)}" for name, value in data.items() if value not in (None, [], {}, ""))
+    return f"{words}, {clip(told, _WIDE)}" if told else words
 
 
 def _fact(value: Json) -> str:

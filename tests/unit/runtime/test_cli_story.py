@@ -67,7 +67,7 @@ def test_the_story_says_who_how_and_why() -> None:
     assert "generator (generator-1), attempt 2: ✗ was too slow" in told
     assert "enricher (enricher-1), standing in for generator: ✓ answered" in told
     assert "3 calls, 2 of them failed" in told
-    assert "stage: name enrich, state begun" in told
+    assert "stage enrich: begun" in told
     assert "3 ms outside the backends" in told
     assert told.endswith("The answer: Hello")
 
