@@ -16,7 +16,7 @@ from random import Random
 from typing import Any
 
 from agents.llm.simulated.critic import issues_in
-from agents.llm.simulated.fields import seeded_faker
+from agents.llm.simulated.entity import seeded_faker
 from agents.llm.simulated.profiles import Kind, Profile
 from agents.llm.simulated.reading import Reading
 from agents.llm.simulated.shapes import Maker

@@ -71,10 +71,13 @@ def _is_moment(value: str) -> bool:
 
 def _against(rule: Rule, value: Json) -> Iterator[str]:
     size = len(value) if rule.length and isinstance(value, str) else value
-    if isinstance(size, int | float) and not isinstance(size, bool):
-        if (rule.low is not None and (size < rule.low or (rule.strict and size == rule.low))) or (
-            rule.high is not None and (size > rule.high or (rule.strict and size == rule.high))
-        ):
-            yield f"breaks the rule: {rule.text}"
+    if isinstance(size, int | float) and not isinstance(size, bool) and _outside(rule, size):
+        yield f"breaks the rule: {rule.text}"
     if rule.options and isinstance(value, str) and value.lower() not in {option.lower() for option in rule.options}:
         yield f"breaks the rule: {rule.text}"
+
+
+def _outside(rule: Rule, size: float) -> bool:
+    too_low = rule.low is not None and (size < rule.low or (rule.strict and size == rule.low))
+    too_high = rule.high is not None and (size > rule.high or (rule.strict and size == rule.high))
+    return too_low or too_high

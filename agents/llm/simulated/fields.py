@@ -1,156 +1,15 @@
-"""Plausible values for a field by its name. Called by shapes.py; the data behind it is Faker's, seeded per answer.
-
-An ``Entity`` is what the fields of one object share, so that a person's e-mail fits the name and an end comes after its begin.
-"""
+"""Plausible values for a field by its name. Called by shapes.py and critic.py; what fields share is in entity.py."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from random import Random
 from typing import Any
 
-from faker import Faker
-
+from agents.llm.simulated.entity import _MATERIALS, BIRTH, Entity, has_any
 from agents.llm.simulated.rules import words_of
+from agents.llm.simulated.vocabulary import DATED, KINDS, LONG, NUMBERS
 
-_EPOCH = datetime(2026, 1, 15, 9, 30, tzinfo=UTC)
-"""Dates lie around here; a clock would make answers differ from day to day."""
-
-
-@lru_cache(maxsize=1)
-def _faker() -> Any:
-    return Faker("en_US", use_weighting=False)
-
-
-def seeded_faker(seed: int) -> Any:
-    """The one Faker of this process, seeded anew (building one costs a hundred times more)."""
-    faker = _faker()
-    faker.seed_instance(seed)
-    return faker
-
-
-class Entity:
-    """One thing that an object describes. ``kind`` is a hint such as "product" or "company" (from names around it)."""
-
-    def __init__(self, faker: Any, rng: Random, kind: str, topic: str) -> None:
-        self.faker, self.rng, self.kind, self.topic = faker, rng, kind, topic
-        self._made: dict[str, Any] = {}
-
-    def once(self, key: str, make: Callable[[], Any]) -> Any:
-        if key not in self._made:
-            self._made[key] = make()
-        return self._made[key]
-
-    def know(self, key: str, value: str) -> None:
-        """Tell what a field already says, so that the others follow it."""
-        if value and key in ("first", "last", "company", "city", "state"):
-            self._made.setdefault(key, value)
-
-    @property
-    def first(self) -> str:
-        return str(self.once("first", self.faker.first_name))
-
-    @property
-    def last(self) -> str:
-        return str(self.once("last", self.faker.last_name))
-
-    @property
-    def company(self) -> str:
-        return str(self.once("company", self.faker.company))
-
-    @property
-    def handle(self) -> str:
-        plain = "".join(c for c in f"{self.first}.{self.last}".lower() if c.isascii() and (c.isalnum() or c == "."))
-        return plain.strip(".") or "someone"
-
-    def moment(self, words: tuple[str, ...]) -> datetime:
-        """A time for a field of these words: begins lie before ends, births long ago, what is next in the future."""
-        base: datetime = self.once(
-            "begin", lambda: _EPOCH - timedelta(days=self.rng.randint(60, 700), minutes=self.rng.randint(0, 1400))
-        )
-        if _any(words, _BIRTH):
-            return _EPOCH - timedelta(days=self.rng.randint(20 * 365, 65 * 365))
-        if _any(words, _FUTURE):
-            return _EPOCH + timedelta(days=self.rng.randint(5, 200), minutes=self.rng.randint(0, 1400))
-        if _any(words, _LATER):
-            return base + timedelta(days=self.rng.randint(1, 58), minutes=self.rng.randint(1, 1400))
-        return base
-
-    def product(self) -> str:
-        nouns = self.topic.split()[-1].title() if self.topic and self.kind == "product" and self.rng.random() < 0.3 else ""
-        noun = nouns or self.rng.choice(_PRODUCTS)
-        return f"{self.rng.choice(_ADJECTIVES)} {self.rng.choice(_MATERIALS)} {noun}"
-
-    def name(self) -> str:
-        if self.kind == "product":
-            return self.product()
-        if self.kind == "company":
-            return self.company
-        if self.kind == "place":
-            return str(self.faker.city())
-        if self.kind == "thing":
-            return self.phrase()
-        return f"{self.first} {self.last}"
-
-    def phrase(self) -> str:
-        return f"{self.rng.choice(_ADJECTIVES)} {self.faker.word()}".capitalize()
-
-    def sentence(self) -> str:
-        subject = self.topic or self.kind or "this entry"
-        form = self.rng.choice(_SENTENCES)
-        return form.format(
-            topic=subject, Topic=subject[:1].upper() + subject[1:], bs=self.faker.bs(), phrase=self.faker.catch_phrase().lower()
-        )
-
-
-_BIRTH = frozenset({"birth", "dob", "birthday", "birthdate", "born"})
-_FUTURE = frozenset(
-    {"next", "due", "expiry", "expires", "expiration", "expected", "planned", "scheduled", "deadline", "restock", "eta"}
-)
-_LATER = frozenset(
-    {
-        "end",
-        "ended",
-        "ends",
-        "updated",
-        "modified",
-        "last",
-        "closed",
-        "finished",
-        "completed",
-        "delivered",
-        "to",
-        "until",
-        "checkout",
-        "arrival",
-        "resolved",
-        "shipped",
-    }
-)
-_ADJECTIVES = ("Compact", "Sturdy", "Quiet", "Bright", "Light", "Classic", "Smart", "Soft", "Swift", "Durable", "Modern", "Handy")
-_MATERIALS = ("oak", "steel", "cotton", "aluminium", "ceramic", "leather", "bamboo", "wool", "glass", "recycled plastic")
-_PRODUCTS = (
-    "Lamp",
-    "Backpack",
-    "Kettle",
-    "Desk",
-    "Jacket",
-    "Speaker",
-    "Chair",
-    "Notebook",
-    "Bottle",
-    "Keyboard",
-    "Shelf",
-    "Blanket",
-)
-_SENTENCES = (
-    "{Topic} that helps to {bs}.",
-    "A {phrase} made for {topic}.",
-    "{Topic} built around a {phrase}.",
-    "Made to {bs} wherever {topic} matters.",
-)
 _INTERESTS = (
     "gardening",
     "chess",
@@ -312,182 +171,12 @@ _TEXTS: Mapping[str, Maker] = {
     "duration": lambda e: f"{e.rng.randint(1, 12)} hours",
     "equation": lambda e: f"{e.rng.randint(2, 9)} + {e.rng.randint(2, 9)}",
 }
-_LONG = frozenset(
-    [
-        "description",
-        "summary",
-        "text",
-        "comment",
-        "body",
-        "content",
-        "bio",
-        "about",
-        "notes",
-        "note",
-        "reason",
-        "message",
-        "feedback",
-        "review",
-        "details",
-        "detail",
-        "explanation",
-        "rationale",
-        "abstract",
-        "overview",
-        "answer",
-        "instructions",
-    ]
-)
-_DATED = frozenset(
-    [
-        "date",
-        "at",
-        "on",
-        "time",
-        "timestamp",
-        "created",
-        "updated",
-        "modified",
-        "birthday",
-        "dob",
-        "deadline",
-        "expiry",
-        "expires",
-        "since",
-        "until",
-        "begin",
-        "start",
-        "end",
-        "login",
-        "restock",
-    ]
-)
-
-_NUMBERS: Mapping[str, tuple[float, float]] = {
-    "age": (19, 74),
-    "year": (1990, 2025),
-    "month": (1, 12),
-    "day": (1, 28),
-    "hour": (0, 23),
-    "minute": (0, 59),
-    "price": (4, 480),
-    "msrp": (6, 600),
-    "cost": (3, 400),
-    "amount": (5, 900),
-    "total": (10, 2400),
-    "subtotal": (10, 2000),
-    "tax": (1, 90),
-    "fee": (1, 40),
-    "balance": (50, 9000),
-    "income": (28_000, 140_000),
-    "salary": (30_000, 150_000),
-    "revenue": (20_000, 900_000),
-    "budget": (1000, 90_000),
-    "quantity": (1, 60),
-    "qty": (1, 60),
-    "stock": (0, 400),
-    "count": (1, 80),
-    "discount": (0, 35),
-    "percent": (0, 100),
-    "percentage": (0, 100),
-    "rate": (0, 20),
-    "rating": (1, 5),
-    "stars": (1, 5),
-    "score": (40, 100),
-    "confidence": (0.5, 1),
-    "probability": (0, 1),
-    "latitude": (-60, 65),
-    "lat": (-60, 65),
-    "longitude": (-170, 170),
-    "lon": (-170, 170),
-    "lng": (-170, 170),
-    "weight": (0.2, 60),
-    "height": (5, 200),
-    "width": (5, 200),
-    "length": (5, 200),
-    "depth": (2, 120),
-    "temperature": (-5, 34),
-    "humidity": (20, 95),
-    "speed": (3, 130),
-    "distance": (1, 800),
-    "duration": (1, 240),
-    "port": (1024, 49151),
-    "id": (1000, 99_999),
-    "number": (1, 9999),
-    "index": (0, 50),
-    "rank": (1, 50),
-    "rooms": (1, 6),
-    "floor": (0, 12),
-    "zip": (10_000, 99_999),
-    "population": (800, 2_000_000),
-}
-_KINDS: Mapping[str, str] = {
-    **dict.fromkeys(["product", "item", "article", "goods", "sku", "catalog", "catalogue", "merchandise", "listing"], "product"),
-    **dict.fromkeys(
-        [
-            "company",
-            "vendor",
-            "supplier",
-            "employer",
-            "organization",
-            "organisation",
-            "business",
-            "firm",
-            "manufacturer",
-            "brand",
-        ],
-        "company",
-    ),
-    **dict.fromkeys(["city", "place", "location", "venue", "station", "destination", "town"], "place"),
-    **dict.fromkeys(
-        [
-            "event",
-            "course",
-            "project",
-            "book",
-            "movie",
-            "song",
-            "recipe",
-            "plan",
-            "task",
-            "category",
-            "dataset",
-            "feature",
-            "service",
-            "team",
-            "warehouse",
-            "department",
-        ],
-        "thing",
-    ),
-    **dict.fromkeys(
-        [
-            "user",
-            "person",
-            "customer",
-            "employee",
-            "patient",
-            "student",
-            "author",
-            "contact",
-            "member",
-            "client",
-            "people",
-            "profile",
-            "account",
-            "owner",
-            "guest",
-            "driver",
-        ],
-        "person",
-    ),
-}
 
 
 def kind_of(words: tuple[str, ...]) -> str:
     """What the words are about: person, product, company, place, thing; "" when they do not say. The last word that says wins."""
     for word in reversed(words):
-        found = _KINDS.get(word) or _KINDS.get(word.removesuffix("s"))
+        found = KINDS.get(word) or KINDS.get(word.removesuffix("s"))
         if found:
             return found
     return ""
@@ -496,7 +185,7 @@ def kind_of(words: tuple[str, ...]) -> str:
 def is_moment(name: str) -> bool:
     """Whether a text field of this name holds a date or time."""
     words = words_of(name)
-    return bool(words) and (words[-1] in _DATED or _any(words, _BIRTH)) and "zone" not in words
+    return bool(words) and (words[-1] in DATED or has_any(words, BIRTH)) and "zone" not in words
 
 
 def text_for(name: str, entity: Entity) -> str:
@@ -508,7 +197,7 @@ def text_for(name: str, entity: Entity) -> str:
         maker = _TEXTS.get(" ".join(words[-size:])) or _TEXTS.get(" ".join(words[-size:]).removesuffix("s"))
         if maker is not None and words:
             return str(maker(_as_kind(entity, words[:-1])))
-    if _any(words, _LONG):
+    if has_any(words, LONG):
         return entity.sentence()
     if is_moment(name):
         moment = entity.moment(words)
@@ -528,7 +217,7 @@ def _as_kind(entity: Entity, words: tuple[str, ...]) -> Entity:
 def range_for(name: str) -> tuple[float, float]:
     """A plausible range for a number of this name."""
     for word in reversed(words_of(name)):
-        found = _NUMBERS.get(word) or _NUMBERS.get(word.removesuffix("s"))
+        found = NUMBERS.get(word) or NUMBERS.get(word.removesuffix("s"))
         if found:
             return found
     return (1, 500)
@@ -536,12 +225,8 @@ def range_for(name: str) -> tuple[float, float]:
 
 def truth_for(name: str, rng: Random) -> bool:
     """True or false for a flag of this name: good news is more likely than bad."""
-    bad = _any(
+    bad = has_any(
         words_of(name),
         frozenset({"deleted", "error", "failed", "blocked", "banned", "suspended", "expired", "fraud", "spam", "broken"}),
     )
     return rng.random() < (0.1 if bad else 0.75)
-
-
-def _any(words: tuple[str, ...], members: frozenset[str]) -> bool:
-    return not members.isdisjoint(words)

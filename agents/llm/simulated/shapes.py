@@ -11,7 +11,8 @@ from datetime import timedelta
 from random import Random
 from typing import Any
 
-from agents.llm.simulated.fields import Entity, is_moment, kind_of, range_for, seeded_faker, text_for, truth_for
+from agents.llm.simulated.entity import Entity, seeded_faker
+from agents.llm.simulated.fields import is_moment, kind_of, range_for, text_for, truth_for
 from agents.llm.simulated.patterns import sample
 from agents.llm.simulated.rules import Rule, rules_in, words_of
 from agents.records import Json
