@@ -20,6 +20,7 @@ from agents.records import (
     ValidationLoop,
 )
 from agents.strategies.compose import BUILTIN, default_strategy, parse_strategy
+from agents.strategies.runner import choice_for
 from runtime.cluster import NodeStatus
 from runtime.records import Request, Target
 
@@ -41,11 +42,11 @@ def read_model(
         known = [node.spec.name for node in nodes]
         if name in known:
             return Target(kind="node", name=name)
-        raise NotFound(f"there is no node {name!r}; live nodes: {_listed(known)}", param="model")
+        raise NotFound(f"there is no node {name[:80]!r}; live nodes: {_listed(known)}", param="model")
     if slash and kind == "strategy":
         if name in BUILTIN or name in strategies:
             return Target(kind="strategy", name=name)
-        raise NotFound(f"there is no strategy {name!r}; strategies: {_listed([*BUILTIN, *strategies])}", param="model")
+        raise NotFound(f"there is no strategy {name[:80]!r}; strategies: {_listed([*BUILTIN, *strategies])}", param="model")
     for backend in backends:
         if model == backend.name or model in backend.aliases:
             return Target(kind="backend", name=backend.name)
@@ -108,9 +109,7 @@ def opening_choice(strategy: StrategySpec, choice: Choice) -> Choice:
             strategy = strategy.aspects[0].strategy
         elif isinstance(strategy, ValidationLoop):
             strategy = strategy.generate
-    if choice.backend is not None:
-        return choice
-    return Choice(backend=strategy.backend, preferred=choice.preferred, tier=strategy.tier, needs=choice.needs)
+    return choice_for(strategy, choice)
 
 
 def busy_s(calls: Sequence[CallRecord]) -> float:

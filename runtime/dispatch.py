@@ -17,8 +17,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
-from agents.strategies.compose import strategy_name
-
 from agents.llm.chat import ChatRequest, Chunk
 from agents.llm.desk import Desk
 from agents.llm.pool import Pool
@@ -42,6 +40,7 @@ from agents.records import (
     TaskId,
     Work,
 )
+from agents.strategies.compose import strategy_name
 from runtime.choosing import busy_s, choice_of, choose_node, choose_strategy, goes_straight, opening_choice
 from runtime.cluster import Cluster, NodeStatus
 from runtime.config import Settings
@@ -150,7 +149,7 @@ class Dispatch:
         try:
             await asyncio.wait_for(self._idle.wait(), timeout_s)
         except TimeoutError:
-            return False
+            return self._idle.is_set()
         return True
 
     # ── opening and closing ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -162,10 +161,10 @@ class Dispatch:
             raise Overloaded(f"{self._inflight} requests are running (server.max_inflight)", retry_after_s=1.0)
         limits = self._settings.requests
         deadline_s = min(request.deadline_s or limits.default_deadline_s, limits.max_deadline_s)
-        self._inflight += 1
-        self._idle.clear()
         accepted = self._ledger.accept(request, at=self._wall())
         accepted.add_done_callback(_seen)
+        self._inflight += 1
+        self._idle.clear()
         return _Run(request=request, started=self._clock(), deadline_s=deadline_s, number=next(self._numbers))
 
     def _close(self, run: _Run, *, answer: Answer | None = None, error: AgentError | None = None) -> None:
@@ -173,7 +172,7 @@ class Dispatch:
         if run.closed:
             return
         run.closed = True
-        calls = (*run.calls, *(answer.calls if answer else ())) if answer is None or not run.calls else answer.calls
+        calls = answer.calls if answer is not None else tuple(run.calls)
         if error is not None:
             calls = tuple(dict.fromkeys((*calls, *error.calls)))
             error.calls = calls
@@ -199,7 +198,7 @@ class Dispatch:
             source=run.request.source,
             target_kind=run.request.target.kind,
             strategy=run.strategy,
-            status=error.code if error else "ok" if answer and answer.draft.complete else "incomplete",
+            status=error.code if error else "ok" if answer and answer.draft.complete else "partial",
             latency_s=latency_s,
             overhead_s=overhead_s,
             simulated=any(call.simulated for call in calls),
@@ -228,9 +227,7 @@ class Dispatch:
         choice = choice_of(request, may_replace_named=bool(self._settings.requests.fallback))
         holder = f"{request.request_id}/{run.number}"
         if not request.stream:
-            reply = await self._pool.chat(
-                ask, choice, deadline_s=run.deadline_s, holder=holder, on_call=run.calls.append
-            )
+            reply = await self._pool.chat(ask, choice, deadline_s=run.deadline_s, holder=holder, on_call=run.calls.append)
             draft = Draft(
                 text=reply.text, finish_reason=reply.finish_reason, message=reply.message or None, choices=reply.choices or None
             )
@@ -260,13 +257,15 @@ class Dispatch:
         while True:
             node = choose_node(run.request, self._cluster.nodes())
             task = self._task(run, node)
+            before = len(run.calls)
             try:
                 async with aclosing(self._bounded(run, self._cluster.ask(node.spec.node_id, task))) as items:
                     async for item in items:
                         if isinstance(item, Reply):
-                            run.calls.clear()
+                            # The reply has all calls of this attempt; those of nodes that died were spent as well.
+                            run.calls[before:] = item.calls
                             run.strategy = item.strategy
-                            yield self._answer(run, item.draft, item.calls)
+                            yield self._answer(run, item.draft, run.calls)
                             return
                         run.note(item)
                         if item.kind == "call":
@@ -274,8 +273,10 @@ class Dispatch:
                         elif item.kind == "delta":
                             sent = True
                             yield item
+                raise NodeLost("the node ended without an answer")
             except NodeLost as lost:
                 self._metrics.node_lost()
+                run.calls = list(dict.fromkeys((*run.calls, *lost.calls)))
                 run.note(Event(kind="node_lost", at=self._wall(), data={"node": node.spec.name, "attempt": run.attempts}))
                 if sent:
                     raise StreamBroken("the node died in the middle of its answer", calls=tuple(run.calls)) from lost
@@ -298,12 +299,12 @@ class Dispatch:
         request = run.request
         strategies: Mapping[str, Json] = self._settings.strategies
         strategy = choose_strategy(request, backends=self._pool.specs, strategies=strategies)
-        choice = choice_of(request, may_replace_named=bool(self._settings.requests.fallback))
+        choice = self._preferring(choice_of(request, may_replace_named=bool(self._settings.requests.fallback)), node)
         used = strategy or node.spec.strategy
         run.node, run.strategy = node.spec.name, strategy_name(used)
         task_id = TaskId(f"{request.request_id}/{self._boot}.{run.number}.{run.attempts}")
         health = self._desk.health()
-        permit = self._lease(opening_choice(used, self._preferring(choice, node)), task_id)
+        permit = self._lease(opening_choice(used, choice), task_id)
         if permit is not None and choice.backend is None:
             choice = replace(choice, preferred=(permit.backend, *(b for b in node.spec.backends if b != permit.backend)))
         return Task(
@@ -344,7 +345,7 @@ class Dispatch:
         try:
             while True:
                 try:
-                    item = await asyncio.wait_for(anext(iterator), max(0.0, self._left_s(run)) + GRACE_S)
+                    item = await asyncio.wait_for(anext(iterator), max(0.0, self._left_s(run) + GRACE_S))
                 except StopAsyncIteration:
                     return
                 except TimeoutError:

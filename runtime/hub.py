@@ -6,6 +6,7 @@ built, because the two need each other.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,8 @@ from registry.records import RegistryError
 from runtime.cluster import Cluster, NodeStatus
 
 MAX_QUESTION_CHARS = 32_768
+GRACE_S = 2.0
+"""A peer ends its work at the deadline by itself; this much later nobody waits for it."""
 
 
 class DaemonHub:
@@ -87,11 +90,17 @@ class DaemonHub:
             hops=hops + 1,
         )
         assert self.cluster is not None
+        items = self.cluster.ask(node.spec.node_id, task)
         try:
-            async for item in self.cluster.ask(node.spec.node_id, task):
-                if isinstance(item, Reply):
-                    return item.draft.text
+            async with asyncio.timeout(deadline_s + GRACE_S):
+                async for item in items:
+                    if isinstance(item, Reply):
+                        return item.draft.text
+        except TimeoutError:
+            raise DeadlineExceeded(f"node {peer!r} gave no answer within {deadline_s:g} s") from None
         finally:
+            if (close := getattr(items, "aclose", None)) is not None:
+                await close()
             self._desk.release_all(task.task_id)
         raise NotFound(f"node {peer!r} gave no answer", param="peer")
 

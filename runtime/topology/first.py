@@ -16,14 +16,20 @@ GENERALIST = "generalist"
 def desired_nodes(kept: Sequence[tuple[NodeSpec, str]], settings: ClusterSettings) -> tuple[NodeSpec, ...]:
     """The nodes that should be live: what the ledger says, within the cap, and at least one generalist."""
     live = [spec for spec, state in kept if state == "live"]
-    if not any(spec.role == "generalist" for spec in live):
-        first = NodeSpec(
-            node_id=NodeId("node-1"),
-            name=GENERALIST,
-            role="generalist",
-            strategy=Single(),
-            max_concurrency=settings.node_concurrency,
-            inbox_limit=settings.node_inbox,
-        )
-        live.insert(0, first)
-    return tuple(live[: settings.max_live_nodes])
+    # The cap may cut any node but the one that answers what no other can.
+    first = next((spec for spec in live if spec.role == "generalist"), None) or _first_node(kept, settings)
+    return (first, *(spec for spec in live if spec is not first))[: settings.max_live_nodes]
+
+
+def _first_node(kept: Sequence[tuple[NodeSpec, str]], settings: ClusterSettings) -> NodeSpec:
+    """A new generalist whose id and name no kept node has: the ledger would overwrite a parked one."""
+    ids, names = {spec.node_id for spec, _ in kept}, {spec.name for spec, _ in kept}
+    numbers = range(1, len(kept) + 2)
+    return NodeSpec(
+        node_id=next(node_id for number in numbers if (node_id := NodeId(f"node-{number}")) not in ids),
+        name=next(name for name in (GENERALIST, *(f"{GENERALIST}-{number + 1}" for number in numbers)) if name not in names),
+        role="generalist",
+        strategy=Single(),
+        max_concurrency=settings.node_concurrency,
+        inbox_limit=settings.node_inbox,
+    )
