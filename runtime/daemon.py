@@ -20,7 +20,6 @@ from typing import Any
 
 import uvicorn
 
-
 from agents.llm.breaker import BreakerPolicy
 from agents.llm.chat import BackendSpec
 from agents.llm.desk import Desk

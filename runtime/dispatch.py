@@ -15,9 +15,9 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from agents.llm.chat import ChatRequest, Chunk
+from agents.llm.chat import ChatRequest
 from agents.llm.desk import Desk
 from agents.llm.pool import Pool
 from agents.records import (
@@ -46,35 +46,14 @@ from runtime.cluster import Cluster, NodeStatus
 from runtime.config import Settings
 from runtime.ledger.store import Ledger
 from runtime.metrics import Metrics
+from runtime.open_request import OpenRequest, delta_of
 from runtime.records import Answer, Request
 
 GRACE_S = 2.0
 """A node ends its work at the deadline by itself; this much later the daemon stops waiting for it."""
-MAX_EVENTS = 2000
-"""Trace events kept of one request."""
 MAX_KEPT_CHARS = 2**20
 """Of a streamed answer, so much is kept for the ledger."""
 FIRST_PAUSE_S = 0.02
-
-
-@dataclass(slots=True)
-class _Run:
-    """A request while it is worked on."""
-
-    request: Request
-    started: float
-    deadline_s: float
-    number: int
-    events: list[Event] = field(default_factory=list)
-    node: str | None = None
-    strategy: str = "single"
-    attempts: int = 1
-    closed: bool = False
-    calls: list[CallRecord] = field(default_factory=list)
-
-    def note(self, event: Event) -> None:
-        if event.kind != "delta" and len(self.events) < MAX_EVENTS:
-            self.events.append(event)
 
 
 class Dispatch:
@@ -154,7 +133,7 @@ class Dispatch:
 
     # ── opening and closing ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _open(self, request: Request) -> _Run:
+    def _open(self, request: Request) -> OpenRequest:
         if self._draining:
             raise Draining("the daemon is shutting down", retry_after_s=5.0)
         if self._inflight >= self._settings.server.max_inflight:
@@ -165,9 +144,9 @@ class Dispatch:
         accepted.add_done_callback(_seen)
         self._inflight += 1
         self._idle.clear()
-        return _Run(request=request, started=self._clock(), deadline_s=deadline_s, number=next(self._numbers))
+        return OpenRequest(request=request, started=self._clock(), deadline_s=deadline_s, number=next(self._numbers))
 
-    def _close(self, run: _Run, *, answer: Answer | None = None, error: AgentError | None = None) -> None:
+    def _close(self, run: OpenRequest, *, answer: Answer | None = None, error: AgentError | None = None) -> None:
         """Write the one outcome."""
         if run.closed:
             return
@@ -204,10 +183,10 @@ class Dispatch:
             simulated=any(call.simulated for call in calls),
         )
 
-    def _left_s(self, run: _Run) -> float:
+    def _left_s(self, run: OpenRequest) -> float:
         return run.deadline_s - (self._clock() - run.started)
 
-    def _answer(self, run: _Run, draft: Draft, calls: Sequence[CallRecord]) -> Answer:
+    def _answer(self, run: OpenRequest, draft: Draft, calls: Sequence[CallRecord]) -> Answer:
         return Answer(
             request_id=run.request.request_id,
             draft=draft,
@@ -220,7 +199,7 @@ class Dispatch:
 
     # ── straight to a backend ───────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _straight(self, run: _Run) -> AsyncGenerator[Event | Answer, None]:
+    async def _straight(self, run: OpenRequest) -> AsyncGenerator[Event | Answer, None]:
         """The client named a backend and wants one plain call: no node, no hop."""
         request = run.request
         ask = ChatRequest(messages=request.messages, params=request.params)
@@ -244,13 +223,13 @@ class Dispatch:
                 if kept < MAX_KEPT_CHARS and chunk.index == 0:
                     text.append(chunk.text)
                     kept += len(chunk.text)
-                if (data := _delta(chunk)) is not None:
+                if (data := delta_of(chunk)) is not None:
                     yield Event(kind="delta", at=self._wall(), data=data)
         yield self._answer(run, Draft(text="".join(text), finish_reason=finish), run.calls)
 
     # ── through a node ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _through_node(self, run: _Run) -> AsyncGenerator[Event | Answer, None]:
+    async def _through_node(self, run: OpenRequest) -> AsyncGenerator[Event | Answer, None]:
         """Hand the request to a node; when the node dies under it, to a living one, within the deadline."""
         most = self._settings.cluster.node_attempts
         sent = False
@@ -288,14 +267,14 @@ class Dispatch:
             finally:
                 self._desk.release_all(task.task_id)
 
-    async def _pause(self, run: _Run) -> None:
+    async def _pause(self, run: OpenRequest) -> None:
         """Give a warm actor the moment it needs to take over."""
         pause_s = FIRST_PAUSE_S * 4 ** (run.attempts - 1)
         if self._left_s(run) <= pause_s:
             raise DeadlineExceeded("the node died, and no time is left for another", calls=tuple(run.calls))
         await asyncio.sleep(pause_s)
 
-    def _task(self, run: _Run, node: NodeStatus) -> Task:
+    def _task(self, run: OpenRequest, node: NodeStatus) -> Task:
         request = run.request
         strategies: Mapping[str, Json] = self._settings.strategies
         strategy = choose_strategy(request, backends=self._pool.specs, strategies=strategies)
@@ -339,7 +318,7 @@ class Dispatch:
                 return None
         return None
 
-    async def _bounded(self, run: _Run, items: AsyncIterator[Event | Reply]) -> AsyncGenerator[Event | Reply, None]:
+    async def _bounded(self, run: OpenRequest, items: AsyncIterator[Event | Reply]) -> AsyncGenerator[Event | Reply, None]:
         """``items``, but not beyond the deadline: a node that hangs is left alone."""
         iterator = items.__aiter__()
         try:
@@ -354,13 +333,6 @@ class Dispatch:
         finally:
             if (close := getattr(iterator, "aclose", None)) is not None:
                 await close()
-
-
-def _delta(chunk: Chunk) -> dict[str, Json] | None:
-    """The data of a ``delta`` event, None for a chunk that carries nothing for the client."""
-    if chunk.delta is not None:
-        return {"raw": chunk.delta, "index": chunk.index, "text": chunk.text}
-    return {"text": chunk.text, "index": chunk.index} if chunk.text else None
 
 
 def _seen(future: asyncio.Future[None]) -> None:

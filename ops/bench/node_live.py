@@ -18,7 +18,9 @@ from runtime.config import ClusterSettings, RaySettings
 from runtime.hub import DaemonHub
 from runtime.ray_cluster.cluster import RayCluster
 
-REFILL_WAIT_S = 4.0
+REFILL_WAIT_S = 60.0
+POLL_S = 0.2
+CALM_S = 1.0
 
 
 async def node_live_s(*, rounds: int) -> float:
@@ -27,13 +29,15 @@ async def node_live_s(*, rounds: int) -> float:
     desk = Desk((backend,), breaker=BreakerPolicy())
     hub = DaemonHub(desk=desk, embedder=None, max_hops=1)
     kit = NodeKit(backends=(backend,), retry=RetryPolicy(), fallback=(), items_per_call=20, parallel_calls=4)
-    cluster = RayCluster(kit=kit, hub=hub, settings=ClusterSettings(), ray=RaySettings(), daemon_id="bench")
+    settings = ClusterSettings()
+    warm = settings.warm_nodes
+    cluster = RayCluster(kit=kit, hub=hub, settings=settings, ray=RaySettings(), daemon_id="bench")
     loop = asyncio.get_running_loop()
     taken: list[float] = []
     await cluster.start()
     try:
         for number in range(rounds):
-            await asyncio.sleep(REFILL_WAIT_S)
+            await _full(cluster, warm)
             spec = NodeSpec(node_id=NodeId(f"node-{number}"), name=f"bench-{number}", role="generalist")
             begin = loop.time()
             await cluster.spawn(spec)
@@ -42,3 +46,11 @@ async def node_live_s(*, rounds: int) -> float:
     finally:
         await cluster.stop(drain_s=1.0)
     return statistics.median(taken)
+
+
+async def _full(cluster: RayCluster, warm: int) -> None:
+    """Wait until the pool is full and its actors are calm again."""
+    async with asyncio.timeout(REFILL_WAIT_S):
+        while cluster.status().warm < warm:  # noqa: ASYNC110 - a bench may poll
+            await asyncio.sleep(POLL_S)
+    await asyncio.sleep(CALM_S)

@@ -13,7 +13,6 @@ from array import array
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
-from agents.strategies.compose import parse_strategy
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
@@ -21,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from agents.records import AgentError, Event, InvalidRequest, Json, StrategySpec, StreamBroken
 from agents.shaping import ShapeLimits, check_schema, parse_shape, split_controls
+from agents.strategies.compose import parse_strategy
 from runtime.api.answers import ChunkWriter, answer_headers, completion, rate_limit_headers, sse_error
 from runtime.api.auth import principal_of, request_id_of
 from runtime.api.body import parse_json, read_body, unless_hung_up

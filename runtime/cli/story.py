@@ -53,7 +53,7 @@ def _verdict(trace: Mapping[str, Json], outcome: Mapping[str, Json]) -> str:
     status = outcome.get("status")
     if status == "ok":
         return f"answered in {took} for {usd(outcome.get('cost_usd'))}"
-    if status == "incomplete":
+    if status == "partial":
         return f"answered in part in {took} for {usd(outcome.get('cost_usd'))}"
     if status == "cancelled":
         return f"the client hung up after {took}; {usd(outcome.get('cost_usd'))} were spent"

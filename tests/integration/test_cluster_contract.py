@@ -7,9 +7,9 @@ import json
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from agents.node import NodeKit
 
 from agents.llm.retry import RetryPolicy
+from agents.node import NodeKit
 from agents.records import AgentError, Draining, Event, NodeId, NodeLost, NotFound, RateLimited, Refused, Reply, Task
 from runtime.cluster import Cluster
 from runtime.config import ClusterSettings, RaySettings
