@@ -8,9 +8,11 @@ sees the hang-up. ``import httpx2 as httpx`` is all that a change of library tak
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from ipaddress import ip_address
 
 import httpx
@@ -48,6 +50,12 @@ class _Lane:
         self.retired = False
 
 
+@lru_cache(maxsize=2)
+def tls_context(*, checked: bool) -> ssl.SSLContext:
+    """Reading the certificates takes some 20 ms: once a process, not for every client. A warm actor calls it ahead of time."""
+    return httpx.create_ssl_context(verify=checked)
+
+
 class HttpBackend:
     """``agents.llm.chat.Backend`` on httpx. ``transport`` replaces the network in tests."""
 
@@ -63,8 +71,7 @@ class HttpBackend:
         self._slots = spec.max_concurrency
         self._lanes: set[_Lane] = set()
         self._closing: set[asyncio.Task[None]] = set()
-        # Reading the certificates takes some 20 ms: once, not for every client.
-        self._tls = httpx.create_ssl_context(verify=self._chat_url.scheme == "https")
+        self._tls = tls_context(checked=self._chat_url.scheme == "https")
         self._lane = self._new_lane()
 
     async def chat(self, request: ChatRequest, *, timeout_s: float) -> ChatReply:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agents.llm.http import tls_context
 from agents.node import Node, NodeKit
 from agents.records import AgentError, Event, Json, NodeLost, NodeSpec, Reply, Task
 from agents.toolbox import Hub
@@ -93,6 +94,8 @@ class NodeHost:
         self._build = build
         self._hub: MailboxHub | None = None
         self._node: Node | None = None
+        for checked in (True, False):
+            tls_context(checked=checked)  # what a blank host can do ahead, a node need not wait for
         # What a node may know of credentials is in its kit; nothing that it starts shall inherit the daemon's.
         for variable in [name for name in os.environ if any(word in name.upper() for word in SECRET_WORDS)]:
             if not variable.startswith("RAY_"):

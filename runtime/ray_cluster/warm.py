@@ -17,6 +17,7 @@ _log = logging.getLogger(__name__)
 
 FIRST_BACKOFF_S = 0.5
 MAX_BACKOFF_S = 30.0
+REFILL_DELAY_S = 0.25
 
 
 class WarmPool:
@@ -46,7 +47,8 @@ class WarmPool:
         host = self._ready.popleft() if self._ready else None
         if host is None:
             return await self._create()
-        self._refill()
+        # A little later: a new process would fight the new node for the processor in just the moment that counts.
+        asyncio.get_running_loop().call_later(REFILL_DELAY_S, self._refill)
         return host
 
     def discard(self, host: Host) -> None:
