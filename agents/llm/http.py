@@ -13,7 +13,6 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from ipaddress import ip_address
 
 import httpx
 
@@ -246,7 +245,7 @@ class HttpBackend:
                 limits=limits,
                 verify=self._tls,
                 http2=False,
-                trust_env=not is_loopback(self._chat_url.host),
+                trust_env=not wire.is_loopback(self._chat_url.host),
                 follow_redirects=False,
             )
         )
@@ -310,16 +309,6 @@ class HttpBackend:
         if broken is not StreamBroken and _hung_up_silently(error):
             return BackendUnreachable(f"backend {name!r} hung up without an answer", backend=name)
         return broken(f"backend {name!r} broke off: {words}", backend=name)
-
-
-def is_loopback(host: str) -> bool:
-    """Does ``host`` name this machine? Then no proxy of the environment is used."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 async def _hang_up(response: httpx.Response) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 
 import orjson
 
@@ -279,3 +280,13 @@ def is_config_fault(error: BackendRejected) -> bool:
     """Would another backend perhaps take it? Yes for a wrong key, model, URL or too small a context; no for a bad request."""
     status = error.status or 400
     return 300 <= status < 400 or status in (401, 402, 403, 404, 405, 410, 413) or _CONTEXT.search(error.message) is not None
+
+
+def is_loopback(host: str) -> bool:
+    """Does ``host`` name this machine? Then no proxy of the environment is used."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from agents.llm import http, wire
 from agents.llm.chat import BackendSpec, ChatRequest, Chunk
-from agents.llm.http import HttpBackend, is_loopback
+from agents.llm.http import HttpBackend
 from agents.llm.sse import StreamReader
+from agents.llm.wire import is_loopback
 from agents.records import (
     BackendError,
     BackendFailed,
