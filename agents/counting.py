@@ -20,6 +20,7 @@ from agents.records import (
     Incomplete,
     InvalidRequest,
     Json,
+    StructuredFailed,
     Work,
 )
 from agents.shaping import array_path, array_schema, compile_schema, conform, with_count
@@ -231,7 +232,7 @@ def _finished(work: Work, path: tuple[str, ...], tally: _Tally) -> Draft:
     items = [item for item in tally.slots if item is not _MISSING]
     data: Json = {**(tally.frame or {}), path[0]: items} if path else items
     missing = len(tally.slots) - len(items)
-    if missing and not items and tally.failure is not None:
+    if missing and not items and tally.failure is not None and not isinstance(tally.failure, StructuredFailed):
         raise tally.failure
     if missing:
         why = f" ({tally.failure.code}: {tally.failure.message})" if tally.failure is not None else ""

@@ -21,6 +21,7 @@ TYPES: Final = frozenset({"string", "integer", "number", "boolean", "array", "ob
 MAX_ERRORS: Final = 20
 MAX_ERROR_CHARS: Final = 300
 MAX_ITEMS: Final = 1_000_000
+MAX_TEXT_CHARS: Final = 100_000
 # Patterns come from clients: a hostile one must fail, not spin.
 _PATTERNS: Final = jsonschema_rs.FancyRegexOptions(backtrack_limit=100_000, size_limit=1_000_000)
 _PAIRS: Final = (
@@ -174,9 +175,9 @@ def _check_possible(part: Mapping[str, Json], path: str, param: str) -> None:
         below, above = part.get(low), part.get(high)
         if _is_number(below) and _is_number(above) and below > above:
             _refuse(param, path, f"{low} {below} is above {high} {above}")
-    for name in ("minItems", "maxItems"):
-        if _is_number(part.get(name)) and part[name] > MAX_ITEMS:
-            _refuse(param, path, f"{name} is above {MAX_ITEMS}")
+    for name, most in (("minItems", MAX_ITEMS), ("maxItems", MAX_ITEMS), ("minLength", MAX_TEXT_CHARS)):
+        if _is_number(part.get(name)) and part[name] > most:
+            _refuse(param, path, f"{name} is above {most}")
     _check_range(part, path, param)
     _check_values(part, path, param)
     required, properties = part.get("required", []), part.get("properties", {})

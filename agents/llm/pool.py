@@ -207,6 +207,8 @@ class Pool:
                     raise broken from None
                 raise
             mode, ask = _plan(told, call.spec, request)
+            if mode == "first":
+                told.model = call.spec.model
             joiner = Joiner(told, mode, may_restart=may_restart)
             said_before = len(told.text)
             before = spent if mode == "continue" else Usage()
@@ -215,7 +217,7 @@ class Pool:
                     async for chunk in chunks:
                         for out in joiner.feed(chunk):
                             if out.restart:
-                                said_before = 0
+                                said_before, told.model = 0, call.spec.model
                             if told.note(out):
                                 yield out if out.usage is None else Chunk(usage=before + out.usage)
                 return
@@ -231,7 +233,7 @@ class Pool:
                 if len(told.text) > said_before:
                     spent = before + estimate_usage(ask, len(told.text) - said_before)
                 broken = failure
-                pick_up = call.spec.continues and told.can_continue(request)
+                pick_up = _picks_up(told, call.spec, request)
                 delay = route.after_break(failure, pick_up=pick_up, remaining_s=run.remaining_s())
             else:
                 delay = route.after(failure, run.remaining_s())
@@ -279,11 +281,16 @@ class Pool:
         return Route(specs, self._retry, self._rng)
 
 
+def _picks_up(told: Told, spec: BackendSpec, request: ChatRequest) -> bool:
+    """Whether ``spec`` may go on where the stream broke: only the model that began, or the answer would be spliced of two."""
+    return spec.continues and spec.model == told.model and told.can_continue(request)
+
+
 def _plan(told: Told, spec: BackendSpec, request: ChatRequest) -> tuple[Mode, ChatRequest]:
     """How the next stream relates to what went out, and what is asked."""
     if not told.begun:
         return "first", request
-    if spec.continues and told.can_continue(request):
+    if _picks_up(told, spec, request):
         return "continue", continuation(request, told.text)
     return "compare", request
 

@@ -28,7 +28,7 @@ class CannotJoin(Exception):
 class Told:
     """What the client has been given of the answer."""
 
-    __slots__ = ("_parts", "_role", "_text", "finished", "opaque")
+    __slots__ = ("_parts", "_role", "_text", "finished", "model", "opaque")
 
     def __init__(self) -> None:
         self._parts: list[str] = []
@@ -36,6 +36,7 @@ class Told:
         self._role = False
         self.opaque = False
         self.finished = False
+        self.model = ""
 
     @property
     def text(self) -> str:

@@ -13,6 +13,9 @@ from functools import lru_cache
 from random import Random
 from typing import Any
 
+from agents.records import AgentError
+from agents.schema_check import compile_schema
+
 _parser: Any = importlib.import_module("re._parser")  # typed nowhere; the sre names moved here in 3.11
 MAX_REPEAT = 12
 """An open repetition adds at most so many."""
@@ -43,15 +46,16 @@ def sample(pattern: str, rng: Random, *, min_chars: int = 0, max_chars: int = MA
         return None
     try:
         tree = _parse(pattern)
-        compiled = re.compile(pattern)
-    except (re.error, RecursionError, OverflowError):
+        # Not with re: a pattern may take it exponential time, and this one gives up.
+        valid = compile_schema({"type": "string", "pattern": pattern})
+    except (re.error, AgentError, RecursionError, OverflowError):
         return None
     for attempt in range(12):
         try:
             text = _walk(tree, rng, {}, attempt if min_chars else 0)
         except (_Unknown, RecursionError):
             return None
-        if min_chars <= len(text) <= max_chars and compiled.search(text):
+        if min_chars <= len(text) <= max_chars and valid.is_valid(text):
             return text
     return None
 

@@ -19,6 +19,7 @@ from agents.records import Json
 from agents.schema_check import compile_schema, resolve
 
 MAX_ITEMS = 2000
+MAX_TEXT_CHARS = 100_000
 MAX_DEPTH = 24
 MAX_VALUES = 50_000
 DEFAULT_ITEMS = 3
@@ -152,8 +153,9 @@ class Maker:
         if text is None:
             examples = [example for example in schema.get("examples", ()) if isinstance(example, str)]
             text = examples[0] if examples and self._rng.random() < 0.5 else text_for(name, entity)
-        while len(text) < low:
-            text += (" " if text else "") + self._faker.word()
+        if len(text) < low:
+            more = f" {self._faker.sentence()}"
+            text += more * ((min(low, MAX_TEXT_CHARS) - len(text)) // len(more) + 1)
         return text[:high]
 
     def _formatted(self, form: str, name: str, entity: Entity) -> str | None:

@@ -23,6 +23,7 @@ from agents.records import (
     DeadlineExceeded,
     Draining,
     Event,
+    Incomplete,
     NodeId,
     NodeSpec,
     Overloaded,
@@ -33,7 +34,6 @@ from agents.records import (
     Single,
     Stage,
     StreamBroken,
-    StructuredFailed,
     Task,
     TaskId,
     Usage,
@@ -274,7 +274,7 @@ async def test_asks_of_one_task_are_bounded() -> None:
     node, _ = a_node(pool)
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
     work = Work(messages=({"role": "user", "content": "x"},), schema={"type": "array", "items": schema}, count=40)
-    with pytest.raises(StructuredFailed):
+    with pytest.raises(Incomplete):
         await node.answer(a_task(work=work))
     assert pool.peak == KIT.parallel_calls
 

@@ -78,7 +78,7 @@ class Bench:
 
 
 def spec(name: str, **fields: Any) -> BackendSpec:
-    return BackendSpec(name=name, model=f"{name}-model", **fields)
+    return BackendSpec(**{"name": name, "model": f"{name}-model", **fields})
 
 
 def named(*names: str) -> Choice:
@@ -380,9 +380,19 @@ async def test_a_broken_stream_is_continued_by_one_that_can() -> None:
     assert bench.records[0].usage.completion_tokens == 2
 
 
-async def test_the_next_backend_continues_when_the_broken_one_cannot() -> None:
-    bench = Bench(ScriptedBackend("a", ["one ", BROKEN]), ScriptedBackend(spec("b", continues=True), ["two"]))
+async def test_another_endpoint_of_the_same_model_continues() -> None:
+    a = spec("a")
+    b = spec("b", continues=True, model=a.model)
+    bench = Bench(ScriptedBackend(a, ["one ", BROKEN]), ScriptedBackend(b, ["two"]))
     assert (await bench.seen(named("a", "b")))[0] == "one two"
+
+
+async def test_another_model_does_not_continue_what_it_did_not_begin() -> None:
+    bench = Bench(ScriptedBackend("a", ["one ", BROKEN]), ScriptedBackend(spec("b", continues=True, model="other"), ["two"]))
+    text, chunks = await bench.seen(named("a", "b"))
+    assert any(chunk.restart for chunk in chunks)
+    assert text.endswith("two")
+    assert "one two" not in text
 
 
 async def test_a_continuation_that_repeats_what_was_said_is_cut() -> None:
