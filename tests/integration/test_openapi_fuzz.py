@@ -1,0 +1,33 @@
+"""schemathesis against our own OpenAPI: whatever it makes up, the daemon never answers 500."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.integration.daemon_process import Running
+
+pytestmark = pytest.mark.integration
+
+
+def test_no_generated_request_is_a_server_error(daemon: Running) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "schemathesis.cli",
+        "run",
+        f"{daemon.url}/openapi.json",
+        "--checks=not_a_server_error",
+        "--phases=fuzzing",
+        "--max-examples=8",
+        "--request-timeout=20",
+        "--no-color",
+        "--seed=1",
+        f"--header=Authorization: Bearer {daemon.operator_key}",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "0 generated" not in done.stdout
+    assert daemon.call("GET", "/readyz")[0] == 200
