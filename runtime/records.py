@@ -163,6 +163,10 @@ class Service(Protocol):
 
     async def revoke_key(self, key_id: str) -> bool: ...
 
+    def cache_looked_up(self, *, hit: bool) -> None:
+        """Count a look-up of a ``$cache`` variant."""
+        ...
+
     def metrics_text(self) -> tuple[bytes, str]:
         """Prometheus exposition and its content type."""
         ...

@@ -141,6 +141,9 @@ class DaemonService:
     async def revoke_key(self, key_id: str) -> bool:
         return await self.keys.revoke(key_id)
 
+    def cache_looked_up(self, *, hit: bool) -> None:
+        self.metrics.cache_lookup(hit=hit)
+
     def metrics_text(self) -> tuple[bytes, str]:
         return self.metrics.render()
 

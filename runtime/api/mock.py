@@ -84,6 +84,7 @@ class MockSurface:
         first = iter([request_id_of(http)])
         work = self.cache.get(ask.key(), plan.cache, lambda: self._make(ask, next(first, None) or new_request_id()))
         answer, hit = await unless_hung_up(http.receive, work)
+        self._service.cache_looked_up(hit=hit)
         return _response(answer, hit=hit)
 
     def _choose(self, http: HttpRequest) -> tuple[Target, str | None]:

@@ -18,6 +18,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from agents.records import Json, NotFound
+from agents.strategies.compose import strategy_name
 from runtime.api.auth import require_operator
 from runtime.api.body import read_json_object
 from runtime.api.errors import bad_request, dumps
@@ -137,7 +138,7 @@ def node_view(node: NodeStatus) -> dict[str, Json]:
         "role": spec.role,
         "speciality": spec.speciality,
         "locale": spec.locale,
-        "strategy": type(spec.strategy).__name__,
+        "strategy": strategy_name(spec.strategy),
         "backends": list(spec.backends),
         "state": node.state,
         "inflight": node.inflight,

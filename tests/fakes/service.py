@@ -46,6 +46,7 @@ class FakeService:
         self.closed_streams = 0
         self.parts: dict[str, str] = {"ledger": "ok", "cluster": "ok"}
         self.keys: dict[str, dict[str, Json]] = {}
+        self.looked_up: list[bool] = []
         self.traces: dict[str, dict[str, Json]] = {"req_1": {"request": {"id": "req_1"}, "events": []}}
         self.listed: list[tuple[int, str | None]] = []
 
@@ -165,6 +166,9 @@ class FakeService:
 
     async def revoke_key(self, key_id: str) -> bool:
         return self.keys.pop(key_id, None) is not None
+
+    def cache_looked_up(self, *, hit: bool) -> None:
+        self.looked_up.append(hit)
 
     def metrics_text(self) -> tuple[bytes, str]:
         return b"# HELP morphogen_up Up.\n", "text/plain; version=0.0.4; charset=utf-8"

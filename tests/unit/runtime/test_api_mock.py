@@ -281,6 +281,7 @@ async def test_variants_are_primed_served_in_turn_and_refilled() -> None:
     ]
     assert (later.json(), later.headers["x-cache-hit"]) == ({"n": 3}, "true")
     assert other.headers["x-cache-hit"] == "false"
+    assert service.looked_up == [False, True, True, True, False]
     ids = [request.request_id for request in service.asked]
     assert len(set(ids)) == len(ids)
     assert hits[0].headers["x-morphogen-request-id"] == ids[1]

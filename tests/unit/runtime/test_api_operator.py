@@ -29,7 +29,7 @@ async def test_nodes_backends_and_status_are_for_any_client_and_hold_no_secret()
         nodes = (await http.get("/v1/nodes")).json()["data"]
         backends = await http.get("/v1/backends")
         status = (await http.get("/v1/status")).json()
-    assert (nodes[0]["name"], nodes[0]["state"], nodes[0]["strategy"]) == ("first", "live", "Single")
+    assert (nodes[0]["name"], nodes[0]["state"], nodes[0]["strategy"]) == ("first", "live", "single")
     assert backends.json()["data"][0]["base_url"] == "http://host:1/v1"
     assert all(secret not in backends.text for secret in ("sk-hidden", "pw", "key=k"))
     assert (status["uptime_s"], status["ready"], status["pool_reason"]) == (60.0, True, "configured")
