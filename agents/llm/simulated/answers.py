@@ -1,282 +1,192 @@
 """What a simulated model says to a conversation: by the schema that is asked for, else by the kind of question. Pure for a seed.
 
-Called by app.py. Skill and obedience come from the model's profile: a weak model is really wrong, the same way each time.
+Called by app.py. Skill and obedience come from the model's profile: a weak model is really wrong, and the same way each time.
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import json
-import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from agents.llm.simulated.critic import issues_in
-from agents.llm.simulated.entity import seeded_faker
+import orjson
+
+from agents.llm.simulated.critic import JUDGEMENTS, Finding, is_judgement, judge
 from agents.llm.simulated.profiles import Kind, Profile
 from agents.llm.simulated.reading import Reading
-from agents.llm.simulated.shapes import Maker
+from agents.llm.simulated.rules import words_of
+from agents.llm.simulated.shapes import Context, make
+from agents.llm.simulated.vocabulary import NEVER_NEGATIVE, NUMBER_WORDS, word_set
+from agents.llm.simulated.words import free_text, kind_of_question, topic_of
 from agents.records import Json
+from agents.schema_check import compile_schema, resolve
 
-MAX_SENTENCES = 8
-_STOP = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "of",
-        "to",
-        "in",
-        "on",
-        "at",
-        "for",
-        "and",
-        "or",
-        "is",
-        "are",
-        "was",
-        "were",
-        "be",
-        "it",
-        "its",
-        "this",
-        "that",
-        "with",
-        "as",
-        "by",
-        "from",
-        "what",
-        "which",
-        "who",
-        "how",
-        "why",
-        "when",
-        "where",
-        "do",
-        "does",
-        "did",
-        "can",
-        "could",
-        "should",
-        "would",
-        "will",
-        "please",
-        "tell",
-        "me",
-        "you",
-        "your",
-        "my",
-        "our",
-        "i",
-        "we",
-        "give",
-        "name",
-        "write",
-        "explain",
-        "describe",
-        "list",
-        "some",
-        "any",
-        "about",
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "into",
-        "than",
-        "then",
-        "if",
-        "not",
-        "no",
-        "yes",
-    ]
+MAX_FIELDS = 20
+_EXTRACTING = re.compile(
+    r"\b(extract|parse|read|identify|pull|find|fill in|from (?:the|this) (?:text|message|e-?mail|note|sentence))\b", re.I
 )
-_SUM = re.compile(r"[-(\d][\d\s.+*/()%-]*[\d)]")
-_KINDS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
-    ("code", re.compile(r"\b(write|implement|create)\b.*\b(function|code|program|script)\b|def run\(", re.S | re.I)),
-    ("translation", re.compile(r"\btranslate\b", re.I)),
-    ("summary", re.compile(r"\b(summari[sz]e|summary|tl;?dr)\b", re.I)),
-    ("classification", re.compile(r"\b(classify|categori[sz]e|which (?:category|class|label))\b", re.I)),
-    ("extraction", re.compile(r"\b(extract|find all|pull out)\b", re.I)),
-    ("critique", re.compile(r"\b(review|critique|criticise|what is wrong)\b", re.I)),
-    ("plan", re.compile(r"\b(plan|steps|roadmap|schedule)\b", re.I)),
-    ("lists", re.compile(r"\b(list|name|give)\b.*\b(\d+|two|three|four|five|some|several)\b", re.I)),
+_AS_JSON = re.compile(r"\b(?:as|in|return|valid|only|a|of)\s+(?:\w+\s+)?json\b|\bjson (?:object|array|list|only)\b", re.I)
+_WITH = re.compile(
+    r"\b(?:with|containing|including|having|fields?|keys?|properties|attributes|columns)\b:?\s+(?:the\s+|an?\s+)?(?:fields?|keys?)?:?\s*"
+    r"([A-Za-z_][\w -]*(?:\s*(?:,|\band\b)\s*(?:an?\s+)?[A-Za-z_][\w -]*)*)"
 )
-_OPERATIONS: Mapping[type, Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.Mod: operator.mod,
-}
+_MANY = re.compile(rf"\b(\d{{1,4}}|{'|'.join(NUMBER_WORDS)})\s+(?:[\w-]+\s+){{0,2}}?([a-z]{{3,}}s)\b", re.I)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """``data`` is what the text says as JSON, None for free text."""
+    """``data`` is what the text says as JSON, None for free text. ``structured``: JSON was asked for."""
 
     text: str
     data: Json = None
+    structured: bool = False
 
 
 def seed_of(*parts: Json) -> int:
     """The same for the same parts, over processes and machines."""
-    raw = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str).encode()
+    raw = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS, default=str)
     return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "big")
 
 
-def answer(reading: Reading, profile: Profile, seed: int) -> Answer:
-    """The whole answer of ``profile``'s model."""
-    if reading.wanted is not None:
-        return _structured(reading, profile, seed)
-    kind = kind_of_question(reading.question)
-    skilled = Random(seed).random() < profile.skill(kind)
-    if kind == "code":
-        return Answer(text=_code(reading.question, skilled))
-    if kind == "maths":
-        return Answer(text=_maths(reading.question, skilled, seed))
-    return Answer(text=_words(reading, kind, skilled, seed))
-
-
-def kind_of_question(text: str) -> Kind:
-    """By its words."""
-    for kind, pattern in _KINDS[:1]:
-        if pattern.search(text):
-            return kind
-    if _calculation(text) is not None:
-        return "maths"
-    return next((kind for kind, pattern in _KINDS if pattern.search(text)), "words")
-
-
-def _structured(reading: Reading, profile: Profile, seed: int) -> Answer:
-    rng = Random(seed)
+def answer(reading: Reading, profile: Profile, seed: int, *, json_mode: bool = False) -> Answer:
+    """The whole answer of ``profile``'s model. ``json_mode``: JSON is asked for without a schema."""
     wanted = reading.wanted
-    properties = wanted.get("properties", {}) if isinstance(wanted, Mapping) else {}
-    objects = "issues" in properties and (reading.wanted_name in ("critique", "verdict", "") or "passed" in properties)
-    if objects and reading.data:
-        data = _judged(reading, profile, seed, wanted, rng)
-    else:
-        topic = " ".join(keywords(reading.prose)[:3])
-        data = Maker(wanted, seed=seed, known=reading.data, text=reading.prose, topic=topic).make()
+    if wanted is None and (json_mode or _AS_JSON.search(reading.asked[:4000])):
+        wanted = schema_of_words(reading.asked)
+    kind = kind_of_question(reading.asked)
+    if wanted is not None:
+        return _structured(wanted, reading, profile, kind, seed)
+    if kind == "critique":
+        findings = judge(reading, profile.skill("critique"), Random(seed))
+        if findings is not None:
+            return Answer(text=_as_review(findings))
+        kind = "words"
+    skilled = Random(seed ^ 0x5EED).random() < profile.skill(kind)
+    return Answer(text=free_text(reading.asked, kind, skilled=skilled, seed=seed, spoken=reading.spoken))
+
+
+def _as_review(findings: Sequence[Finding]) -> str:
+    if not findings:
+        return "I found nothing to object to."
+    return "\n".join(f"{n}. {finding.text}" for n, finding in enumerate(findings, start=1))
+
+
+def arguments_for(schema: Json, reading: Reading, seed: int) -> Json:
+    """The arguments of a tool call: what the conversation says of them, else made up."""
+    text = reading.prose
+    return make(schema, Context(data=reading.data, prose=text, everything=text, topic=topic_of(text), facts=text), seed=seed)
+
+
+def _structured(wanted: Json, reading: Reading, profile: Profile, kind: Kind, seed: int) -> Answer:
+    rng = Random(seed)
+    root = wanted if isinstance(wanted, Mapping) else {}
+    findings = None
+    if _judges(root, root, 0) or reading.wanted_name in JUDGEMENTS:
+        findings = judge(reading, profile.skill("critique"), Random(seed ^ 0xC417))
+    extracting = kind == "extraction" or bool(_EXTRACTING.search(reading.asked[:2000]))
+    own: Kind = "extraction" if extracting else kind if kind in ("classification", "plan") else "structured"
+    skilled = rng.random() < profile.skill(own)
+    context = Context(
+        data=reading.data,
+        prose=reading.prose if skilled or own != "classification" else "",
+        everything=reading.all_text,
+        topic=topic_of(reading.asked),
+        facts=reading.prose if extracting and skilled else None,
+        findings=findings,
+    )
+    data = make(root, context, seed=seed)
+    if not skilled and own == "structured" and findings is None:
+        data = _slipped(data, root, rng)
     if rng.random() < profile.schema_compliance:
-        return Answer(text=json.dumps(data, ensure_ascii=False), data=data)
-    return Answer(text=_disobedient(data, rng))
+        return Answer(text=_dumped(data), data=data, structured=True)
+    return Answer(text=_disobedient(data, rng), structured=True)
 
 
-def _judged(reading: Reading, profile: Profile, seed: int, wanted: Json, rng: Random) -> Json:
-    """A verdict on the data in the conversation; a weak critic overlooks things."""
-    skill = profile.skill("critique")
-    found = [issue for issue in issues_in(reading.data, reading.other_schemas, reading.all_text) if rng.random() < skill]
-    made = Maker(wanted, seed=seed, topic="review").make()
-    verdict: dict[str, Json] = dict(made) if isinstance(made, dict) else {}
-    verdict["issues"] = found
-    for name in ("passed", "valid", "ok", "approved"):
-        if name in verdict:
-            verdict[name] = not found
-    if isinstance(verdict.get("score"), int | float):
-        verdict["score"] = round(max(0.0, 1.0 - 0.2 * len(found)), 2)
-    return verdict
+def _judges(schema: Json, root: Mapping[str, Any], depth: int) -> bool:
+    """Whether some object of the schema says what is wrong with something."""
+    part = resolve(schema, root)
+    properties = part.get("properties") if isinstance(part, Mapping) else None
+    if not isinstance(properties, Mapping) or depth > 4:
+        return False
+    return is_judgement(properties) or any(_judges(inner, root, depth + 1) for inner in list(properties.values())[:100])
+
+
+def _slipped(data: Json, schema: Mapping[str, Any], rng: Random) -> Json:
+    """The data with one careless value in it that its schema allows: what a weak model gets wrong without breaking the form."""
+    spots = list(_spots(data, 0))[:500]
+    rng.shuffle(spots)
+    validator = compile_schema(schema)
+    for holder, key in spots[:6]:
+        before, words = holder[key], words_of(key)
+        if isinstance(before, str) and "email" in words:
+            holder[key] = before.replace("@", " at ")
+        elif isinstance(before, int | float) and not isinstance(before, bool) and before > 0 and NEVER_NEGATIVE & set(words):
+            holder[key] = -before
+        else:
+            continue
+        if validator.is_valid(data):
+            return data
+        holder[key] = before
+    return data
+
+
+def _spots(value: Json, depth: int) -> list[tuple[dict[str, Json], str]]:
+    if depth > 20:
+        return []
+    if isinstance(value, dict):
+        return [(value, key) for key in value] + [spot for inner in value.values() for spot in _spots(inner, depth + 1)]
+    return [spot for inner in value[:50] for spot in _spots(inner, depth + 1)] if isinstance(value, list) else []
 
 
 def _disobedient(data: Json, rng: Random) -> str:
-    """The ways in which models miss a schema."""
+    """The ways in which models miss a schema: prose around it, a field missing, a field of another type."""
     way = rng.randrange(3)
-    if way == 0:
-        return f"Here is the result:\n\n```json\n{json.dumps(data, ensure_ascii=False, indent=1)}\n```\nLet me know!"
-    if isinstance(data, dict) and data:
-        key = rng.choice(sorted(data))
-        broken = {name: value for name, value in data.items() if name != key}
-        if way == 1:
-            broken[key] = [str(data[key])[:40]]
-        return json.dumps(broken, ensure_ascii=False)
-    return json.dumps({"result": data}, ensure_ascii=False)
+    if way == 0 or not isinstance(data, dict) or not data:
+        shown = orjson.dumps(data, option=orjson.OPT_INDENT_2).decode()
+        return f"Here is the result:\n\n```json\n{shown}\n```\n\nLet me know if anything should change."
+    key = rng.choice(sorted(data))
+    broken = {name: value for name, value in data.items() if name != key}
+    if way == 1:
+        broken[key] = {"value": str(data[key])[:40]}
+    return _dumped(broken)
 
 
-def keywords(text: str) -> list[str]:
-    """The words that carry the meaning, in order, each once."""
-    words = (word.strip(".,;:!?\"'()[]{}") for word in text.split())
-    return list(dict.fromkeys(word for word in words if len(word) > 2 and word.lower() not in _STOP))[:40]
+def _dumped(data: Json) -> str:
+    return orjson.dumps(data, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-def _calculation(text: str) -> float | None:
-    """The value of the longest calculation in ``text``; None when there is none."""
-    best = max((match.group() for match in _SUM.finditer(text)), key=len, default="")[:200]
-    if not re.search(r"\d\s*[-+*/%]\s*[\d(-]", best):
-        return None
-    try:
-        return _value(ast.parse(best.strip(), mode="eval").body, 0)
-    except (SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError):
-        return None
+def schema_of_words(text: str) -> dict[str, Json]:
+    """A schema for "three boats with a name, a price and a year as JSON"; an object of anything where no fields are named."""
+    named = _WITH.search(text[:4000])
+    fields = re.split(r",|\band\b", named[1]) if named else []
+    names = [re.sub(r"^(?:an?|the|their|its)\s+", "", part.strip(), flags=re.I) for part in fields]
+    names = [re.sub(r"\s+(?:as|in|for|of|from)\b.*$", "", name) for name in names]
+    kept = [re.sub(r"[\s-]+", "_", name) for name in names if 0 < len(name) <= 30 and len(name.split()) <= 3][:MAX_FIELDS]
+    thing: dict[str, Json] = {"type": "object", "properties": {name: {"type": _type_of(name)} for name in kept}, "required": kept}
+    if not kept:
+        thing = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
+    many = _MANY.search(text[:4000])
+    if many is None or not kept:
+        return thing
+    word = many[1].lower()
+    count = min(200, NUMBER_WORDS.get(word) or int(word))
+    array = {"type": "array", "items": thing, "minItems": count, "maxItems": count}
+    if re.search(r"\bjson (?:array|list)\b|\b(?:array|list) of\b", text, re.I):
+        return array
+    return {"type": "object", "properties": {many[2].lower(): array}, "required": [many[2].lower()]}
 
 
-def _value(node: ast.AST, depth: int) -> float:
-    """Numbers and the four operations; nothing else is ever evaluated."""
-    if depth > 40:
-        raise ValueError("too deep")
-    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and abs(node.value) < 1e15:
-        return node.value
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_value(node.operand, depth + 1)
-    if isinstance(node, ast.BinOp) and type(node.op) in _OPERATIONS:
-        return float(_OPERATIONS[type(node.op)](_value(node.left, depth + 1), _value(node.right, depth + 1)))
-    raise ValueError("not a calculation")
+_WHOLE = word_set("age quantity qty count year stock number rooms floor day month seats id rank stars")
+_DECIMAL = word_set("price cost amount total weight rating score height width latitude longitude salary")
 
 
-def _maths(question: str, skilled: bool, seed: int) -> str:
-    value = _calculation(question) or 0.0
-    if not skilled:
-        value += Random(seed).choice((-10, -2, -1, 1, 2, 9))
-    return f"{value:.10g}"
-
-
-def _code(question: str, skilled: bool) -> str:
-    """A function over the numbers and names that the question speaks of."""
-    lowered = question.lower()
-    how = next(
-        (body for word, body in _BODIES if word in lowered),
-        "    values = inputs.get('values', [])\n    return {'count': len(values), 'values': values}",
-    )
-    if not skilled:
-        how = how.replace("len(values)", "(len(values) + 1)").replace("reverse=True", "reverse=False")
-    return f"```python\ndef run(inputs):\n{how}\n```"
-
-
-_BODIES: Sequence[tuple[str, str]] = (
-    ("average", "    values = inputs['values']\n    return sum(values) / len(values)"),
-    ("mean", "    values = inputs['values']\n    return sum(values) / len(values)"),
-    (
-        "median",
-        "    values = sorted(inputs['values'])\n    middle = len(values) // 2\n    return (values[middle] + values[~middle]) / 2",
-    ),
-    ("sort", "    return sorted(inputs['values'], reverse=True)"),
-    ("sum", "    values = inputs['values']\n    return sum(values)"),
-    ("count", "    values = inputs['values']\n    return len(values)"),
-    ("maxim", "    return max(inputs['values'])"),
-)
-
-
-def _words(reading: Reading, kind: Kind, skilled: bool, seed: int) -> str:
-    faker, rng = seeded_faker(seed), Random(seed)
-    found = keywords(reading.prose) or ["this"]
-    if kind == "summary" and skilled:
-        sentences = re.split(r"(?<=[.!?])\s+", reading.prose.strip())
-        return " ".join(sentences[1:3] or sentences[:1])[:600]
-    if kind == "classification":
-        options = [word for word in found if word.islower()] or found
-        return rng.choice(options) if not skilled else options[-1]
-    if kind == "extraction" and skilled:
-        names = re.findall(r"[\w.+-]+@[\w.-]+\w|\b[A-Z]\w+(?: [A-Z]\w+)*|\b\d[\d.,]*\b", reading.prose)
-        return ", ".join(dict.fromkeys(names)) or "nothing found"
-    if kind in ("lists", "plan"):
-        size = rng.randint(3, 5)
-        return "\n".join(f"{n}. {found[n % len(found)].capitalize()}: {faker.bs()}." for n in range(1, size + 1))
-    count = rng.randint(2, 4)
-    lines = [
-        f"{found[n % len(found)].capitalize()}: {faker.catch_phrase().lower()} that helps to {faker.bs()}." for n in range(count)
-    ]
-    return " ".join(lines[:MAX_SENTENCES])
+def _type_of(name: str) -> str:
+    last = words_of(name)[-1:] or ("",)
+    if last[0] in _WHOLE:
+        return "integer"
+    if last[0] in _DECIMAL:
+        return "number"
+    return "boolean" if words_of(name)[:1] in (("is",), ("has",)) else "string"

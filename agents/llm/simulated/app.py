@@ -5,299 +5,201 @@ Run by __main__.py as a child of the daemon, and by tests in process. Every repl
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import json
-import math
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+import base64
+import struct
+from collections import OrderedDict
+from collections.abc import AsyncIterator
 from random import Random
-from typing import Any
+from typing import Annotated, Any
 
+import orjson
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agents.llm.simulated.answers import Answer, answer, seed_of
-from agents.llm.simulated.faults import BROKEN_AFTER_CHUNKS, DRIP_S, HANG_S, Faults
+from agents.llm.simulated import delivery
+from agents.llm.simulated.calls import CREATED, FINGERPRINT, Call, ChatBody, prepare, tokens
+from agents.llm.simulated.delivery import MARK, error
+from agents.llm.simulated.embeddings import MAX_TEXTS, embed
+from agents.llm.simulated.faults import MAX_TIMES, Fault, Faults
 from agents.llm.simulated.profiles import PROFILES, Profile
-from agents.llm.simulated.reading import Reading
-from agents.records import Json
 
-CREATED = 1_760_000_000
-MARK = {"x-morphogen-simulated": "true"}
-FINGERPRINT = "simulated"
 MAX_BODY_BYTES = 32 * 2**20
-MAX_N = 8
-CHARS_PER_TOKEN = 4
-CHUNK_CHARS = 24
-EMBEDDING_SIZE = 64
+MAX_REMEMBERED = 10_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Call:
-    """One chat call, read."""
+class EmbeddingsBody(BaseModel):
+    """What is read of an embeddings request."""
 
-    model: str
-    profile: Profile
-    body: Mapping[str, Any]
-    seed: int
-    first_s: float
-    tokens_per_s: float
-    fault: str | None
-    answers: tuple[tuple[str, str], ...]
-    tool: Mapping[str, Json] | None
-    prompt_tokens: int
+    model_config = ConfigDict(extra="allow", strict=True)
 
-    @property
-    def usage(self) -> dict[str, int]:
-        completion = sum(tokens(text) for text, _ in self.answers)
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": completion,
-            "total_tokens": self.prompt_tokens + completion,
-        }
-
-    def head(self, kind: str) -> dict[str, Json]:
-        return {
-            "id": f"chatcmpl-sim-{self.seed:016x}",
-            "object": kind,
-            "created": CREATED,
-            "model": self.model,
-            "system_fingerprint": FINGERPRINT,
-        }
+    model: str = "generator"
+    input: str | Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)]
+    encoding_format: str | None = None
 
 
-def tokens(text: str) -> int:
-    """About four characters each; at least one for a text that is not empty."""
-    return math.ceil(len(text) / CHARS_PER_TOKEN)
+class FaultsBody(BaseModel):
+    """An order of faults for the next calls."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    model: str | None = None
+    fault: str | int | None
+    times: Annotated[int, Field(ge=1, le=MAX_TIMES)] = 1
+    retry_after_s: Annotated[float, Field(ge=0, le=3600, strict=False)] = 1.0
+    after_chunks: Annotated[int, Field(ge=1, le=10_000)] = 3
+    delay_s: Annotated[float, Field(ge=0, le=60, strict=False)] = 0.5
+
+
+class _Pool:
+    """What the server remembers: its orders of faults, how often each question came, and its counts."""
+
+    def __init__(self, seed: int, speed: float) -> None:
+        self.seed, self.speed = seed, max(0.0, speed)
+        self.faults = Faults()
+        self.calls: dict[str, int] = dict.fromkeys(PROFILES, 0)
+        self.in_flight: dict[str, int] = dict.fromkeys(PROFILES, 0)
+        self.most_in_flight: dict[str, int] = dict.fromkeys(PROFILES, 0)
+        self._asked: OrderedDict[int, int] = OrderedDict()
+
+    def enter(self, name: str) -> None:
+        self.calls[name] += 1
+        self.in_flight[name] += 1
+        self.most_in_flight[name] = max(self.most_in_flight[name], self.in_flight[name])
+
+    def leave(self, name: str) -> None:
+        self.in_flight[name] -= 1
+
+    def fails(self, call: Call, profile: Profile) -> bool:
+        """Whether this call fails by itself. It depends on how often the question came, so that trying again helps."""
+        nth = self._asked.pop(call.seed, 0) + 1
+        self._asked[call.seed] = nth
+        if len(self._asked) > MAX_REMEMBERED:
+            self._asked.popitem(last=False)
+        return Random(call.seed + nth).random() < profile.failure_rate
 
 
 def create_app(*, seed: int, speed: float) -> FastAPI:
-    """The server. ``speed`` multiplies latencies; 0 answers at once."""
-    app = FastAPI(title="Simulated LLM pool", docs_url=None, redoc_url=None)
-    faults = Faults()
+    """The server. ``speed`` multiplies latencies; 0 answers at once. The same seed answers the same."""
+    app = FastAPI(title="Simulated LLM pool", docs_url=None, redoc_url=None, openapi_url=None)
+    pool = _Pool(seed, speed)
+
+    @app.exception_handler(ValidationError)
+    async def invalid(_: Request, problem: ValidationError) -> Response:
+        first = problem.errors()[0]
+        place = ".".join(str(step) for step in first["loc"]) or None
+        return error(400, f"{place or 'the body'}: {first['msg']}", param=place)
+
+    @app.exception_handler(ValueError)
+    async def refused(_: Request, problem: ValueError) -> Response:
+        return error(400, str(problem)[:500])
 
     @app.get("/health")
-    async def health() -> dict[str, str]:
-        return {"status": "ok", "kind": FINGERPRINT}
+    async def health() -> Response:
+        return JSONResponse({"status": "ok", "kind": FINGERPRINT}, headers=MARK)
 
     @app.get("/v1/models")
-    async def models() -> JSONResponse:
+    async def models() -> Response:
         data = [{"id": name, "object": "model", "created": CREATED, "owned_by": FINGERPRINT} for name in PROFILES]
         return JSONResponse({"object": "list", "data": data}, headers=MARK)
 
+    @app.get("/sim/stats")
+    async def stats() -> Response:
+        return JSONResponse(
+            {"calls": pool.calls, "in_flight": pool.in_flight, "most_in_flight": pool.most_in_flight}, headers=MARK
+        )
+
+    @app.get("/sim/faults")
+    async def waiting() -> Response:
+        return JSONResponse({"faults": pool.faults.pending()}, headers=MARK)
+
     @app.post("/sim/faults")
-    async def set_faults(request: Request) -> Response:
-        try:
-            body = await _body(request)
-            faults.set(body.get("model"), body.get("fault"), int(body.get("times", 1)))
-        except (ValueError, TypeError) as error:
-            return _error(400, str(error))
-        return JSONResponse({"ok": True})
+    async def order(request: Request) -> Response:
+        body = FaultsBody.model_validate(await _json(request))
+        details = {"retry_after_s": body.retry_after_s, "after_chunks": body.after_chunks, "delay_s": body.delay_s}
+        fault = None if body.fault is None else Fault(name=str(body.fault), **details)  # type: ignore[arg-type]
+        pool.faults.order(body.model, fault, body.times)
+        return JSONResponse({"faults": pool.faults.pending()}, headers=MARK)
 
     @app.post("/v1/embeddings")
     async def embeddings(request: Request) -> Response:
-        try:
-            body = await _body(request)
-        except ValueError as error:
-            return _error(400, str(error))
-        given = body.get("input", "")
-        texts = [str(text) for text in (given if isinstance(given, list) else [given])][:2048]
-        data = [{"object": "embedding", "index": i, "embedding": embed(text)} for i, text in enumerate(texts)]
-        count = sum(tokens(text) for text in texts)
-        usage = {"prompt_tokens": count, "total_tokens": count}
-        return JSONResponse({"object": "list", "data": data, "model": body.get("model"), "usage": usage}, headers=MARK)
+        return _embedded(EmbeddingsBody.model_validate(await _json(request)))
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
-        try:
-            body = await _body(request)
-            model, fault = faults.take(str(body.get("model", "")), request.headers, body)
-            if model not in PROFILES:
-                return _error(404, f"The model '{model[:80]}' does not exist", code="model_not_found")
-            call = _read(body, model, fault, seed)
-        except (ValueError, TypeError) as error:
-            return _error(400, str(error))
-        if (refusal := await _refused(call)) is not None:
-            return refusal
-        await asyncio.sleep(call.first_s * speed)
-        if body.get("stream"):
-            return StreamingResponse(_stream(call, speed), media_type="text/event-stream", headers=MARK)
-        await asyncio.sleep(call.usage["completion_tokens"] / call.tokens_per_s * speed)
-        return await _whole(call)
+        return await _chat(pool, ChatBody.model_validate(await _json(request)), request)
 
     return app
 
 
-async def _body(request: Request) -> dict[str, Any]:
-    raw = await request.body()
-    if len(raw) > MAX_BODY_BYTES:
-        raise ValueError("the body is too large")
-    body = json.loads(raw)
-    if not isinstance(body, dict):
+async def _json(request: Request) -> Any:
+    """The body as JSON. Raises ValueError when it is too large or no JSON object."""
+    raw = bytearray()
+    async for piece in request.stream():
+        raw += piece
+        if len(raw) > MAX_BODY_BYTES:
+            raise ValueError(f"the body is larger than {MAX_BODY_BYTES} bytes")
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as problem:
+        raise ValueError(f"the body is not JSON: {problem}") from None
+    if not isinstance(value, dict):
         raise ValueError("the body must be a JSON object")
-    return body
+    return value
 
 
-def _read(body: Mapping[str, Any], model: str, fault: str | None, seed: int) -> _Call:
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
-        raise ValueError("messages must be a non-empty list of objects")
-    profile = PROFILES[model]
-    schema, name = _schema(body.get("response_format"))
-    partial = messages[-1].get("content") if messages[-1].get("role") == "assistant" and len(messages) > 1 else None
-    asked = messages[:-1] if isinstance(partial, str) else messages
-    params = {key: body.get(key) for key in ("temperature", "seed", "top_p") if key in body}
-    own = seed_of(seed, model, asked, params, schema)
-    limit = body.get("max_completion_tokens") or body.get("max_tokens")
-    answers = []
-    for number in range(min(max(1, int(body.get("n") or 1)), MAX_N)):
-        made = answer(Reading(asked, schema, name), profile, own + number)
-        answers.append(_cut(_faulty(made, fault), partial if isinstance(partial, str) else "", limit))
-    first_s, rate = profile.latency(Random(own))
-    return _Call(
-        model=model,
-        profile=profile,
-        body=body,
-        seed=own,
-        first_s=first_s,
-        tokens_per_s=rate,
-        fault=fault or ("500" if Random(own ^ 1).random() < profile.failure_rate else None),
-        answers=tuple(answers),
-        tool=_tool(body, own),
-        prompt_tokens=sum(tokens(str(message.get("content") or "")) + 4 for message in messages),
-    )
+async def _chat(pool: _Pool, body: ChatBody, request: Request) -> Response:
+    name, fault = pool.faults.take(body.model, request.headers, {"metadata": body.metadata})
+    profile = PROFILES.get(name)
+    if profile is None:
+        return error(404, f"The model '{name[:80]}' does not exist (simulated)", param="model", code="model_not_found")
+    pool.enter(name)
+    handed_over = False
+    try:
+        call = prepare(body, profile, fault, pool.seed)
+        reply = await delivery.refused(call, request)
+        if reply is not None:
+            return reply
+        if fault is None and pool.fails(call, profile):
+            return error(500, "The server had an error while processing your request (simulated)")
+        await delivery.pause(request, call.first_token_s * pool.speed)
+        if not body.stream:
+            return await delivery.whole(call, request, pool.speed)
+        usage = bool((body.stream_options or {}).get("include_usage"))
+        reply = delivery.streamed(call, pool.speed, with_usage=usage)
+        if isinstance(reply, StreamingResponse):
+            reply.body_iterator = _counted(pool, name, reply.body_iterator)
+            handed_over = True
+        return reply
+    except delivery.SimulatedAbort:
+        return error(499, "the client hung up")
+    finally:
+        if not handed_over:
+            pool.leave(name)
 
 
-def _schema(form: Json) -> tuple[Json, str]:
-    if not isinstance(form, dict):
-        return None, ""
-    inner = form.get("json_schema")
-    if form.get("type") == "json_schema" and isinstance(inner, dict):
-        return inner.get("schema"), str(inner.get("name", ""))
-    return ({"type": "object"}, "") if form.get("type") == "json_object" else (None, "")
+async def _counted(pool: _Pool, name: str, pieces: Any) -> AsyncIterator[bytes]:
+    """A stream that counts as a call in flight until its end, whatever that is."""
+    try:
+        async for piece in pieces:
+            yield piece
+    finally:
+        pool.leave(name)
 
 
-def _cut(text: str, partial: str, limit: Json) -> tuple[str, str]:
-    """(text, finish reason): without what was said already, within the limit of tokens."""
-    if partial:
-        text = text[len(partial) :] if text.startswith(partial) else f" {text}"
-    if isinstance(limit, int) and limit > 0 and tokens(text) > limit:
-        return text[: limit * CHARS_PER_TOKEN], "length"
-    return text, "stop"
+def _embedded(body: EmbeddingsBody) -> Response:
+    texts = [body.input] if isinstance(body.input, str) else body.input
+    vectors = [embed(text) for text in texts]
+    packed = body.encoding_format == "base64"
+    data = [
+        {"object": "embedding", "index": index, "embedding": _packed(vector) if packed else vector}
+        for index, vector in enumerate(vectors)
+    ]
+    count = sum(tokens(text) for text in texts)
+    usage = {"prompt_tokens": count, "total_tokens": count}
+    whole = {"object": "list", "data": data, "model": body.model, "usage": usage, "system_fingerprint": FINGERPRINT}
+    return Response(orjson.dumps(whole), media_type="application/json", headers=MARK)
 
 
-def _faulty(made: Answer, fault: str | None) -> str:
-    if fault == "truncated_json":
-        return made.text[: max(1, len(made.text) // 2)]
-    if fault == "invalid_json":
-        return made.text.replace('"', "'") + ","
-    return json.dumps({"unexpected": [1, 2]}) if fault == "wrong_schema" else made.text
-
-
-def _tool(body: Mapping[str, Any], seed: int) -> Mapping[str, Json] | None:
-    """A call of the first tool where one is required."""
-    tools, choice = body.get("tools"), body.get("tool_choice")
-    if not isinstance(tools, list) or not tools or (choice != "required" and not isinstance(choice, dict)):
-        return None
-    named = choice.get("function", {}).get("name") if isinstance(choice, dict) else None
-    functions = [tool.get("function", {}) for tool in tools if isinstance(tool, dict)]
-    function = next((one for one in functions if one.get("name") == named), functions[0] if functions else {})
-    schema = function.get("parameters") or {"type": "object", "properties": {}}
-    made = answer(Reading([{"role": "user", "content": ""}], schema, ""), PROFILES["validator"], seed)
-    arguments = json.dumps(made.data if made.data is not None else {})
-    return {"id": f"call_{seed:016x}", "type": "function", "function": {"name": function.get("name"), "arguments": arguments}}
-
-
-async def _refused(call: _Call) -> Response | None:
-    """The faults that come instead of an answer."""
-    if call.fault == "hang":
-        await asyncio.sleep(HANG_S)
-    if call.fault == "429":
-        return _error(429, "Rate limit reached (simulated)", code="rate_limit_exceeded", retry_after="1")
-    if call.fault in ("500", "hang"):
-        return _error(500, "The server had an error (simulated)")
-    if call.fault == "html":
-        return Response("<html><body><h1>502 Bad Gateway</h1></body></html>", media_type="text/html", headers=MARK)
-    return None
-
-
-def _error(status: int, message: str, *, code: str | None = None, retry_after: str | None = None) -> JSONResponse:
-    kind = "invalid_request_error" if status < 429 else "rate_limit_error" if status == 429 else "server_error"
-    headers = {**MARK, **({"retry-after": retry_after} if retry_after else {})}
-    return JSONResponse({"error": {"message": message, "type": kind, "param": None, "code": code}}, status, headers)
-
-
-async def _whole(call: _Call) -> Response:
-    choices = [_choice(index, text, finish, call.tool) for index, (text, finish) in enumerate(call.answers)]
-    body = json.dumps({**call.head("chat.completion"), "choices": choices, "usage": call.usage}).encode()
-    if call.fault == "wrong_length":
-        return StreamingResponse(
-            _once(body), media_type="application/json", headers={**MARK, "content-length": str(len(body) + 100)}
-        )
-    if call.fault == "drip":
-        return StreamingResponse(_dripping(body), media_type="application/json", headers=MARK)
-    return Response(body, media_type="application/json", headers=MARK)
-
-
-def _choice(index: int, text: str, finish: str, tool: Mapping[str, Json] | None) -> dict[str, Json]:
-    message: dict[str, Json] = {"role": "assistant", "content": text, "refusal": None}
-    if tool is not None:
-        message, finish = {"role": "assistant", "content": None, "tool_calls": [tool]}, "tool_calls"
-    return {"index": index, "message": message, "logprobs": None, "finish_reason": finish}
-
-
-async def _once(body: bytes) -> AsyncIterator[bytes]:
-    yield body
-
-
-async def _dripping(body: bytes) -> AsyncIterator[bytes]:
-    size = max(1, len(body) // 20)
-    for start in range(0, len(body), size):
-        yield body[start : start + size]
-        await asyncio.sleep(DRIP_S)
-
-
-class _Abort(Exception):
-    """Ends a stream without its end, as a crashed backend does."""
-
-
-async def _stream(call: _Call, speed: float) -> AsyncIterator[bytes]:
-    head = call.head("chat.completion.chunk")
-    sent = 0
-    for index, (said, ended) in enumerate(call.answers):
-        first: dict[str, Json] = {"role": "assistant", "content": ""}
-        text, finish = said, ended
-        if call.tool is not None:
-            first, text, finish = {"role": "assistant", "tool_calls": [{"index": 0, **call.tool}]}, "", "tool_calls"
-        yield _event({**head, "choices": [{"index": index, "delta": first, "finish_reason": None}]})
-        for start in range(0, len(text), CHUNK_CHARS):
-            if sent == BROKEN_AFTER_CHUNKS and call.fault == "broken_stream":
-                raise _Abort("simulated")
-            if sent == BROKEN_AFTER_CHUNKS and call.fault == "error_in_stream":
-                yield _event({"error": {"message": "The server had an error (simulated)", "type": "server_error"}})
-                return
-            piece = text[start : start + CHUNK_CHARS]
-            yield _event({**head, "choices": [{"index": index, "delta": {"content": piece}, "finish_reason": None}]})
-            sent += 1
-            pause_s = tokens(piece) / call.tokens_per_s * speed
-            await asyncio.sleep(DRIP_S if call.fault == "drip" else pause_s)
-        yield _event({**head, "choices": [{"index": index, "delta": {}, "finish_reason": finish}]})
-    options = call.body.get("stream_options")
-    if isinstance(options, dict) and options.get("include_usage"):
-        yield _event({**head, "choices": [], "usage": call.usage})
-    yield b"data: [DONE]\n\n"
-
-
-def _event(value: Mapping[str, Json]) -> bytes:
-    return b"data: " + json.dumps(value).encode() + b"\n\n"
-
-
-def embed(text: str) -> list[float]:
-    """A unit vector ``(64,)`` from the hashes of the text's words: equal words, near vectors. No meaning beyond that."""
-    vector = [0.0] * EMBEDDING_SIZE
-    for word in text.lower().split()[:4096] or [""]:
-        digest = hashlib.blake2b(word.encode(), digest_size=8).digest()
-        vector[digest[0] % EMBEDDING_SIZE] += 1.0 if digest[1] & 1 else -1.0
-    norm = math.sqrt(sum(x * x for x in vector)) or 1.0
-    return [x / norm for x in vector]
+def _packed(vector: list[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()

@@ -1,13 +1,14 @@
-"""Faults on demand: what backends do when they misbehave, so that everything above can be tried against it.
+"""Faults on demand: what backends do when they misbehave, so that everything above can be tried against it. Pure.
 
-Asked for by the header ``x-sim-fault``, by ``metadata.sim_fault``, by a model name ``generator!fault=hang``, or set for the next
-calls by POST /sim/faults. Called by app.py.
+Asked for by the header ``x-sim-fault``, by ``metadata.sim_fault``, by a model name such as ``generator!fault=hang``, or set for
+the next calls by POST /sim/faults. Called by app.py.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agents.records import Json
 
@@ -27,42 +28,70 @@ FAULTS = frozenset(
     }
 )
 HANG_S = 600.0
-DRIP_S = 0.5
-BROKEN_AFTER_CHUNKS = 3
 MAX_TIMES = 100_000
+MAX_ORDERS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One fault. ``after_chunks``: how much of a stream comes before it breaks; ``delay_s``: the gap of a slow drip."""
+
+    name: str
+    retry_after_s: float = 1.0
+    after_chunks: int = 3
+    delay_s: float = 0.5
 
 
 @dataclass(slots=True)
 class _Order:
     model: str | None
-    fault: str
+    fault: Fault
     left: int
 
 
 class Faults:
-    """Which fault the next call gets. Not shared between processes."""
+    """Which fault the next call gets. One per server."""
 
     def __init__(self) -> None:
-        self._orders: list[_Order] = []
+        self._orders: deque[_Order] = deque(maxlen=MAX_ORDERS)
 
-    def set(self, model: str | None, fault: str | None, times: int) -> None:
-        """For the next ``times`` calls of ``model`` (None: of any); ``fault`` None takes all orders back. Raises ValueError."""
+    def order(self, model: str | None, fault: Fault | None, times: int) -> None:
+        """For the next ``times`` calls of ``model`` (None: of any); ``fault`` None takes its orders (None: all) back.
+
+        Raises ValueError for an unknown fault or an impossible number of times.
+        """
         if fault is None:
-            self._orders = [order for order in self._orders if model is not None and order.model != model]
+            kept = [order for order in self._orders if model is not None and order.model != model]
+            self._orders = deque(kept, maxlen=MAX_ORDERS)
             return
-        if fault not in FAULTS or not 1 <= times <= MAX_TIMES:
-            raise ValueError(f"fault must be one of {', '.join(sorted(FAULTS))}, times 1 to {MAX_TIMES}")
-        self._orders = [*self._orders[-99:], _Order(model, fault, times)]
+        checked(fault.name)
+        if not 1 <= times <= MAX_TIMES:
+            raise ValueError(f"times must be 1 to {MAX_TIMES}")
+        self._orders.append(_Order(model, fault, times))
 
-    def take(self, model: str, headers: Mapping[str, str], body: Mapping[str, Json]) -> tuple[str, str | None]:
-        """(model without its suffix, fault or None) of one call."""
+    def pending(self) -> list[dict[str, Json]]:
+        """The orders that wait, oldest first."""
+        return [{"model": order.model, "fault": order.fault.name, "times": order.left} for order in self._orders]
+
+    def take(self, model: str, headers: Mapping[str, str], body: Mapping[str, Json]) -> tuple[str, Fault | None]:
+        """(model without its suffix, fault or None) of one call. Raises ValueError for an unknown fault."""
         name, _, suffix = model.partition("!fault=")
         metadata = body.get("metadata")
-        named = headers.get("x-sim-fault") or (metadata.get("sim_fault") if isinstance(metadata, dict) else None) or suffix
+        noted = metadata.get("sim_fault") if isinstance(metadata, Mapping) else None
+        named = headers.get("x-sim-fault") or noted or suffix
         if named:
-            return name, str(named) if str(named) in FAULTS else None
-        for order in self._orders:
-            if order.left > 0 and order.model in (None, name):
+            return name, Fault(name=checked(str(named)))
+        for order in list(self._orders):
+            if order.model in (None, name):
                 order.left -= 1
-                return name, order.fault
+                if order.left <= 0:
+                    self._orders.remove(order)
+                return name, replace(order.fault)
         return name, None
+
+
+def checked(name: str) -> str:
+    """``name`` when it is a fault's. Raises ValueError."""
+    if name not in FAULTS:
+        raise ValueError(f"fault must be one of {', '.join(sorted(FAULTS))}, not {name[:40]!r}")
+    return name

@@ -1,4 +1,4 @@
-"""Plausible values for a field by its name. Called by shapes.py and critic.py; what fields share is in entity.py."""
+"""Plausible values for a field by its name: texts, ranges of numbers, flags. Called by shapes.py. Pure given an Entity."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
-from agents.llm.simulated.entity import _MATERIALS, BIRTH, Entity, has_any
+from agents.llm.simulated.entity import MATERIALS, Entity, has_any
 from agents.llm.simulated.rules import words_of
-from agents.llm.simulated.vocabulary import DATED, KINDS, LONG, NUMBERS
+from agents.llm.simulated.vocabulary import BAD_NEWS, BIRTH, DATED, KINDS, LONG, NUMBERS
 
 _INTERESTS = (
     "gardening",
@@ -77,10 +77,10 @@ _TEXTS: Mapping[str, Maker] = {
     "telephone": lambda e: f"+1-555-{e.rng.randint(200, 999)}-{e.rng.randint(1000, 9999)}",
     "fax": lambda e: f"+1-555-{e.rng.randint(200, 999)}-{e.rng.randint(1000, 9999)}",
     "street": lambda e: e.faker.street_address(),
-    "address": lambda e: f"{e.faker.street_address()}, {e.once('city', e.faker.city)}",
-    "city": lambda e: e.once("city", e.faker.city),
-    "town": lambda e: e.once("city", e.faker.city),
-    "state": lambda e: e.once("state", e.faker.state_abbr),
+    "address": lambda e: f"{e.faker.street_address()}, {e.city}",
+    "city": lambda e: e.city,
+    "town": lambda e: e.city,
+    "state": lambda e: e.state,
     "region": lambda e: e.faker.state(),
     "province": lambda e: e.faker.state(),
     "country code": lambda e: e.faker.country_code(),
@@ -89,7 +89,7 @@ _TEXTS: Mapping[str, Maker] = {
     "zip code": lambda e: e.faker.postcode(),
     "postcode": lambda e: e.faker.postcode(),
     "postal code": lambda e: e.faker.postcode(),
-    "location": lambda e: f"{e.once('city', e.faker.city)}, {e.once('state', e.faker.state_abbr)}",
+    "location": lambda e: f"{e.city}, {e.state}",
     "occupation": lambda e: e.faker.job().split(",")[0],
     "job": lambda e: e.faker.job().split(",")[0],
     "job title": lambda e: e.faker.job().split(",")[0],
@@ -128,14 +128,14 @@ _TEXTS: Mapping[str, Maker] = {
     "currency": _pick("USD", "EUR", "GBP", "CHF"),
     "colour": _pick(*_COLOURS),
     "color": _pick(*_COLOURS),
-    "material": lambda e: e.rng.choice(_MATERIALS),
+    "material": lambda e: e.rng.choice(MATERIALS),
     "size": _pick("S", "M", "L", "XL"),
     "category": _pick(*_CATEGORIES),
     "weight": lambda e: f"{e.rng.randint(2, 90) / 10} kg",
     "dimensions": lambda e: f"{e.rng.randint(5, 90)} x {e.rng.randint(5, 60)} x {e.rng.randint(2, 40)} cm",
     "height": lambda e: f"{e.rng.randint(5, 200)} cm",
     "width": lambda e: f"{e.rng.randint(5, 200)} cm",
-    "warehouse": lambda e: f"{e.once('city', e.faker.city)} warehouse {e.rng.choice('ABCD')}",
+    "warehouse": lambda e: f"{e.city} warehouse {e.rng.choice('ABCD')}",
     "status": _pick(*_STATUSES),
     "priority": _pick("low", "medium", "high"),
     "severity": _pick("minor", "major", "critical"),
@@ -196,22 +196,13 @@ def text_for(name: str, entity: Entity) -> str:
     for size in (2, 1):
         maker = _TEXTS.get(" ".join(words[-size:])) or _TEXTS.get(" ".join(words[-size:]).removesuffix("s"))
         if maker is not None and words:
-            return str(maker(_as_kind(entity, words[:-1])))
+            return str(maker(entity.as_kind(kind_of(words[:-1]))))
     if has_any(words, LONG):
         return entity.sentence()
     if is_moment(name):
         moment = entity.moment(words)
         return moment.strftime("%H:%M") if words[-1] == "time" and len(words) == 1 else moment.strftime("%Y-%m-%dT%H:%M:%SZ")
     return entity.phrase()
-
-
-def _as_kind(entity: Entity, words: tuple[str, ...]) -> Entity:
-    kind = kind_of(words)
-    if not kind or kind == entity.kind:
-        return entity
-    other = Entity(entity.faker, entity.rng, kind, entity.topic)
-    other._made = entity._made
-    return other
 
 
 def range_for(name: str) -> tuple[float, float]:
@@ -225,8 +216,5 @@ def range_for(name: str) -> tuple[float, float]:
 
 def truth_for(name: str, rng: Random) -> bool:
     """True or false for a flag of this name: good news is more likely than bad."""
-    bad = has_any(
-        words_of(name),
-        frozenset({"deleted", "error", "failed", "blocked", "banned", "suspended", "expired", "fraud", "spam", "broken"}),
-    )
+    bad = has_any(words_of(name), BAD_NEWS)
     return rng.random() < (0.1 if bad else 0.75)

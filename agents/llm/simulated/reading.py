@@ -19,6 +19,11 @@ from agents.shaping import is_json_schema, parse_shape
 MAX_CHARS = 400_000
 """Longer prompts are read at their beginning and their end."""
 MAX_VALUES = 40
+_SCAFFOLD = re.compile(
+    r"request above|stage \d+ of \d+|^your last answer|work on the same request|part of a longer list"
+    r"|correct(?:ed)? .{0,40}defects",
+    re.I,
+)
 MAX_FAILURES = 60
 _LIMITS = ShapeLimits(max_depth=32, max_fields=2000)
 _OPENING = re.compile(r"[\[{]")
@@ -113,6 +118,19 @@ class Reading:
             if self.messages[index].get("role") == "user":
                 return self.text(index)
         return self.text(len(self.messages) - 1) if self.messages else ""
+
+    @cached_property
+    def asked(self) -> str:
+        """The text of the user message that says what is wanted: the last one that does not only speak of an earlier one."""
+        users = [self.text(index) for index in range(len(self.messages)) if self.messages[index].get("role") == "user"]
+        return next((text for text in reversed(users) if not _SCAFFOLD.search(text[:400])), self.question)
+
+    @cached_property
+    def spoken(self) -> str:
+        """What was said before the last question, without the system's words."""
+        last = max((i for i, message in enumerate(self.messages) if message.get("role") == "user"), default=0)
+        said = [self.text(i) for i in range(last) if self.messages[i].get("role") in ("user", "assistant")]
+        return "\n".join(said)
 
     @cached_property
     def all_text(self) -> str:

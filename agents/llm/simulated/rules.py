@@ -13,7 +13,7 @@ from functools import lru_cache
 MAX_RULES = 60
 MAX_SENTENCES = 400
 _NUMBER = r"(-?\d+(?:[.,]\d{3})*(?:\.\d+)?)"
-_SENTENCE = re.compile(r"[\n;]+|(?<=[.!?])\s+(?=[A-Z\"'`-])")
+_SENTENCE = re.compile(r"[\n;]+|(?<=[.!?])\s+|(?<=\"),\s*(?=\")")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _BETWEEN = re.compile(rf"(?:between|from|in the range(?: of)?|within)\s+{_NUMBER}\s*(?:and|to|-|–|\.\.)\s*{_NUMBER}")
 _BOUNDS: tuple[tuple[str, re.Pattern[str]], ...] = (
@@ -22,11 +22,16 @@ _BOUNDS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("low", re.compile(rf"(?:at least|no less than|not less than|minimum(?: of)?|min|>=|≥|from)\s*{_NUMBER}")),
     ("high", re.compile(rf"(?:at most|no more than|not more than|up to|maximum(?: of)?|max|<=|≤|not exceed)\s*{_NUMBER}")),
 )
-_NEGATED_OVER = re.compile(r"(?:not|never|cannot|can't|mustn't)\s+(?:be\s+)?(?:greater|more|above|exceed|over|larger|higher)")
-_NEGATED_UNDER = re.compile(r"(?:not|never|cannot|can't|mustn't)\s+(?:be\s+)?(?:less|fewer|below|under|smaller|lower)")
+_NEGATED_OVER = re.compile(r"(?:not|no|never|cannot|can't|mustn't)\s+(?:be\s+)?(?:greater|more|above|exceed|over|larger|higher)")
+_NEGATED_UNDER = re.compile(r"(?:not|no|never|cannot|can't|mustn't)\s+(?:be\s+)?(?:less|fewer|below|under|smaller|lower)")
 _ONE_OF = re.compile(r"(?:one of|either|any of)\s*:?\s*([^.;\n]{3,200})")
 _OTHER = re.compile(
     r"\b(before|after|earlier than|later than|less than|greater than|lower than|higher than|below|above)\b\s+(?:the\s+)?(.+)"
+)
+
+_REQUIRED = re.compile(
+    r"\b(required|mandatory|must (?:be )?(?:present|exist|given|set|filled)|non-?empty"
+    r"|not be (?:empty|missing|blank|null))\b"
 )
 
 
@@ -110,11 +115,7 @@ def _rule(name: str, sentence: str, after: str, before: str, others: list[str]) 
         return Rule(field=name, text=text, unique=True)
     if re.search(r"\b(iso|date|timestamp)\b", after):
         return Rule(field=name, text=text, looks_like="date")
-    if re.search(
-        r"\b(required|mandatory|must (?:be )?(?:present|exist|given|set|filled)|not be (?:empty|missing|blank|null)|non-?empty)"
-        r"\b",
-        around,
-    ):
+    if _REQUIRED.search(around):
         return Rule(field=name, text=text, required=True)
     return _bound(name, text, before, length) if length else None
 

@@ -1,59 +1,34 @@
-"""Which words say what about a field: its kind, its range, whether it is long or a moment. Read by fields.py."""
+"""Words and numbers by which the pretender knows what a field or a text is about. Tables only, used by its sibling modules."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-LONG = frozenset(
-    [
-        "description",
-        "summary",
-        "text",
-        "comment",
-        "body",
-        "content",
-        "bio",
-        "about",
-        "notes",
-        "note",
-        "reason",
-        "message",
-        "feedback",
-        "review",
-        "details",
-        "detail",
-        "explanation",
-        "rationale",
-        "abstract",
-        "overview",
-        "answer",
-        "instructions",
-    ]
-)
-DATED = frozenset(
-    [
-        "date",
-        "at",
-        "on",
-        "time",
-        "timestamp",
-        "created",
-        "updated",
-        "modified",
-        "birthday",
-        "dob",
-        "deadline",
-        "expiry",
-        "expires",
-        "since",
-        "until",
-        "begin",
-        "start",
-        "end",
-        "login",
-        "restock",
-    ]
-)
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text that is easier to read than a list."""
+    return frozenset(text.split())
+
+
+BIRTH = word_set("birth dob birthday birthdate born")
+FUTURE = word_set("next due expiry expires expiration expected planned scheduled deadline restock eta")
+LATER = word_set("""
+    end ended ends updated modified last closed finished completed delivered to until checkout arrival resolved shipped
+    """)
+BAD_NEWS = word_set("deleted error failed blocked banned suspended expired fraud spam broken cancelled missing late")
+NEVER_NEGATIVE = word_set("""
+    age price cost fee quantity qty count stock amount size weight height width length depth salary income year rating
+    distance duration population msrp rooms guests seats discount percent percentage nights
+    """)
+PLACEHOLDERS = frozenset({"string", "todo", "tbd", "n/a", "xxx", "lorem ipsum", "placeholder", "unknown", "foo", "changeme", "?"})
+LONG = word_set("""
+    description summary text comment body content bio about notes note reason message feedback review details
+    detail explanation rationale abstract overview answer instructions
+    """)
+DATED = word_set("""
+    date at on time timestamp created updated modified birthday dob deadline expiry expires since until begin
+    start end login restock
+    """)
 
 NUMBERS: Mapping[str, tuple[float, float]] = {
     "age": (19, 74),
@@ -114,63 +89,63 @@ NUMBERS: Mapping[str, tuple[float, float]] = {
     "population": (800, 2_000_000),
 }
 KINDS: Mapping[str, str] = {
-    **dict.fromkeys(["product", "item", "article", "goods", "sku", "catalog", "catalogue", "merchandise", "listing"], "product"),
     **dict.fromkeys(
-        [
-            "company",
-            "vendor",
-            "supplier",
-            "employer",
-            "organization",
-            "organisation",
-            "business",
-            "firm",
-            "manufacturer",
-            "brand",
-        ],
+        word_set("""
+    product item article goods sku catalog catalogue merchandise listing
+    """),
+        "product",
+    ),
+    **dict.fromkeys(
+        word_set("""
+    company vendor supplier employer organization organisation business firm manufacturer brand
+    """),
         "company",
     ),
-    **dict.fromkeys(["city", "place", "location", "venue", "station", "destination", "town"], "place"),
     **dict.fromkeys(
-        [
-            "event",
-            "course",
-            "project",
-            "book",
-            "movie",
-            "song",
-            "recipe",
-            "plan",
-            "task",
-            "category",
-            "dataset",
-            "feature",
-            "service",
-            "team",
-            "warehouse",
-            "department",
-        ],
+        word_set("""
+    city place location venue station destination town
+    """),
+        "place",
+    ),
+    **dict.fromkeys(
+        word_set("""
+    event course project book movie song recipe plan task category dataset feature service team warehouse
+    department
+    """),
         "thing",
     ),
     **dict.fromkeys(
-        [
-            "user",
-            "person",
-            "customer",
-            "employee",
-            "patient",
-            "student",
-            "author",
-            "contact",
-            "member",
-            "client",
-            "people",
-            "profile",
-            "account",
-            "owner",
-            "guest",
-            "driver",
-        ],
+        word_set("""
+    user person customer employee patient student author contact member client people profile account owner guest
+    driver
+    """),
         "person",
     ),
 }
+
+STOP = word_set("""
+    a about all also an and any are as at be been but by can could describe did do does each every explain few five for four
+    from get give had has have how i if in into is it its just let list make many may me might more most much must my name
+    need no not of on one or our own per please say seven should show six so some such suggest tell ten than that the their
+    them then there these they this those three to two under until up us use very want was we were what when where which who
+    why will with would write yes you your between sentence sentences because using whether here being only
+    word words paragraph paragraphs
+    """)
+GOOD_WORDS = word_set("""
+    good great excellent love loved loves amazing wonderful happy best perfect fantastic pleased delighted recommend helpful
+    fast friendly enjoyed nice awesome satisfied thanks superb flawless impressed like reliable
+    """)
+BAD_WORDS = word_set("""
+    bad terrible awful hate hated worst poor broken slow disappointed disappointing rude useless late refund unhappy angry
+    horrible defective failed never problem wrong annoying damaged dirty expensive waste crashed crashes
+    """)
+URGENT_WORDS = word_set(
+    "urgent urgently immediately asap critical outage down emergency now blocked fatal production severe breach"
+)
+CALM_WORDS = word_set("whenever someday minor cosmetic typo eventually nice-to-have question wondering later sometime suggestion")
+NUMBER_WORDS: Mapping[str, int] = {
+    word: n
+    for n, word in enumerate(
+        ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"), start=1
+    )
+} | {"dozen": 12, "twenty": 20, "couple": 2}
