@@ -8,9 +8,13 @@ the whole of Ray with it. Running there also keeps Ray from installing its own S
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import queue
+import socket
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import ray
@@ -20,19 +24,38 @@ from runtime.config import RaySettings
 T = TypeVar("T")
 
 
+CONNECT_S = 60.0
+"""Ray itself waits for a cluster without end; a daemon that starts has to say what is wrong."""
+
+
 class RayConnection:
     """One driver connection. ``start`` and ``stop`` are idempotent; a Ray that somebody else started is left running."""
 
     def __init__(self, settings: RaySettings) -> None:
         self._settings = settings
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread: _OneThread | None = None
         self._owned = False
 
     async def start(self) -> None:
-        """Connect, or start Ray on this machine. Raises ConnectionError when ``ray.address`` does not answer."""
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ray")
-            await self.run(self._init)
+        """Connect, or start Ray on this machine. Raises ConnectionError when ``ray.address`` does not answer or lets nobody in."""
+        if self._thread is not None:
+            return
+        self._thread = _OneThread("ray")
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await self.run(self._init)
+        except TimeoutError:
+            self._thread = None  # it hangs in Ray; being a daemon thread, it does not keep the process
+            raise ConnectionError(
+                f"{self._named()} did not take us within {CONNECT_S:.0f} s: does it run the same version of Ray, and does it want"
+                " a token (RAY_AUTH_MODE)?"
+            ) from None
+        except Exception as error:
+            thread, self._thread = self._thread, None
+            thread.end()
+            if isinstance(error, OSError | ValueError | RuntimeError):
+                raise ConnectionError(f"{self._named()}: {error}") from error
+            raise
 
     def _init(self) -> None:
         if ray.is_initialized():
@@ -48,15 +71,19 @@ class RayConnection:
                 "_metrics_export_port": None,
             }
         else:
+            _knock(self._settings.address)
             options["address"] = self._settings.address
         ray.init(**options)
         self._owned = True
+
+    def _named(self) -> str:
+        return "Ray on this machine" if self._settings.address is None else f"ray.address {self._settings.address!r}"
 
     async def run(self, call: Callable[[], T]) -> T:
         """Run one of Ray's blocking calls on the connection's thread."""
         if self._thread is None:
             raise ConnectionError("not connected to Ray")
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        return await asyncio.wrap_future(self._thread.submit(call))
 
     async def stop(self) -> None:
         thread = self._thread
@@ -66,7 +93,45 @@ class RayConnection:
             await self.run(ray.shutdown)
         self._owned = False
         self._thread = None
-        thread.shutdown(wait=False)
+        thread.end()
+
+
+class _OneThread:
+    """Runs calls one after another. Unlike an executor's its thread is a daemon: Ray can hang in C++, where nothing ends a call."""
+
+    def __init__(self, name: str) -> None:
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._work, name=name, daemon=True).start()
+
+    def submit(self, call: Callable[[], T]) -> Future[T]:
+        future: Future[T] = Future()
+
+        def settle() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(call())
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._calls.put(settle)
+        return future
+
+    def end(self) -> None:
+        """Let the thread end once it has made the calls before this."""
+        self._calls.put(None)
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError at once when nothing listens at ``host:port``; other forms (``auto``) are for Ray to look up."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        with contextlib.closing(socket.create_connection((host.strip("[]"), int(port)), timeout=5.0)):
+            pass
 
 
 def actor_class(plain: type, **options: Any) -> Any:

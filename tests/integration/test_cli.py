@@ -159,3 +159,13 @@ def test_marked_finds_what_carries_the_mark() -> None:
         assert [pid for pid, _ in marked("test-of-the-mark")] == [child.pid]
         child.kill()
     assert list(marked("test-of-the-mark")) == []
+
+
+def test_a_ray_that_does_not_answer_ends_the_start_with_its_setting(tmp_path: Path) -> None:
+    config = tmp_path / "morphogen.toml"
+    config.write_text(f'[server]\nport = {free_port()}\n[data]\ndir = "{tmp_path / "data"}"\n[ray]\naddress = "127.0.0.1:{free_port()}"\n')
+    argv = [sys.executable, "-m", "runtime.cli", "serve", "--config", str(config)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "ray.address '127.0.0.1:" in done.stderr
+    assert "Traceback" not in done.stderr
