@@ -15,22 +15,10 @@ from agents.llm.chat import BackendSpec
 from agents.llm.http import HttpBackend
 from agents.llm.pool import Pool
 from agents.llm.retry import RetryPolicy
-from agents.records import (
-    AgentError,
-    Choice,
-    DeadlineExceeded,
-    Draft,
-    Draining,
-    Event,
-    Json,
-    NodeSpec,
-    Overloaded,
-    Reply,
-    StrategySpec,
-    Task,
-)
+from agents.records import AgentError, Choice, DeadlineExceeded, Draft, Draining, Event, Json, NodeSpec, Overloaded, Reply, Task
 from agents.strategies.compose import run_strategy, strategy_name
 from agents.strategies.runner import with_system
+from agents.strategy_specs import StrategySpec
 from agents.task_toolbox import EventSink, PoolPort, TaskToolbox
 from agents.toolbox import Hub
 

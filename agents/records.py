@@ -1,7 +1,7 @@
 """The words of the agents' room: what is asked, by whom it is worked on, what came of it, and the error tree.
 
 Everything in agents/ and runtime/ speaks in these records. They are frozen and picklable: they travel between the daemon and
-its nodes. This module imports nothing of the project.
+its nodes. This module imports nothing of the project but the strategies' specs.
 
 The error tree (``AgentError`` is the root; every error carries ``code``, ``param`` and ``retry_after_s``)::
 
@@ -34,6 +34,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NewType
 
+from agents.strategy_specs import Single, StrategySpec, Tier
+
 NodeId = NewType("NodeId", str)
 RequestId = NewType("RequestId", str)
 TaskId = NewType("TaskId", str)
@@ -44,68 +46,6 @@ Json = Any
 
 Role = Literal["generalist", "specialist", "reviewer", "advisor", "recovery"]
 Capability = Literal["plan", "critique", "code", "words", "json_schema"]
-Tier = Literal["cheap", "quality", "premium"]
-
-
-# ── strategies ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Single:
-    """One model answers. ``tier`` picks a backend by price where no backend is named."""
-
-    backend: str | None = None
-    tier: Tier | None = None
-    prompt: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """One stage of a pipeline; it sees the request and what the stages before it produced."""
-
-    name: str
-    strategy: StrategySpec
-    prompt: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pipeline:
-    """Stages in sequence, the output of one being input to the next."""
-
-    stages: tuple[Stage, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Aspect:
-    """One aspect of a parallel strategy. ``fields`` are the top-level fields of the schema it fills (empty: all)."""
-
-    name: str
-    strategy: StrategySpec
-    prompt: str | None = None
-    fields: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parallel:
-    """Aspects asked at once, then merged: ``deep`` (later aspects fill what is missing), ``by_key``, ``concatenate``."""
-
-    aspects: tuple[Aspect, ...]
-    merge: Literal["deep", "by_key", "concatenate"] = "deep"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ValidationLoop:
-    """Generate, validate, correct the named issues up to ``max_attempts`` times, then one premium best effort."""
-
-    generate: StrategySpec
-    correct: StrategySpec | None = None
-    premium: StrategySpec | None = None
-    critic: Single | None = None
-    rules: tuple[str, ...] = ()
-    max_attempts: int = 3
-
-
-StrategySpec = Single | Pipeline | Parallel | ValidationLoop
 
 
 # ── nodes, work and what comes of it ────────────────────────────────────────────────────────────────────────────────────
@@ -141,13 +81,51 @@ class Choice:
     fallback: bool = True
 
 
+Importance = Literal["low", "normal", "high", "critical"]
+
+ConstraintKind = Literal["range", "pattern", "unique", "enum", "count", "format", "expression"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constraint:
+    """Something that the answer's data must keep to; agents/quality.py checks it, never a model.
+
+    ``field`` is a dotted path in which ``[]`` stands for every item (``users[].age``; empty: the whole answer). ``value`` belongs
+    to the kind: range ``[low, high]`` (None: open), pattern a regular expression, unique True, enum a list, count N or
+    ``[low, high]``, format a JSON Schema format, expression a text of agents/expressions.py.
+    """
+
+    kind: ConstraintKind
+    field: str = ""
+    value: Json = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One check of a verdict. ``score`` is the share of values that passed, 0 to 1."""
+
+    name: str
+    score: float
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How good an answer is: ``score`` 0 to 1, and who says so. ``none`` where nothing could be checked."""
+
+    score: float
+    source: Literal["checks", "judge", "feedback", "none"]
+    checks: tuple[Check, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """What is to be answered.
 
     ``messages`` are OpenAI chat messages; ``params`` are OpenAI's request parameters that go to the backend as they are
     (temperature, max_tokens, tools, stop, seed …); ``schema`` is the JSON Schema of the answer (None: free text);
-    ``count`` asks for that many items in the schema's one array (None: as the schema says).
+    ``count`` asks for that many items in the schema's one array (None: as the schema says). ``quality`` is the score that the
+    client wants (0 to 1; None: no wish).
     """
 
     messages: tuple[Mapping[str, Json], ...]
@@ -155,6 +133,9 @@ class Work:
     schema: Mapping[str, Json] | None = None
     count: int | None = None
     rules: tuple[str, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+    quality: float | None = None
+    importance: Importance = "normal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,19 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from agents.llm.chat import BackendSpec
-from agents.records import (
-    CallRecord,
-    Choice,
-    Json,
-    NotFound,
-    Parallel,
-    Pipeline,
-    Single,
-    StrategySpec,
-    ValidationLoop,
-)
+from agents.records import CallRecord, Choice, Json, NotFound
 from agents.strategies.compose import BUILTIN, default_strategy, parse_strategy
 from agents.strategies.runner import choice_for
+from agents.strategy_specs import Parallel, Pipeline, Single, StrategySpec, ValidationLoop
 from runtime.cluster import NodeStatus
 from runtime.records import Request, Target
 

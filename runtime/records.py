@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from agents.llm.chat import BackendSpec
-from agents.records import CallRecord, Draft, Event, Health, Json, RequestId, StrategySpec, Usage
+from agents.records import CallRecord, Constraint, Draft, Event, Health, Importance, Json, RequestId, Usage, Verdict
+from agents.strategy_specs import StrategySpec
 from runtime.cluster import ClusterStatus, NodeStatus
 from runtime.config import Settings
 
@@ -30,7 +31,8 @@ class Request:
     """One request, validated and normalised by a surface.
 
     ``backend`` prefers a backend while a node does the work (the mock API's header); a ``Target`` of kind backend without a
-    schema goes straight to that backend. ``deadline_s`` None takes the configured default.
+    schema goes straight to that backend. ``deadline_s`` None takes the configured default. ``budget_*`` bound
+    what this request may spend, all its calls together.
     """
 
     request_id: RequestId
@@ -41,6 +43,11 @@ class Request:
     schema: Mapping[str, Json] | None = None
     count: int | None = None
     rules: tuple[str, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+    quality: float | None = None
+    importance: Importance = "normal"
+    budget_usd: float | None = None
+    budget_tokens: int | None = None
     strategy: StrategySpec | None = None
     backend: str | None = None
     stream: bool = False
@@ -59,6 +66,7 @@ class Answer:
     strategy: str
     attempts: int
     latency_s: float
+    verdict: Verdict | None = None
 
     @property
     def usage(self) -> Usage:

@@ -12,24 +12,10 @@ from typing import Any, Final, get_args
 
 from agents.counting import gather, needs_counting
 from agents.llm.chat import BackendSpec
-from agents.records import (
-    Aspect,
-    Choice,
-    Draft,
-    InvalidRequest,
-    Json,
-    NotFound,
-    Parallel,
-    Pipeline,
-    Single,
-    Stage,
-    StrategySpec,
-    Tier,
-    ValidationLoop,
-    Work,
-)
+from agents.records import Choice, Draft, InvalidRequest, Json, NotFound, Work
 from agents.strategies import parallel, pipeline, single, validation
 from agents.strategies.runner import Runner
+from agents.strategy_specs import Aspect, Parallel, Pipeline, Single, Stage, StrategySpec, Tier, ValidationLoop
 from agents.toolbox import Toolbox
 
 BUILTIN: Final = ("single", "pipeline", "parallel", "validation")

@@ -13,9 +13,10 @@ import orjson
 
 from agents.counting import bounded
 from agents.llm.prompts import render
-from agents.records import AgentError, Aspect, Choice, Draft, InvalidRequest, Json, Parallel, Single, Tier, Work
+from agents.records import AgentError, Choice, Draft, InvalidRequest, Json, Work
 from agents.shaping import array_path, array_schema, compile_schema, conform, merge_deep, sub_schema, with_count
 from agents.strategies.runner import RunChild, inner, joined_issues, to_text, with_user
+from agents.strategy_specs import Aspect, Parallel, Single, Tier
 from agents.toolbox import Toolbox
 
 _TIERS: Final[tuple[Tier, ...]] = ("cheap", "quality", "quality")

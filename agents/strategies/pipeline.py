@@ -6,8 +6,9 @@ Called through compose.py. Reaches models only through the Toolbox.
 from __future__ import annotations
 
 from agents.llm.prompts import render
-from agents.records import AgentError, Choice, Draft, Pipeline, Stage, Work
+from agents.records import AgentError, Choice, Draft, Work
 from agents.strategies.runner import RunChild, inner, joined_issues, quoted, with_user
+from agents.strategy_specs import Pipeline, Stage
 from agents.toolbox import Toolbox
 
 OLDER_CHARS = 4_000

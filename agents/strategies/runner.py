@@ -12,7 +12,8 @@ from typing import Any, Final, Protocol
 import orjson
 
 from agents.llm.prompts import render
-from agents.records import Choice, Draft, Json, Single, StrategySpec, Work
+from agents.records import Choice, Draft, Json, Work
+from agents.strategy_specs import Single, StrategySpec
 from agents.toolbox import Toolbox
 
 MAX_QUOTED_CHARS: Final = 200_000

@@ -6,9 +6,10 @@ Called through compose.py. Reaches models only through the Toolbox.
 from __future__ import annotations
 
 from agents.llm.chat import ChatRequest
-from agents.records import Choice, Draft, Single, StructuredFailed, Work
+from agents.records import Choice, Draft, StructuredFailed, Work
 from agents.shaping import compile_schema, conform
 from agents.strategies.runner import RunChild, choice_for, to_text, with_rules, with_system
+from agents.strategy_specs import Single
 from agents.toolbox import Toolbox
 
 

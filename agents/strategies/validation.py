@@ -11,21 +11,10 @@ from typing import Final
 
 from agents.llm.chat import ChatRequest
 from agents.llm.prompts import render
-from agents.records import (
-    AgentError,
-    BudgetExceeded,
-    Choice,
-    DeadlineExceeded,
-    Draft,
-    Json,
-    Single,
-    StrategySpec,
-    StructuredFailed,
-    ValidationLoop,
-    Work,
-)
+from agents.records import AgentError, BudgetExceeded, Choice, DeadlineExceeded, Draft, Json, StructuredFailed, Work
 from agents.shaping import compile_schema
 from agents.strategies.runner import RunChild, choice_for, joined_issues, quoted, request_text, to_text, with_user
+from agents.strategy_specs import Single, StrategySpec, ValidationLoop
 from agents.toolbox import Toolbox
 
 CRITIQUE_SCHEMA: Final[dict[str, Json]] = {

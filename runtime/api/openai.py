@@ -18,9 +18,10 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from agents.records import AgentError, Event, InvalidRequest, Json, StrategySpec, StreamBroken
+from agents.records import AgentError, Event, InvalidRequest, Json, StreamBroken
 from agents.shaping import ShapeLimits, check_schema, parse_shape, split_controls
 from agents.strategies.compose import parse_strategy
+from agents.strategy_specs import StrategySpec
 from runtime.api.answers import ChunkWriter, answer_headers, completion, rate_limit_headers, sse_error
 from runtime.api.auth import principal_of, request_id_of
 from runtime.api.body import parse_json, read_body, unless_hung_up

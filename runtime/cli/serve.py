@@ -109,7 +109,9 @@ def _explained() -> Any:
     except PortTaken as error:
         raise CliError(str(error), hint="What listens there: morphogen doctor") from None
     except ConnectionError as error:
-        raise CliError(str(error), hint="Without ray.address the daemon starts a Ray of its own; --cluster local does without") from None
+        raise CliError(
+            str(error), hint="Without ray.address the daemon starts a Ray of its own; --cluster local does without"
+        ) from None
     except (ConfigError, CredentialError, LedgerError, AgentError) as error:
         raise CliError(str(error), hint="morphogen doctor says what is wrong with this machine") from None
     except PermissionError as error:

@@ -14,7 +14,8 @@ from collections.abc import Callable
 import aiosqlite
 import orjson
 
-from agents.records import AgentError, Json, NodeSpec, Single, StrategySpec
+from agents.records import AgentError, Json, NodeSpec
+from agents.strategy_specs import Single, StrategySpec
 from runtime.ledger.records import LedgerError, LedgerUnavailable
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,8 @@ from typing import Any
 
 import orjson
 
-from agents.records import AgentError, CallRecord, Cancelled, Event, Json, StrategySpec, Usage
+from agents.records import AgentError, CallRecord, Cancelled, Event, Json, Usage
+from agents.strategy_specs import StrategySpec
 from runtime.records import Answer, Request
 
 Row = tuple[Any, ...]

@@ -15,7 +15,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from agents.records import AgentError, CallRecord, Draining, Event, Json, NodeSpec, StrategySpec
+from agents.records import AgentError, CallRecord, Draining, Event, Json, NodeSpec
+from agents.strategy_specs import StrategySpec
 from runtime.ledger import desired, keyrows, queries, retention
 from runtime.ledger.batch import Accepted, Finished, Marker, Write
 from runtime.ledger.desired import decode_single, encode_single

@@ -37,7 +37,7 @@ class RayConnection:
         self._owned = False
 
     async def start(self) -> None:
-        """Connect, or start Ray on this machine. Raises ConnectionError when ``ray.address`` does not answer or lets nobody in."""
+        """Connect, or start Ray on this machine. Raises ConnectionError: no answer, or nobody let in."""
         if self._thread is not None:
             return
         self._thread = _OneThread("ray")
@@ -97,7 +97,7 @@ class RayConnection:
 
 
 class _OneThread:
-    """Runs calls one after another. Unlike an executor's its thread is a daemon: Ray can hang in C++, where nothing ends a call."""
+    """Runs calls one after another. Its thread is a daemon, unlike an executor's: nothing ends a call that hangs in C++."""
 
     def __init__(self, name: str) -> None:
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agents.records import NodeId, NodeSpec, Single
+from agents.records import NodeId, NodeSpec
+from agents.strategy_specs import Single
 from runtime.config import ClusterSettings
 
 GENERALIST = "generalist"

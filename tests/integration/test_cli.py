@@ -163,7 +163,9 @@ def test_marked_finds_what_carries_the_mark() -> None:
 
 def test_a_ray_that_does_not_answer_ends_the_start_with_its_setting(tmp_path: Path) -> None:
     config = tmp_path / "morphogen.toml"
-    config.write_text(f'[server]\nport = {free_port()}\n[data]\ndir = "{tmp_path / "data"}"\n[ray]\naddress = "127.0.0.1:{free_port()}"\n')
+    config.write_text(
+        f'[server]\nport = {free_port()}\n[data]\ndir = "{tmp_path / "data"}"\n[ray]\naddress = "127.0.0.1:{free_port()}"\n'
+    )
     argv = [sys.executable, "-m", "runtime.cli", "serve", "--config", str(config)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1

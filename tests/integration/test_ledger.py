@@ -27,12 +27,10 @@ from agents.records import (
     Event,
     NodeId,
     NodeSpec,
-    Pipeline,
     RequestId,
-    Single,
-    Stage,
     Usage,
 )
+from agents.strategy_specs import Pipeline, Single, Stage
 from runtime.keys import KeyRing
 from runtime.ledger import store
 from runtime.ledger.records import LedgerBusy, LedgerError, LedgerForeign, LedgerTooNew, LedgerUnavailable

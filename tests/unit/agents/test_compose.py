@@ -6,21 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.records import (
-    Aspect,
-    Choice,
-    InvalidRequest,
-    Json,
-    NotFound,
-    Parallel,
-    Pipeline,
-    Single,
-    Stage,
-    StrategySpec,
-    ValidationLoop,
-    Work,
-)
+from agents.records import Choice, InvalidRequest, Json, NotFound, Work
 from agents.strategies.compose import BUILTIN, default_strategy, parse_strategy, run_strategy, strategy_name, to_json
+from agents.strategy_specs import Aspect, Parallel, Pipeline, Single, Stage, StrategySpec, ValidationLoop
 from tests.fakes.toolbox import CHEAP, JUDGE, FakeToolbox
 
 NAMES = st.text(st.characters(codec="utf-8", categories=("L", "N")), min_size=1, max_size=12)

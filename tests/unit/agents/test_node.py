@@ -28,17 +28,15 @@ from agents.records import (
     NodeSpec,
     Overloaded,
     Permit,
-    Pipeline,
     Reply,
     RequestId,
-    Single,
-    Stage,
     StreamBroken,
     Task,
     TaskId,
     Usage,
     Work,
 )
+from agents.strategy_specs import Pipeline, Single, Stage
 from tests.fakes.toolbox import CHEAP, FakePool
 
 KIT = NodeKit(backends=(CHEAP,), retry=RetryPolicy(), fallback=(), items_per_call=5, parallel_calls=2)

@@ -10,7 +10,6 @@ import pytest
 
 from agents.llm.chat import ChatReply, ChatRequest
 from agents.records import (
-    Aspect,
     BackendFailed,
     BudgetExceeded,
     Choice,
@@ -18,18 +17,13 @@ from agents.records import (
     Incomplete,
     InvalidRequest,
     Json,
-    Parallel,
-    Pipeline,
-    Single,
-    Stage,
-    StrategySpec,
     StructuredFailed,
     Usage,
-    ValidationLoop,
     Work,
 )
 from agents.shaping import ShapeLimits, compile_schema, parse_shape
 from agents.strategies.compose import default_strategy, run_strategy
+from agents.strategy_specs import Aspect, Parallel, Pipeline, Single, Stage, StrategySpec, ValidationLoop
 from tests.fakes.toolbox import CHEAP, JUDGE, Answer, FakeToolbox, texts
 
 ANY = Choice()

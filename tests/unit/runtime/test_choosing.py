@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.llm.chat import BackendSpec
-from agents.records import Aspect, Choice, InvalidRequest, NotFound, Parallel, Pipeline, RequestId, Single, Stage, ValidationLoop
+from agents.records import Choice, InvalidRequest, NotFound, RequestId
+from agents.strategy_specs import Aspect, Parallel, Pipeline, Single, Stage, ValidationLoop
 from runtime.choosing import busy_s, choice_of, choose_node, choose_strategy, goes_straight, opening_choice, read_model
 from runtime.records import Request, Target
 from tests.fakes.cluster import call, node

@@ -26,9 +26,9 @@ from agents.records import (
     Overloaded,
     RateLimited,
     RequestId,
-    Single,
     StreamBroken,
 )
+from agents.strategy_specs import Single
 from runtime import dispatch as dispatch_module
 from runtime.dispatch import Dispatch
 from runtime.records import Answer, Request, Target

@@ -8,7 +8,8 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.records import CallRecord, Event, RequestId, Single
+from agents.records import CallRecord, Event, RequestId
+from agents.strategy_specs import Single
 from runtime.ledger.desired import encode_single
 from runtime.ledger.rows import MAX_EVENTS, Keeping, call_rows, event_rows, request_row, scrub, to_json
 from runtime.records import Request
