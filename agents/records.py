@@ -8,6 +8,7 @@ The error tree (``AgentError`` is the root; every error carries ``code``, ``para
     AgentError
     ├── InvalidRequest            the request cannot be served as it stands (names the field)
     │   └── NotFound              an unknown backend, node, strategy or request
+    ├── ExpressionFailed          a rule over fields that these values make impossible to work out (a division by zero …)
     ├── Refused                   not now; nothing was spent
     │   ├── Overloaded            a bounded queue is full
     │   ├── RateLimited           a rate limit of ours or of the backend
@@ -319,6 +320,10 @@ class InvalidRequest(AgentError):
 
 class NotFound(InvalidRequest):
     code = "not_found"
+
+
+class ExpressionFailed(AgentError):
+    code = "expression_failed"
 
 
 class Refused(AgentError):

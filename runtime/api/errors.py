@@ -34,6 +34,7 @@ MANAGEMENT = ("/v1/requests", "/v1/nodes", "/v1/backends", "/v1/status", "/v1/ke
 _BY_CODE: Mapping[str, tuple[int, ErrorType]] = {
     "invalid_request": (400, "invalid_request_error"),
     "not_found": (404, "invalid_request_error"),
+    "expression_failed": (400, "invalid_request_error"),
     "refused": (503, "server_error"),
     "overloaded": (429, "rate_limit_error"),
     "rate_limited": (429, "rate_limit_error"),
