@@ -7,7 +7,7 @@ merged in order; what came short is asked again. Called by compose.py around the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
@@ -20,6 +20,7 @@ from agents.records import (
     Incomplete,
     InvalidRequest,
     Json,
+    Place,
     StructuredFailed,
     Work,
 )
@@ -176,17 +177,38 @@ def _part(work: Work, path: tuple[str, ...], batch: Batch, total: int) -> Work:
     schema = dict(work.schema)
     if batch.count != total:
         schema = with_count(_open(schema, path), batch.count)
+    if batch.count != total or work.place is not None:
+        place = work.place or Place(first=0, total=total)
+        first = place.first + batch.first
         work = with_user(
             work,
             render(
                 "batch",
-                total=str(total),
+                total=str(place.total),
                 count=str(batch.count),
-                first=str(batch.first + 1),
-                last=str(batch.first + batch.count),
+                first=str(first + 1),
+                last=str(first + batch.count),
             ),
         )
-    return replace(work, schema=schema)
+    return replace(work, schema=schema, place=None)
+
+
+def part_schema(schema: Mapping[str, Json], total: int) -> dict[str, Json]:
+    """The schema of any part of ``total`` items of ``schema``: its one array, without bounds of its own.
+
+    Raises InvalidRequest(param="count") when the schema forbids ``total`` items.
+    """
+    whole = with_count(schema, total)
+    path = array_path(whole)
+    assert path is not None
+    return _open(whole, path)
+
+
+def items_of(schema: Mapping[str, Json], data: Json) -> tuple[list[Json], dict[str, Json] | None]:
+    """The items of an answer to ``part_schema``, and what stands around them (None where the list is the whole answer)."""
+    path = array_path(schema) or ()
+    frame = {key: value for key, value in data.items() if key != path[0]} if path and isinstance(data, dict) else None
+    return _items(data, path), frame
 
 
 def _open(schema: dict[str, Json], path: tuple[str, ...]) -> dict[str, Json]:

@@ -120,12 +120,21 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the items of a piece of work stand in a longer list: from ``first`` on (counted from 0), of ``total``."""
+
+    first: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """What is to be answered.
 
     ``messages`` are OpenAI chat messages; ``params`` are OpenAI's request parameters that go to the backend as they are
     (temperature, max_tokens, tools, stop, seed …); ``schema`` is the JSON Schema of the answer (None: free text);
-    ``count`` asks for that many items in the schema's one array (None: as the schema says). ``quality`` is the score that the
+    ``count`` asks for that many items in the schema's one array (None: as the schema says), ``place`` says of which longer list
+    they are a part (None: they are the whole). ``quality`` is the score that the
     client wants (0 to 1; None: no wish).
     """
 
@@ -133,6 +142,7 @@ class Work:
     params: Mapping[str, Json] = field(default_factory=dict)
     schema: Mapping[str, Json] | None = None
     count: int | None = None
+    place: Place | None = None
     rules: tuple[str, ...] = ()
     constraints: tuple[Constraint, ...] = ()
     quality: float | None = None

@@ -6,6 +6,7 @@ Called by dispatch.py. No I/O, no clock: what a choice depends on is passed in.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from agents.llm.chat import BackendSpec
 from agents.records import CallRecord, Choice, Json, NotFound
@@ -87,6 +88,11 @@ def choice_of(request: Request, *, may_replace_named: bool) -> Choice:
     if named is None:
         return Choice()
     return Choice(backend=named, fallback=may_replace_named)
+
+
+def preferring(choice: Choice, node: NodeStatus) -> Choice:
+    """The node's own preferences, where no backend was named."""
+    return choice if choice.backend or not node.spec.backends else replace(choice, preferred=node.spec.backends)
 
 
 def opening_choice(strategy: StrategySpec, choice: Choice) -> Choice:

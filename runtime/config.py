@@ -226,6 +226,25 @@ class RequestSettings(_Section):
     """Order in which backends stand in for each other; none given: the order of the file."""
 
 
+class JobSettings(_Section):
+    max_queued: int = Field(default=10_000, ge=1, le=1_000_000)
+    """Asynchronous requests that may wait; more are answered 429."""
+    max_running: int = Field(default=16, ge=1, le=1000)
+    """Asynchronous requests worked on at once."""
+    items_per_part: int = Field(default=100, ge=1, le=10_000)
+    """A longer list is made in parts of so many items, each written down as soon as it is there."""
+    max_parallel_parts: int = Field(default=4, ge=1, le=64)
+    """Parts of one list worked on at once."""
+    part_attempts: int = Field(default=4, ge=1, le=20)
+    """How often a part, or an asynchronous request that is none, may fail before it is given up."""
+    retry_pause_s: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 1.0
+    """The first pause after a failure; each further one is twice as long, at most 30 s."""
+    default_deadline_s: Annotated[float, Field(gt=0, le=30 * 86_400, allow_inf_nan=False)] = 86_400.0
+    """Time for an asynchronous request that names none, from its acceptance on, restarts included."""
+    max_deadline_s: Annotated[float, Field(gt=0, le=30 * 86_400, allow_inf_nan=False)] = 7 * 86_400.0
+    """Longest time that an asynchronous request may ask for."""
+
+
 class EmbeddingSettings(_Section):
     enabled: bool = True
     """Serve /v1/embeddings from the built-in sentence-transformers model."""
@@ -265,6 +284,7 @@ class Settings(BaseSettings):
     retry: RetrySettings = RetrySettings()
     breaker: BreakerSettings = BreakerSettings()
     requests: RequestSettings = RequestSettings()
+    jobs: JobSettings = JobSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
     simulated: SimulatedSettings = SimulatedSettings()
     strategies: dict[Name, Any] = Field(default_factory=dict)

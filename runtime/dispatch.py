@@ -13,7 +13,7 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -30,6 +30,7 @@ from agents.records import (
     Draft,
     Draining,
     Event,
+    Incomplete,
     Json,
     NodeLost,
     Overloaded,
@@ -41,16 +42,15 @@ from agents.records import (
     Work,
 )
 from agents.strategies.compose import strategy_name
-from runtime.choosing import busy_s, choice_of, choose_node, choose_strategy, goes_straight, opening_choice
+from agents.strategies.runner import to_text
+from runtime.choosing import busy_s, choice_of, choose_node, choose_strategy, goes_straight, opening_choice, preferring
 from runtime.cluster import Cluster, NodeStatus
 from runtime.config import Settings
 from runtime.ledger.store import Ledger
 from runtime.metrics import Metrics
-from runtime.open_request import OpenRequest, delta_of
+from runtime.open_request import OpenRequest, Spent, bounded, delta_of
 from runtime.records import Answer, Request
 
-GRACE_S = 2.0
-"""A node ends its work at the deadline by itself; this much later the daemon stops waiting for it."""
 MAX_KEPT_CHARS = 2**20
 """Of a streamed answer, so much is kept for the ledger."""
 FIRST_PAUSE_S = 0.02
@@ -91,17 +91,20 @@ class Dispatch:
         """Requests worked on now."""
         return self._inflight
 
-    async def run(self, request: Request) -> Answer:
-        """One request to its end."""
-        async with aclosing(self.stream(request)) as items:
+    async def run(self, request: Request, spent: Spent | None = None) -> Answer:
+        """One request to its end; see ``stream``."""
+        async with aclosing(self.stream(request, spent)) as items:
             async for item in items:
                 if isinstance(item, Answer):
                     return item
         raise AgentError("the request ended without an answer")
 
-    async def stream(self, request: Request) -> AsyncGenerator[Event | Answer, None]:
-        """Deltas as they come, the Answer last. Closing the iterator cancels the work."""
-        run = self._open(request)
+    async def stream(self, request: Request, spent: Spent | None = None) -> AsyncGenerator[Event | Answer, None]:
+        """Deltas as they come, the Answer last. Closing the iterator cancels the work.
+
+        With ``spent`` it is a part of a job: no outcome is written, and what it took is laid into ``spent`` for the caller.
+        """
+        run = self._open(request, spent)
         try:
             items = self._straight(run) if goes_straight(request) else self._through_node(run)
             async with aclosing(items):
@@ -110,8 +113,11 @@ class Dispatch:
                         self._close(run, answer=item)
                     yield item
         except AgentError as error:
-            self._close(run, error=error)
-            raise
+            if (answer := self._partial(run, error)) is None:
+                self._close(run, error=error)
+                raise
+            self._close(run, answer=answer)
+            yield answer
         except (asyncio.CancelledError, GeneratorExit):
             self._close(run, error=Cancelled("the client hung up"))
             raise
@@ -133,18 +139,26 @@ class Dispatch:
 
     # ── opening and closing ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _open(self, request: Request) -> OpenRequest:
+    def _open(self, request: Request, spent: Spent | None) -> OpenRequest:
         if self._draining:
             raise Draining("the daemon is shutting down", retry_after_s=5.0)
         if self._inflight >= self._settings.server.max_inflight:
             raise Overloaded(f"{self._inflight} requests are running (server.max_inflight)", retry_after_s=1.0)
         limits = self._settings.requests
         deadline_s = min(request.deadline_s or limits.default_deadline_s, limits.max_deadline_s)
-        accepted = self._ledger.accept(request, at=self._wall())
-        accepted.add_done_callback(_seen)
+        if spent is None:
+            self._ledger.accept(request, at=self._wall()).add_done_callback(_seen)
         self._inflight += 1
         self._idle.clear()
-        return OpenRequest(request=request, started=self._clock(), deadline_s=deadline_s, number=next(self._numbers))
+        number = next(self._numbers)
+        return OpenRequest(request=request, started=self._clock(), deadline_s=deadline_s, number=number, spent=spent)
+
+    def _partial(self, run: OpenRequest, error: AgentError) -> Answer | None:
+        """What came, for a client that takes it as well; None where nothing did."""
+        if not (run.request.accept_partial and isinstance(error, Incomplete) and error.partial):
+            return None
+        draft = Draft(text=to_text(error.partial), data=error.partial, issues=(error.message,), complete=False)
+        return self._answer(run, draft, tuple(dict.fromkeys((*run.calls, *error.calls))))
 
     def _close(self, run: OpenRequest, *, answer: Answer | None = None, error: AgentError | None = None) -> None:
         """Write the one outcome."""
@@ -157,6 +171,10 @@ class Dispatch:
             error.calls = calls
         latency_s = self._clock() - run.started
         overhead_s = max(0.0, latency_s - busy_s(calls))
+        self._count(calls)
+        if run.spent is not None:
+            run.spent.calls, run.spent.events = tuple(calls), tuple(run.events)
+            return
         self._ledger.finish(
             run.request.request_id,
             answer=answer,
@@ -167,12 +185,6 @@ class Dispatch:
             latency_s=latency_s,
             overhead_s=overhead_s,
         )
-        failed: str | None = None
-        for call in calls:
-            self._metrics.call_finished(call)
-            if failed is not None and call.backend != failed:
-                self._metrics.fell_back(failed)
-            failed = call.backend if call.error else None
         self._metrics.request_finished(
             source=run.request.source,
             target_kind=run.request.target.kind,
@@ -182,6 +194,14 @@ class Dispatch:
             overhead_s=overhead_s,
             simulated=any(call.simulated for call in calls),
         )
+
+    def _count(self, calls: Sequence[CallRecord]) -> None:
+        failed: str | None = None
+        for call in calls:
+            self._metrics.call_finished(call)
+            if failed is not None and call.backend != failed:
+                self._metrics.fell_back(failed)
+            failed = call.backend if call.error else None
 
     def _left_s(self, run: OpenRequest) -> float:
         return run.deadline_s - (self._clock() - run.started)
@@ -238,7 +258,7 @@ class Dispatch:
             task = self._task(run, node)
             before = len(run.calls)
             try:
-                async with aclosing(self._bounded(run, self._cluster.ask(node.spec.node_id, task))) as items:
+                async with aclosing(bounded(run, self._cluster.ask(node.spec.node_id, task), lambda: self._left_s(run))) as items:
                     async for item in items:
                         if isinstance(item, Reply):
                             # The reply has all calls of this attempt; those of nodes that died were spent as well.
@@ -251,6 +271,8 @@ class Dispatch:
                             run.calls.append(item.data["record"])
                         elif item.kind == "delta":
                             sent = True
+                            yield item
+                        elif run.request.tell:
                             yield item
                 raise NodeLost("the node ended without an answer")
             except NodeLost as lost:
@@ -278,7 +300,7 @@ class Dispatch:
         request = run.request
         strategies: Mapping[str, Json] = self._settings.strategies
         strategy = choose_strategy(request, backends=self._pool.specs, strategies=strategies)
-        choice = self._preferring(choice_of(request, may_replace_named=bool(self._settings.requests.fallback)), node)
+        choice = preferring(choice_of(request, may_replace_named=bool(self._settings.requests.fallback)), node)
         used = strategy or node.spec.strategy
         run.node, run.strategy = node.spec.name, strategy_name(used)
         task_id = TaskId(f"{request.request_id}/{self._boot}.{run.number}.{run.attempts}")
@@ -294,6 +316,7 @@ class Dispatch:
                 params=request.params,
                 schema=request.schema,
                 count=request.count,
+                place=request.place,
                 rules=request.rules,
                 constraints=request.constraints,
                 quality=request.quality,
@@ -308,10 +331,6 @@ class Dispatch:
             attempt=run.attempts,
         )
 
-    @staticmethod
-    def _preferring(choice: Choice, node: NodeStatus) -> Choice:
-        return choice if choice.backend or not node.spec.backends else replace(choice, preferred=node.spec.backends)
-
     def _lease(self, choice: Choice, holder: str) -> Permit | None:
         """A permit for the first call, so that it needs no second hop. None: the node asks for one itself, and waits for it."""
         for spec in self._pool.candidates(choice, self._desk.health()):
@@ -320,22 +339,6 @@ class Dispatch:
             if choice.backend is not None:
                 return None
         return None
-
-    async def _bounded(self, run: OpenRequest, items: AsyncIterator[Event | Reply]) -> AsyncGenerator[Event | Reply, None]:
-        """``items``, but not beyond the deadline: a node that hangs is left alone."""
-        iterator = items.__aiter__()
-        try:
-            while True:
-                try:
-                    item = await asyncio.wait_for(anext(iterator), max(0.0, self._left_s(run) + GRACE_S))
-                except StopAsyncIteration:
-                    return
-                except TimeoutError:
-                    raise DeadlineExceeded(f"no answer within {run.deadline_s:g} s", calls=tuple(run.calls)) from None
-                yield item
-        finally:
-            if (close := getattr(iterator, "aclose", None)) is not None:
-                await close()
 
 
 def _seen(future: asyncio.Future[None]) -> None:

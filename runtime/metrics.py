@@ -12,7 +12,7 @@ import asyncio
 import importlib.metadata
 import platform
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -80,12 +80,17 @@ class _Present(Collector):
         self.backends: Callable[[], Iterable[BackendStatus]] | None = None
         self.cluster: Callable[[], ClusterStatus] | None = None
         self.ledger: Callable[[], LedgerLoad] | None = None
+        self.jobs: Callable[[], Mapping[str, int]] | None = None
 
     def collect(self) -> Iterator[Metric]:
         """All families, even where nobody answers yet, so that names and labels can be checked and documented."""
         yield from self._backends(self.backends() if self.backends else ())
         yield from self._cluster(self.cluster() if self.cluster else None)
         yield from self._ledger(self.ledger() if self.ledger else None)
+        jobs = GaugeMetricFamily("morphogen_jobs", "Asynchronous requests that are not over.", labels=["state"])
+        for state, count in (self.jobs() if self.jobs else {}).items():
+            jobs.add_metric([state], count)
+        yield jobs
 
     def _backends(self, statuses: Iterable[BackendStatus]) -> Iterator[Metric]:
         level = GaugeMetricFamily(
@@ -194,6 +199,11 @@ class Metrics:
         self._nodes_lost = self._counter("morphogen_nodes_lost_total", "Nodes that died while they held work.")
         self._redispatches = self._counter("morphogen_redispatches_total", "Tasks handed over again after their node died.")
 
+        self._job_crashes = self._counter(
+            "morphogen_job_crashes_total", "Asynchronous requests at which the daemon itself failed."
+        )
+        self._replays = self._counter("morphogen_idempotent_replays_total", "POSTs answered again by their Idempotency-Key.")
+
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
 
@@ -267,6 +277,12 @@ class Metrics:
     def redispatched(self) -> None:
         self._redispatches.inc()
 
+    def job_crashed(self) -> None:
+        self._job_crashes.inc()
+
+    def replayed(self) -> None:
+        self._replays.inc()
+
     def cache_lookup(self, *, hit: bool) -> None:
         self._cache.labels("hit" if hit else "miss").inc()
 
@@ -285,6 +301,9 @@ class Metrics:
 
     def watch_ledger(self, ask: Callable[[], LedgerLoad]) -> None:
         self._present.ledger = ask
+
+    def watch_jobs(self, ask: Callable[[], Mapping[str, int]]) -> None:
+        self._present.jobs = ask
 
     def render(self) -> tuple[bytes, str]:
         """The exposition and its content type."""

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from agents.llm.chat import Chunk
-from agents.records import CallRecord, Event, Json
+from agents.records import CallRecord, DeadlineExceeded, Event, Json, Reply
 from runtime.records import Request
 
+GRACE_S = 2.0
+"""A node ends its work at the deadline by itself; this much later the daemon stops waiting for it."""
 MAX_EVENTS = 2000
 """Trace events kept of one request."""
 
 
 @dataclass(slots=True)
+class Spent:
+    """What a piece of work took that is booked by its caller: calls and trace events, known also when it failed."""
+
+    calls: tuple[CallRecord, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(slots=True)
 class OpenRequest:
-    """A request while it is worked on."""
+    """A request while it is worked on. With ``spent`` it is a part of a job: no row and no outcome of its own."""
 
     request: Request
     started: float
     deadline_s: float
     number: int
+    spent: Spent | None = None
     events: list[Event] = field(default_factory=list)
     node: str | None = None
     strategy: str = "single"
@@ -37,3 +50,22 @@ def delta_of(chunk: Chunk) -> dict[str, Json] | None:
     if chunk.delta is not None:
         return {"raw": chunk.delta, "index": chunk.index, "text": chunk.text}
     return {"text": chunk.text, "index": chunk.index} if chunk.text else None
+
+
+async def bounded(
+    run: OpenRequest, items: AsyncIterator[Event | Reply], left_s: Callable[[], float]
+) -> AsyncGenerator[Event | Reply, None]:
+    """``items``, but not beyond the deadline: a node that hangs is left alone."""
+    iterator = items.__aiter__()
+    try:
+        while True:
+            try:
+                item = await asyncio.wait_for(anext(iterator), max(0.0, left_s() + GRACE_S))
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise DeadlineExceeded(f"no answer within {run.deadline_s:g} s", calls=tuple(run.calls)) from None
+            yield item
+    finally:
+        if (close := getattr(iterator, "aclose", None)) is not None:
+            await close()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from agents.llm.chat import BackendSpec
-from agents.records import CallRecord, Constraint, Draft, Event, Health, Importance, Json, RequestId, Usage, Verdict
+from agents.records import CallRecord, Constraint, Draft, Event, Health, Importance, Json, Place, RequestId, Usage, Verdict
 from agents.strategy_specs import StrategySpec
 from runtime.cluster import ClusterStatus, NodeStatus
 from runtime.config import Settings
@@ -32,7 +32,9 @@ class Request:
 
     ``backend`` prefers a backend while a node does the work (the mock API's header); a ``Target`` of kind backend without a
     schema goes straight to that backend. ``deadline_s`` None takes the configured default. ``budget_*`` bound
-    what this request may spend, all its calls together.
+    what this request may spend, all its calls together. ``place``: its items are a part of a longer list. ``accept_partial``: the
+    client would rather have some of its items, marked as partial, than an error. ``tell``: its stream has stage and progress
+    events too.
     """
 
     request_id: RequestId
@@ -42,6 +44,7 @@ class Request:
     params: Mapping[str, Json] = field(default_factory=dict)
     schema: Mapping[str, Json] | None = None
     count: int | None = None
+    place: Place | None = None
     rules: tuple[str, ...] = ()
     constraints: tuple[Constraint, ...] = ()
     quality: float | None = None
@@ -53,6 +56,8 @@ class Request:
     stream: bool = False
     deadline_s: float | None = None
     key_id: str | None = None
+    accept_partial: bool = False
+    tell: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +137,8 @@ class Service(Protocol):
         ...
 
     def stream(self, request: Request) -> AsyncIterator[Event | Answer]:
-        """``delta`` events as they come (others are left out), the Answer last. Closing the iterator cancels the work."""
+        """``delta`` events as they come (others only where ``request.tell``), the Answer last. Closing the iterator
+        cancels the work."""
         ...
 
     async def embed(self, texts: Sequence[str], model: str) -> tuple[list[list[float]], Usage, str]:

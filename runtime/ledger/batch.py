@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +82,26 @@ class Marker:
     weight: int = 0
 
 
-Write = Accepted | Finished | Marker
+@dataclass(slots=True)
+class Act:
+    """Statements that belong together: ``apply`` makes them in the writer's thread, and the future gets its value once they are
+    durable. It may be called again after a rollback. ``synced``: durable even if the machine loses its power."""
+
+    future: asyncio.Future[Any]
+    since: float
+    weight: int
+    apply: Callable[[WritingConnection], Any]
+    synced: bool = False
+    value: Any = None
+
+
+def weight_of(request: Request) -> int:
+    """About how many characters a request takes in memory."""
+    contents = (message.get("content") for message in request.messages)
+    return 200 + sum(len(content) if isinstance(content, str) else 2000 for content in contents)
+
+
+Write = Accepted | Finished | Marker | Act
 
 
 class WritingConnection(sqlite3.Connection):
@@ -96,11 +115,17 @@ class WritingConnection(sqlite3.Connection):
     def commit(self) -> None:
         """Write the batch in one transaction. Raises sqlite3.Error when the database cannot take it now: nothing is written."""
         self.refused = {}
+        synced = any(isinstance(write, Act) and write.synced for write in self.batch)
+        if synced:
+            self.execute("PRAGMA synchronous = FULL")
         try:
             self._transact([self.batch])
         except _UNSTORABLE:
             # One bad record must not hold up the others for ever: each gets a savepoint of its own.
             self._transact([[write] for write in self.batch])
+        finally:
+            if synced:
+                self.execute("PRAGMA synchronous = NORMAL")
 
     def _transact(self, groups: Sequence[Sequence[Write]]) -> None:
         alone = len(groups) > 1 or len(groups[0]) == 1
@@ -144,6 +169,9 @@ class WritingConnection(sqlite3.Connection):
         for sql, rows in ((REQUEST_SQL, requests), (OUTCOME_SQL, outcomes), (CALL_SQL, calls), (EVENT_SQL, events)):
             if rows:
                 self.executemany(sql, rows)
+        for act in writes:
+            if isinstance(act, Act):
+                act.value = act.apply(self)
 
     def _known(self, request_ids: set[str]) -> set[str]:
         """Those that have an outcome already: its calls and events must not be written twice either."""

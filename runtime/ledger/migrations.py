@@ -118,7 +118,81 @@ CREATE TRIGGER forget_details AFTER DELETE ON outcomes BEGIN
 END;
 """
 
-MIGRATIONS: tuple[tuple[int, str], ...] = ((1, _FIRST),)
+# Durable work. The request of a job and its reply are kept whole (what is promised must be doable after a crash), apart from the
+# clipped texts of the trace. job_parts holds each item of a batch once: parts never overlap.
+_JOBS = """
+CREATE TABLE jobs (
+    request_id TEXT PRIMARY KEY,
+    state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'done', 'partial', 'failed', 'cancelled')),
+    at REAL NOT NULL,
+    updated_at REAL NOT NULL,
+    deadline_at REAL NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    total INTEGER,
+    done INTEGER NOT NULL DEFAULT 0,
+    request TEXT NOT NULL,
+    reply TEXT,
+    key_id TEXT,
+    calls INTEGER NOT NULL DEFAULT 0,
+    prompt_tokens INTEGER NOT NULL DEFAULT 0,
+    completion_tokens INTEGER NOT NULL DEFAULT 0,
+    estimated INTEGER NOT NULL DEFAULT 0,
+    cost_usd REAL NOT NULL DEFAULT 0.0,
+    simulated INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX jobs_open ON jobs (at) WHERE state IN ('queued', 'running');
+
+CREATE TABLE job_parts (
+    request_id TEXT NOT NULL,
+    first INTEGER NOT NULL,
+    item_count INTEGER NOT NULL,
+    items TEXT NOT NULL,
+    frame TEXT,
+    issues TEXT,
+    complete INTEGER NOT NULL,
+    PRIMARY KEY (request_id, first)
+) WITHOUT ROWID;
+
+CREATE TABLE job_events (
+    request_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    at REAL NOT NULL,
+    data TEXT NOT NULL,
+    PRIMARY KEY (request_id, seq)
+) WITHOUT ROWID;
+
+CREATE TABLE feedback (
+    request_id TEXT NOT NULL,
+    key_id TEXT NOT NULL,
+    at REAL NOT NULL,
+    score REAL NOT NULL,
+    comment TEXT NOT NULL,
+    PRIMARY KEY (request_id, key_id)
+) WITHOUT ROWID;
+
+CREATE TABLE replies (
+    key_id TEXT NOT NULL,
+    key TEXT NOT NULL,
+    digest BLOB NOT NULL,
+    at REAL NOT NULL,
+    request_id TEXT NOT NULL,
+    status INTEGER NOT NULL,
+    headers TEXT NOT NULL,
+    body BLOB,
+    PRIMARY KEY (key_id, key)
+);
+CREATE INDEX replies_by_time ON replies (at);
+
+CREATE TRIGGER forget_job AFTER DELETE ON requests BEGIN
+    DELETE FROM jobs WHERE request_id = OLD.request_id;
+    DELETE FROM job_parts WHERE request_id = OLD.request_id;
+    DELETE FROM job_events WHERE request_id = OLD.request_id;
+    DELETE FROM feedback WHERE request_id = OLD.request_id;
+END;
+"""
+
+MIGRATIONS: tuple[tuple[int, str], ...] = ((1, _FIRST), (2, _JOBS))
 
 
 def version_of(connection: sqlite3.Connection) -> int:

@@ -34,7 +34,9 @@ INSERT OR IGNORE INTO outcomes (request_id, at, status, error_code, error_messag
 SELECT r.request_id, ?1, 'interrupted', 'interrupted', 'the daemon stopped before this request was answered',
     0, max(0.0, ?1 - r.at), 0.0, 0, 0, 1, 0.0, 0
 FROM requests r WHERE NOT EXISTS (SELECT 1 FROM outcomes o WHERE o.request_id = r.request_id)
+    AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.request_id = r.request_id)
 """
+"""Jobs are left out: they are finished after the restart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

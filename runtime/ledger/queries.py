@@ -18,10 +18,10 @@ MAX_ROWS = 1000
 
 _LIST = """
 SELECT r.request_id AS id, r.at, r.source, r.target_kind, r.target_name, o.strategy, o.node,
-    COALESCE(o.backend, r.backend) AS backend, COALESCE(o.status, 'running') AS status, o.latency_s, o.overhead_s,
+    COALESCE(o.backend, r.backend) AS backend, COALESCE(o.status, j.state, 'running') AS status, o.latency_s, o.overhead_s,
     COALESCE(o.cost_usd, 0.0) AS cost_usd, COALESCE(o.prompt_tokens + o.completion_tokens, 0) AS tokens,
     COALESCE(o.simulated, 0) AS simulated, o.error_code AS error, o.attempts, r.key_id
-FROM requests r LEFT JOIN outcomes o ON o.request_id = r.request_id
+FROM requests r LEFT JOIN outcomes o ON o.request_id = r.request_id LEFT JOIN jobs j ON j.request_id = r.request_id
 WHERE :before IS NULL OR r.seq < (SELECT seq FROM requests WHERE request_id = :before)
 ORDER BY r.seq DESC LIMIT :limit
 """

@@ -14,7 +14,11 @@ _PAGES = 512
 _SLACK = 0.9
 """Forgetting by size goes on until this share of the limit, so that it does not run at every flush."""
 
-_BY_AGE = "DELETE FROM requests WHERE seq IN (SELECT seq FROM requests WHERE at < ? ORDER BY seq LIMIT ?)"
+# A job that is not over stays, however old: it was promised to be finished.
+_BY_AGE = """
+DELETE FROM requests WHERE seq IN (SELECT r.seq FROM requests r WHERE r.at < ? AND NOT EXISTS (SELECT 1 FROM jobs j
+    WHERE j.request_id = r.request_id AND j.state IN ('queued', 'running')) ORDER BY r.seq LIMIT ?)
+"""
 _ORPHANS = """
 DELETE FROM outcomes WHERE request_id IN (SELECT request_id FROM outcomes o WHERE o.at < ?
     AND NOT EXISTS (SELECT 1 FROM requests r WHERE r.request_id = o.request_id) LIMIT ?)

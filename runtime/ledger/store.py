@@ -14,11 +14,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from agents.records import AgentError, CallRecord, Draining, Event, Json, NodeSpec
 from agents.strategy_specs import StrategySpec
 from runtime.ledger import desired, keyrows, queries, retention
-from runtime.ledger.batch import Accepted, Finished, Marker, Write
+from runtime.ledger.batch import Accepted, Act, Finished, Marker, Write, WritingConnection, weight_of
 from runtime.ledger.desired import decode_single, encode_single
 from runtime.ledger.opening import Connections, Opened, connect, prepare
 from runtime.ledger.records import KeyRow, LedgerError, LedgerLoad, LedgerUnavailable
@@ -26,6 +27,7 @@ from runtime.ledger.rows import Keeping
 from runtime.records import Answer, Request
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 MAX_BATCH = 512
 """Writes in one transaction; that many are not kept waiting for more."""
@@ -56,13 +58,13 @@ class Ledger:
         self.set_aside = opened.set_aside
         self.interrupted = opened.interrupted
         self._lock_fd = opened.lock_fd
-        self._writer, self._desk, self._reader = connections.writer, connections.desk, connections.reader
+        self._writer, self._desk, self.reader = connections.writer, connections.desk, connections.reader
         self._flush_s, self._retention_s, self._max_bytes, self._max_queued = flush_s, retention_s, max_bytes, max_queued
         self._clock = clock
         self._encode, self._decode = strategy
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Write] = deque()
-        self._waiting: deque[Accepted | Marker] = deque()
+        self._waiting: deque[Accepted | Marker | Act] = deque()
         self._writing: Sequence[Write] = ()
         self._chars = self._markers = self._over_limit = self._lost = self._commits = 0
         self._trouble = ""
@@ -117,16 +119,26 @@ class Ledger:
         if self._give_up_at is not None:
             _fail(future, Draining("the ledger is closed"))
             return future
-        weight = 200
-        for message in request.messages:
-            content = message.get("content")
-            weight += len(content) if isinstance(content, str) else 2000
-        write = Accepted(future, self._loop.time(), weight, request, at)
+        self._offer(Accepted(future, self._loop.time(), weight_of(request), request, at))
+        return future
+
+    def act(self, apply: Callable[[WritingConnection], T], *, weight: int = 400, synced: bool = False) -> asyncio.Future[T]:
+        """Queue statements that are written together, in order with all else; the future gets their value when they are durable.
+
+        ``apply`` must be free of effects but on the connection. Full queues and errors as with ``accept``.
+        """
+        future: asyncio.Future[T] = self._loop.create_future()
+        if self._give_up_at is not None:
+            _fail(future, Draining("the ledger is closed"))
+        else:
+            self._offer(Act(future, self._loop.time(), weight, apply, synced))
+        return future
+
+    def _offer(self, write: Accepted | Act) -> None:
         if self._waiting or self._is_full():
             self._waiting.append(write)
         else:
             self._push(write)
-        return future
 
     def finish(
         self,
@@ -266,21 +278,21 @@ class Ledger:
             if error is not None:
                 _fail(write.future, error if isinstance(error, LedgerError) else LedgerError(f"cannot store: {error}"))
             elif not write.future.done():
-                write.future.set_result(None)
+                write.future.set_result(write.value if isinstance(write, Act) else None)
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def requests(self, *, limit: int, before: str | None = None) -> list[dict[str, Json]]:
         """The newest requests first; ``before`` is the id of the last row of the page before."""
-        return await queries.newest(self._reader, limit=limit, before=before)
+        return await queries.newest(self.reader, limit=limit, before=before)
 
     async def trace(self, request_id: str) -> dict[str, Json] | None:
         """All that is kept of one request; None where it is unknown."""
-        return await queries.trace(self._reader, request_id)
+        return await queries.trace(self.reader, request_id)
 
     async def totals(self, *, since: float) -> dict[str, Json]:
         """Sums of requests, errors, USD and tokens since Unix time ``since``, in all and by backend."""
-        return await queries.totals(self._reader, since=since)
+        return await queries.totals(self.reader, since=since)
 
     # ── nodes and keys: rare, so each is a transaction of its own and durable on return ─────────────────────────────────
 
@@ -290,7 +302,7 @@ class Ledger:
 
     async def nodes(self) -> list[tuple[NodeSpec, str]]:
         """The desired nodes with their state, by id. One that cannot be read any more is left out, and logged."""
-        return await desired.load(self._reader, self._decode)
+        return await desired.load(self.reader, self._decode)
 
     async def save_key(self, row: KeyRow) -> None:
         """Keep a key's digest; the key's id decides, an existing one is replaced. Raises LedgerUnavailable."""
@@ -298,7 +310,7 @@ class Ledger:
 
     async def list_keys(self) -> list[KeyRow]:
         """Every key, revoked ones included, oldest first."""
-        return await keyrows.load(self._reader)
+        return await keyrows.load(self.reader)
 
     async def revoke_key(self, key_id: str, *, at: float) -> bool:
         """False where there is no such key or it was revoked before. Raises LedgerUnavailable."""
@@ -326,12 +338,12 @@ class Ledger:
         try:
             await self._task
         finally:
-            await self._reader.close()
+            await self.reader.close()
             await self._writer.close()
             os.close(self._lock_fd)
 
 
-def _fail(future: asyncio.Future[None], error: Exception) -> None:
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)
         future.exception()  # whoever does not wait for it must not be told of it by the loop

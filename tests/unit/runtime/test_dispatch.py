@@ -30,6 +30,7 @@ from agents.records import (
 )
 from agents.strategy_specs import Single
 from runtime import dispatch as dispatch_module
+from runtime import open_request
 from runtime.dispatch import Dispatch
 from runtime.records import Answer, Request, Target
 from tests.fakes.backends import HANG, ScriptedBackend
@@ -43,7 +44,7 @@ LOST = NodeLost("the node died")
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch_module, "FIRST_PAUSE_S", 0.0)
-    monkeypatch.setattr(dispatch_module, "GRACE_S", 0.0)
+    monkeypatch.setattr(open_request, "GRACE_S", 0.0)
 
 
 @dataclass
