@@ -39,6 +39,20 @@ class NodeKit:
     parallel_calls: int
 
 
+@dataclass(slots=True, eq=False)
+class _Gear:
+    """What tasks work with. After an update the old gear is closed when the last task that began with it has ended."""
+
+    kit: NodeKit
+    pool: PoolPort
+    tasks: int = 0
+
+
+def build_pool(kit: NodeKit, hub: Hub) -> PoolPort:
+    """Real HTTP backends whose permits come from ``hub``."""
+    return Pool([HttpBackend(spec) for spec in kit.backends], admission=hub, retry=kit.retry, fallback=kit.fallback)
+
+
 class Node:
     """Answers tasks with its strategy, ``spec.max_concurrency`` at once and ``spec.inbox_limit`` waiting."""
 
@@ -49,13 +63,15 @@ class Node:
         hub: Hub,
         *,
         pool: PoolPort,
+        make_pool: Callable[[NodeKit, Hub], PoolPort] = build_pool,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.spec = spec
-        self._kit = kit
         self._hub = hub
-        self._pool = pool
+        self._gear = _Gear(kit, pool)
+        self._old: list[_Gear] = []
+        self._make_pool = make_pool
         self._clock = clock
         self._wall = wall
         self._slots = asyncio.Semaphore(spec.max_concurrency)
@@ -105,7 +121,19 @@ class Node:
             scope.reschedule(0.0)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._empty.wait(), PARK_S)
-        await self._pool.aclose()
+        await asyncio.gather(*(gear.pool.aclose() for gear in (self._gear, *self._old)))
+
+    async def update(self, kit: NodeKit) -> None:
+        """New tasks work with ``kit``; running ones end with what they began with."""
+        old, self._gear = self._gear, _Gear(kit, self._make_pool(kit, self._hub))
+        self._old.append(old)
+        await self._put_down(old)
+
+    async def _put_down(self, gear: _Gear) -> None:
+        """Close gear that was replaced, once no task uses it."""
+        if gear in self._old and not gear.tasks:
+            self._old.remove(gear)
+            await gear.pool.aclose()
 
     def status(self) -> dict[str, Json]:
         """The node as it is now; ``inflight`` counts waiting tasks too."""
@@ -122,12 +150,21 @@ class Node:
         }
 
     async def _work(self, task: Task, sink: EventSink) -> Reply:
+        gear = self._gear
+        gear.tasks += 1
+        try:
+            return await self._worked(task, gear, sink)
+        finally:
+            gear.tasks -= 1
+            await self._put_down(gear)
+
+    async def _worked(self, task: Task, gear: _Gear, sink: EventSink) -> Reply:
         box = TaskToolbox(
             task,
-            pool=self._pool,
+            pool=gear.pool,
             sink=sink,
-            max_items_per_call=self._kit.items_per_call,
-            max_parallel=self._kit.parallel_calls,
+            max_items_per_call=gear.kit.items_per_call,
+            max_parallel=gear.kit.parallel_calls,
             clock=self._clock,
             wall=self._wall,
         )
@@ -190,5 +227,4 @@ class Node:
 
 def build_node(spec: NodeSpec, kit: NodeKit, hub: Hub) -> Node:
     """A node with real HTTP backends whose permits come from ``hub``."""
-    backends = [HttpBackend(backend) for backend in kit.backends]
-    return Node(spec, kit, hub, pool=Pool(backends, admission=hub, retry=kit.retry, fallback=kit.fallback))
+    return Node(spec, kit, hub, pool=build_pool(kit, hub))

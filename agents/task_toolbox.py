@@ -42,7 +42,8 @@ _PLAIN = frozenset({"role", "content"})
 class PoolPort(Protocol):
     """What a task needs of ``agents.llm.pool.Pool``; see there."""
 
-    specs: tuple[BackendSpec, ...]
+    @property
+    def specs(self) -> tuple[BackendSpec, ...]: ...
 
     async def chat(
         self,

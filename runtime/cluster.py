@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from agents.node import NodeKit
 from agents.records import Event, NodeId, NodeSpec, Reply, Task
 
 NodeState = Literal["starting", "live", "draining", "parked", "dead"]
@@ -59,6 +60,11 @@ class Cluster(Protocol):
 
     async def park(self, node_id: NodeId, *, drain_s: float) -> None:
         """Drain a node and give its actor back; its spec lives on in the ledger."""
+        ...
+
+    async def update(self, kit: NodeKit) -> None:
+        """Give every node, live or yet to come, this kit. When it returns, new tasks work with it; running ones end with the
+        old one. A node that cannot be told is replaced."""
         ...
 
     def ask(self, node_id: NodeId, task: Task) -> AsyncIterator[Event | Reply]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import hashlib
 import json
 import os
 import re
@@ -69,11 +70,16 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedConfig:
-    """What holds, the file it comes from (None: defaults and environment alone), and what an operator should look at."""
+    """What holds, the file it comes from (None: defaults and environment alone), and what an operator should look at.
+
+    ``digest`` is the SHA-256 of the file's content, ``lines`` says where in it each setting stands.
+    """
 
     settings: Settings
     path: Path | None
     warnings: tuple[str, ...] = ()
+    digest: str | None = None
+    lines: Mapping[SettingPath, int] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,6 +93,7 @@ class _Source:
     overrides: dict[str, Any] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    digest: str | None = None
 
     def problem(self, where: SettingPath, message: str) -> None:
         line = line_of(self.lines, where)
@@ -111,7 +118,8 @@ def load(path: Path | None = None, *, env: Mapping[str, str] = os.environ) -> Lo
     if source.problems:
         raise ConfigError(tuple(source.problems))
     settings = _validate(overlay(source.data, source.overrides), source)
-    return LoadedConfig(settings=settings, path=source.path, warnings=(*source.warnings, *_advice(settings)))
+    warnings = (*source.warnings, *_advice(settings))
+    return LoadedConfig(settings=settings, path=source.path, warnings=warnings, digest=source.digest, lines=source.lines)
 
 
 def find(path: Path | None, *, env: Mapping[str, str]) -> Path | None:
@@ -162,6 +170,15 @@ def dotted(where: SettingPath) -> str:
     return text
 
 
+def setting_line(loaded: LoadedConfig, setting: str) -> int | None:
+    """The line of a dotted setting (``strategies.mine``, ``backends.NAME``), or of what is around it."""
+    parts: tuple[str | int, ...] = tuple(setting.split("."))
+    if len(parts) > 1 and parts[0] == "backends":
+        places = [place for place, backend in enumerate(loaded.settings.backends) if backend.name == parts[1]]
+        parts = ("backends", *places, *parts[2:])
+    return line_of(loaded.lines, parts)
+
+
 # ── the file ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -173,6 +190,7 @@ def _read(path: Path, source: _Source) -> None:
         raise ConfigError((Problem(setting="", message=f"cannot be read: {error.strerror}", path=path),)) from None
     if len(raw) > MAX_FILE_BYTES:
         raise ConfigError((Problem(setting="", message=f"is larger than {MAX_FILE_BYTES} bytes", path=path),))
+    source.digest = hashlib.sha256(raw).hexdigest()
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

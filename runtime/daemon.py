@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -20,12 +21,9 @@ from typing import Any
 
 import uvicorn
 
-from agents.llm.breaker import BreakerPolicy
-from agents.llm.chat import BackendSpec
 from agents.llm.desk import Desk
 from agents.llm.http import HttpBackend
 from agents.llm.pool import Pool
-from agents.llm.retry import RetryPolicy
 from agents.node import NodeKit
 from agents.records import AgentError, NodeId, TaskId
 from agents.strategies.compose import parse_strategy, to_json
@@ -36,15 +34,18 @@ from runtime.api.operator import product_version
 from runtime.backend_servers import BackendServers
 from runtime.cluster import Cluster
 from runtime.config import Settings
+from runtime.config_file import LoadedConfig
 from runtime.dispatch import Dispatch
 from runtime.first_backends import choose_backends, probe_ollama
 from runtime.hub import DaemonHub
 from runtime.keys import KeyRing, check_binding
 from runtime.ledger.store import Ledger
+from runtime.live import LiveParts, breaker_policy, check_strategies, node_kit
 from runtime.local_cluster import LocalCluster
 from runtime.metrics import LoopLag, Metrics
 from runtime.ray_cluster.cluster import RayCluster
-from runtime.service import DaemonService, strategy_names_are_free
+from runtime.reload import ConfigSource, Reloader
+from runtime.service import DaemonService
 from runtime.topology.first import desired_nodes
 
 log = logging.getLogger("morphogen")
@@ -68,17 +69,19 @@ class Daemon:
 async def serve(
     settings: Settings,
     *,
-    config_path: Path | None = None,
+    source: ConfigSource | None = None,
     on_ready: Callable[[str], None] = lambda message: None,
 ) -> None:
     """Run until SIGINT or SIGTERM; the first drains for at most ``server.drain_s``, a second one stops at once.
 
+    SIGHUP reads the configuration again. ``source`` says where ``settings`` come from, so that a change of the file is followed.
     ``on_ready`` gets a few lines for people: where it listens, with which backends and why. Raises PortTaken, ConfigError,
     LedgerError, BackendUnreachable when it cannot start.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     presses = 0
+    terminal = sys.stdin is not None and sys.stdin.isatty()
 
     def on_signal() -> None:
         nonlocal presses
@@ -91,11 +94,38 @@ async def serve(
             os._exit(130)
 
     _on_signals(loop, on_signal)
-    async with running(settings) as daemon:
+    async with running(settings, source=source) as daemon:
         _on_signals(loop, on_signal)  # again: Ray's start puts handlers of its own in their place, which print a stack
+        hang_up = _HangUp(daemon.service, on_signal if terminal else None)
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
         on_ready(f"listening on {daemon.url}\nbackends: {daemon.service.pool_reason}\noperator key: {daemon.operator_key_path}")
         await stop.wait()
-        await daemon.service.dispatch.drain(settings.server.drain_s)
+        await daemon.service.dispatch.drain(daemon.service.settings.server.drain_s)
+
+
+class _HangUp:
+    """SIGHUP: read the configuration again, or stop where it means that our terminal was closed."""
+
+    def __init__(self, service: DaemonService, on_closed: Callable[[], None] | None) -> None:
+        self._service = service
+        self._on_closed = on_closed
+        self._reloading: set[asyncio.Task[Any]] = set()
+
+    def __call__(self) -> None:
+        if self._on_closed is not None and not _has_terminal():
+            self._on_closed()
+            return
+        task = asyncio.create_task(self._service.reload_config(), name="reload on SIGHUP")
+        self._reloading.add(task)
+        task.add_done_callback(self._reloading.discard)
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _on_signals(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
@@ -105,9 +135,9 @@ def _on_signals(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> Non
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Daemon]:
+async def running(settings: Settings, *, source: ConfigSource | None = None) -> AsyncIterator[Daemon]:
     """A daemon inside this event loop, for as long as the block runs."""
-    strategy_names_are_free(settings)
+    check_strategies(settings)
     data = settings.data.dir.expanduser()
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(_listener(settings))
@@ -119,7 +149,8 @@ async def running(settings: Settings) -> AsyncIterator[Daemon]:
         operator_key_path = data / "operator.key"
         await keys.ensure_operator_key(operator_key_path)
         check_binding(settings.server.host, keys.has("client"))
-        service = await _build(settings, ledger, keys, stack)
+        source = source or ConfigSource(loaded=LoadedConfig(settings=settings, path=None))
+        service = await _build(settings, source, ledger, keys, stack)
         server = _HttpServer(_uvicorn_config(create_app(service)))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         stack.push_async_callback(_end_http, server, serving)
@@ -135,20 +166,18 @@ async def running(settings: Settings) -> AsyncIterator[Daemon]:
         yield Daemon(service=service, url=f"http://{_shown(host)}:{port}", operator_key_path=operator_key_path)
 
 
-async def _build(settings: Settings, ledger: Ledger, keys: KeyRing, stack: AsyncExitStack) -> DaemonService:
+async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys: KeyRing, stack: AsyncExitStack) -> DaemonService:
     """All parts between the ledger and the HTTP server, started; ``stack`` gets what stops them."""
     found = await choose_backends(settings, env=os.environ, probe_ollama=probe_ollama)
-    servers = BackendServers(found.backends, settings.simulated)
+    servers = BackendServers()
     stack.push_async_callback(servers.stop)
-    specs = await servers.start()
-    breaker = settings.breaker
-    policy = BreakerPolicy(enabled=breaker.enabled, failures=breaker.failures, window=breaker.window, open_s=breaker.open_s)
-    desk = Desk(specs, breaker=policy)
+    specs = await servers.update(found.backends, settings.simulated)
+    desk = Desk(specs, breaker=breaker_policy(settings))
     embedder = _embedder(settings)
     if embedder is not None:
         stack.push_async_callback(embedder.aclose)
     hub = DaemonHub(desk=desk, embedder=embedder, max_hops=settings.cluster.max_hops)
-    kit = _kit(settings, specs)
+    kit = node_kit(settings, specs)
     metrics = Metrics(version=product_version())
     cluster = _cluster(settings, kit, hub, desk)
     hub.cluster = cluster
@@ -172,6 +201,9 @@ async def _build(settings: Settings, ledger: Ledger, keys: KeyRing, stack: Async
         dispatch=dispatch,
         embedder=embedder,
     )
+    parts = LiveParts(service=service, hub=hub, servers=servers, found=found, kit=kit)
+    stack.push_async_callback(parts.stop)
+    service.reloader = Reloader(source=source, running=lambda: service.settings, apply=parts.apply, metrics=metrics)
     metrics.watch_backends(service.backends)
     metrics.watch_cluster(service.cluster)
     metrics.watch_ledger(ledger.load)
@@ -188,22 +220,6 @@ async def _open_ledger(settings: Settings, data: Path) -> Ledger:
         max_stored_chars=settings.data.max_stored_chars,
         encode=to_json,
         decode=lambda value: parse_strategy(value, named={}),
-    )
-
-
-def _kit(settings: Settings, specs: tuple[BackendSpec, ...]) -> NodeKit:
-    retry = settings.retry
-    return NodeKit(
-        backends=specs,
-        retry=RetryPolicy(
-            enabled=retry.enabled,
-            max_attempts=retry.max_attempts,
-            base_delay_s=retry.base_delay_s,
-            max_delay_s=retry.max_delay_s,
-        ),
-        fallback=settings.requests.fallback or tuple(spec.name for spec in specs),
-        items_per_call=settings.requests.items_per_call,
-        parallel_calls=settings.requests.parallel_calls,
     )
 
 
@@ -303,6 +319,8 @@ async def _end_task(task: asyncio.Task[None]) -> None:
 def _chores(service: DaemonService) -> list[Coroutine[Any, Any, None]]:
     """What goes on beside the requests."""
     chores: list[Coroutine[Any, Any, None]] = [LoopLag(service.metrics.loop_lagged).run(), _retain(service)]
+    if service.reloader is not None:
+        chores.append(service.reloader.watch())
     if service.embedder is not None:
         chores.append(_load_embedder(service.embedder))
     return chores

@@ -10,7 +10,6 @@ client was promised is the answer. A kill of the daemon can therefore cost the l
 from __future__ import annotations
 
 import asyncio
-import itertools
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -48,7 +47,7 @@ from runtime.cluster import Cluster, NodeStatus
 from runtime.config import Settings
 from runtime.ledger.store import Ledger
 from runtime.metrics import Metrics
-from runtime.open_request import OpenRequest, Spent, bounded, delta_of
+from runtime.open_request import OpenRequest, Running, Spent, bounded, delta_of
 from runtime.records import Answer, Request
 
 MAX_KEPT_CHARS = 2**20
@@ -79,17 +78,13 @@ class Dispatch:
         self._metrics = metrics
         self._clock = clock
         self._wall = wall
-        self._numbers = itertools.count(1)
-        self._inflight = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self.running = Running()
         self._draining = False
         self._boot = secrets.token_hex(4)
 
-    @property
-    def inflight(self) -> int:
-        """Requests worked on now."""
-        return self._inflight
+    def renew(self, settings: Settings) -> None:
+        """Requests that come from now on go by ``settings``; so do the next attempts of running ones."""
+        self._settings = settings
 
     async def run(self, request: Request, spent: Spent | None = None) -> Answer:
         """One request to its end; see ``stream``."""
@@ -124,33 +119,25 @@ class Dispatch:
         finally:
             if not run.closed:
                 self._close(run, error=AgentError("the daemon failed at this request"))
-            self._inflight -= 1
-            if not self._inflight:
-                self._idle.set()
+            self.running.ended(run.number)
 
     async def drain(self, timeout_s: float) -> bool:
         """Refuse new requests and wait for the running ones. False when some were left after ``timeout_s``."""
         self._draining = True
-        try:
-            await asyncio.wait_for(self._idle.wait(), timeout_s)
-        except TimeoutError:
-            return self._idle.is_set()
-        return True
+        return await self.running.all_ended(timeout_s)
 
     # ── opening and closing ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def _open(self, request: Request, spent: Spent | None) -> OpenRequest:
         if self._draining:
             raise Draining("the daemon is shutting down", retry_after_s=5.0)
-        if self._inflight >= self._settings.server.max_inflight:
-            raise Overloaded(f"{self._inflight} requests are running (server.max_inflight)", retry_after_s=1.0)
+        if len(self.running) >= self._settings.server.max_inflight:
+            raise Overloaded(f"{len(self.running)} requests are running (server.max_inflight)", retry_after_s=1.0)
         limits = self._settings.requests
         deadline_s = min(request.deadline_s or limits.default_deadline_s, limits.max_deadline_s)
         if spent is None:
             self._ledger.accept(request, at=self._wall()).add_done_callback(_seen)
-        self._inflight += 1
-        self._idle.clear()
-        number = next(self._numbers)
+        number = self.running.began()
         return OpenRequest(request=request, started=self._clock(), deadline_s=deadline_s, number=number, spent=spent)
 
     def _partial(self, run: OpenRequest, error: AgentError) -> Answer | None:

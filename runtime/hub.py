@@ -50,7 +50,7 @@ class DaemonHub:
     ) -> None:
         self._desk = desk
         self._embedder = embedder
-        self._max_hops = max_hops
+        self.max_hops = max_hops
         self._announce = announce
         self._wall = wall
         self._ids = itertools.count(1)
@@ -74,8 +74,8 @@ class DaemonHub:
 
     async def ask_peer(self, peer: str, question: str, *, task_id: str, hops: int, deadline_s: float) -> str:
         """The peer's answer in words. Raises NotFound, InvalidRequest (too many hops), and what the peer raises."""
-        if hops >= self._max_hops:
-            raise InvalidRequest(f"a question may pass {self._max_hops} nodes (cluster.max_hops)", param="cluster.max_hops")
+        if hops >= self.max_hops:
+            raise InvalidRequest(f"a question may pass {self.max_hops} nodes (cluster.max_hops)", param="cluster.max_hops")
         if deadline_s <= 0:
             raise DeadlineExceeded("no time is left to ask a peer")
         if len(question) > MAX_QUESTION_CHARS:

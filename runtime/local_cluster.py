@@ -118,6 +118,11 @@ class LocalCluster:
             for node_id in parked[:-MAX_PARKED]:
                 del self._nodes[node_id]
 
+    async def update(self, kit: NodeKit) -> None:
+        """Nodes that are live get the kit now, those that come later are built with it."""
+        self._kit = kit
+        await asyncio.gather(*(local.node.update(kit) for local in self._nodes.values() if local.state != "parked"))
+
     async def ask(self, node_id: NodeId, task: Task) -> AsyncIterator[Event | Reply]:
         """Hand a task over. It runs as a task of its own, so that putting the node away can end it."""
         local = self._live(node_id)

@@ -32,7 +32,7 @@ from prometheus_client.registry import Collector
 from agents.records import CallRecord
 from runtime.cluster import ClusterStatus
 from runtime.ledger.records import LedgerLoad
-from runtime.records import BackendStatus
+from runtime.records import BackendStatus, ReloadOutcome
 
 MAX_LABEL_VALUES = 64
 """Distinct values of one label that are told apart."""
@@ -155,6 +155,7 @@ class Metrics:
         self._request_metrics()
         self._call_metrics()
         self._node_metrics()
+        self._config_metrics()
         build = Gauge(
             "morphogen_build_info", "1, labelled with what runs.", ["version", "python_version"], registry=self.registry
         )
@@ -203,6 +204,19 @@ class Metrics:
             "morphogen_job_crashes_total", "Asynchronous requests at which the daemon itself failed."
         )
         self._replays = self._counter("morphogen_idempotent_replays_total", "POSTs answered again by their Idempotency-Key.")
+
+    def _config_metrics(self) -> None:
+        self._reloads = self._counter("morphogen_config_reloads_total", "Times that the configuration was read again.", "result")
+        self._config_valid = Gauge(
+            "morphogen_config_valid", "1 while what is in the configuration file can be used.", registry=self.registry
+        )
+        self._config_success = Gauge(
+            "morphogen_config_last_reload_success_timestamp_seconds",
+            "When the configuration was last read and found valid, the start included.",
+            registry=self.registry,
+        )
+        self._config_valid.set(1)
+        self._config_success.set_to_current_time()
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
@@ -285,6 +299,13 @@ class Metrics:
 
     def cache_lookup(self, *, hit: bool) -> None:
         self._cache.labels("hit" if hit else "miss").inc()
+
+    def config_reloaded(self, outcome: ReloadOutcome, *, at: float) -> None:
+        """The configuration was read again, ``at`` in epoch seconds."""
+        self._reloads.labels(outcome).inc()
+        self._config_valid.set(float(outcome != "invalid"))
+        if outcome != "invalid":
+            self._config_success.set(at)
 
     def loop_lagged(self, lag_s: float) -> None:
         """How much later than asked the event loop woke a sleeper."""

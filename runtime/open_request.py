@@ -45,6 +45,43 @@ class OpenRequest:
             self.events.append(event)
 
 
+class Running:
+    """The requests that are worked on now, by number; numbers count up from 1."""
+
+    def __init__(self) -> None:
+        self.last = 0
+        self._numbers: set[int] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def began(self) -> int:
+        """The number of one that begins."""
+        self.last += 1
+        self._numbers.add(self.last)
+        self._idle.clear()
+        return self.last
+
+    def ended(self, number: int) -> None:
+        self._numbers.discard(number)
+        if not self._numbers:
+            self._idle.set()
+
+    def any_until(self, number: int) -> bool:
+        """Does one with this number or a smaller one run still?"""
+        return any(running <= number for running in self._numbers)
+
+    async def all_ended(self, timeout_s: float) -> bool:
+        """Wait until nothing runs. False when something still does after ``timeout_s``."""
+        try:
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        except TimeoutError:
+            return self._idle.is_set()
+        return True
+
+
 def delta_of(chunk: Chunk) -> dict[str, Json] | None:
     """The data of a ``delta`` event, None for a chunk that carries nothing for the client."""
     if chunk.delta is not None:

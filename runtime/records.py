@@ -114,6 +114,47 @@ class Principal:
     operator: bool
 
 
+ReloadOutcome = Literal["ok", "invalid", "unchanged"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigFault:
+    """Why a configuration is not used. ``line`` counts from 1; ``more`` are further problems, a sentence each."""
+
+    message: str
+    setting: str
+    line: int | None
+    file: str | None
+    at: float
+    more: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigStatus:
+    """How the configuration of a running daemon stands. ``last_error`` is None once what is in the file holds.
+
+    ``path`` None: there is no file. ``needs_restart`` are settings that the file changed and that do not hold yet.
+    """
+
+    path: str | None
+    digest: str | None
+    loaded_at: float
+    reloads: int = 0
+    last_error: ConfigFault | None = None
+    needs_restart: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadResult:
+    """What came of reading the configuration again. ``changed`` names backends and settings, never values."""
+
+    outcome: ReloadOutcome
+    summary: str
+    changed: tuple[str, ...] = ()
+    needs_restart: tuple[str, ...] = ()
+    error: ConfigFault | None = None
+
+
 class Service(Protocol):
     """The daemon as its surfaces see it."""
 
@@ -176,6 +217,12 @@ class Service(Protocol):
     async def list_keys(self) -> list[dict[str, Json]]: ...
 
     async def revoke_key(self, key_id: str) -> bool: ...
+
+    def config(self) -> ConfigStatus: ...
+
+    async def reload_config(self) -> ReloadResult:
+        """Read the configuration again; an invalid one changes nothing."""
+        ...
 
     def cache_looked_up(self, *, hit: bool) -> None:
         """Count a look-up of a ``$cache`` variant."""

@@ -25,7 +25,8 @@ from runtime.keys import KeyRing
 from runtime.ledger.records import LedgerUnavailable
 from runtime.ledger.store import Ledger
 from runtime.metrics import Metrics
-from runtime.records import Answer, BackendStatus, Principal, Request, Target
+from runtime.records import Answer, BackendStatus, ConfigStatus, Principal, ReloadResult, Request, Target
+from runtime.reload import Reloader
 
 EMBED_DEADLINE_S = 60.0
 
@@ -47,6 +48,7 @@ class DaemonService:
     wall: Callable[[], float] = time.time
     started_at: float = field(default_factory=time.time)
     starting: bool = True
+    reloader: Reloader | None = None
 
     def readiness(self) -> Mapping[str, str]:
         status = self.cluster_port.status()
@@ -140,6 +142,16 @@ class DaemonService:
 
     async def revoke_key(self, key_id: str) -> bool:
         return await self.keys.revoke(key_id)
+
+    def config(self) -> ConfigStatus:
+        if self.reloader is None:
+            return ConfigStatus(path=None, digest=None, loaded_at=self.started_at)
+        return self.reloader.status()
+
+    async def reload_config(self) -> ReloadResult:
+        if self.reloader is None:
+            return ReloadResult(outcome="unchanged", summary="there is no configuration to read again")
+        return await self.reloader.reload()
 
     def cache_looked_up(self, *, hit: bool) -> None:
         self.metrics.cache_lookup(hit=hit)

@@ -6,9 +6,9 @@ Called by pool.py for chat, stream and embed alike. It does no I/O but to ask fo
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from agents.llm.chat import BackendSpec, ChatRequest, Chunk
+from agents.llm.chat import Backend, BackendSpec, ChatRequest, Chunk
 from agents.llm.retry import RetryPolicy, next_delay_s
 from agents.llm.wire import CHARS_PER_TOKEN, estimate_usage, is_config_fault, message_chars
 from agents.records import (
@@ -144,6 +144,11 @@ class Call:
         self._done = False
 
     @property
+    def backend(self) -> Backend:
+        """The client to ask: the one that the ask began with, whatever the configuration says by now."""
+        return self._run.backends[self.spec.name]
+
+    @property
     def timeout_s(self) -> float:
         """How long this call may take."""
         return self._granted_s
@@ -224,11 +229,12 @@ class Call:
 class Run:
     """One ask: its deadline and the permits that came with it."""
 
-    __slots__ = ("_deadline", "_holder", "_permits", "admission", "clock", "on_call", "wall")
+    __slots__ = ("_deadline", "_holder", "_permits", "admission", "backends", "clock", "on_call", "wall")
 
     def __init__(
         self,
         admission: Admission,
+        backends: Mapping[str, Backend],
         *,
         clock: Callable[[], float],
         wall: Callable[[], float],
@@ -238,6 +244,7 @@ class Run:
         on_call: Callable[[CallRecord], None],
     ) -> None:
         self.admission = admission
+        self.backends = backends
         self.clock = clock
         self.wall = wall
         self.on_call = on_call

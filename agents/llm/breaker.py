@@ -48,6 +48,7 @@ class Breaker:
     def record(self, ok: bool, now: float, probe: bool) -> None:
         """Note what came of a call. Calls that started before it opened say nothing new and are ignored while open."""
         if not self.policy.enabled:
+            self.cancelled(probe)
             return
         if probe and self._open_until is not None:
             self._probing = False
@@ -67,6 +68,15 @@ class Breaker:
         """A call ended by our own will: it says nothing, but the probe slot is given back."""
         if probe:
             self._probing = False
+
+    def adopt(self, policy: BreakerPolicy, now: float) -> None:
+        """Go on under another policy: what was seen counts on, an open breaker rests no longer than the new policy says."""
+        self._results = deque(self._results, maxlen=policy.window)
+        if not policy.enabled:
+            self._close()
+        elif self._open_until is not None:
+            self._open_until = min(self._open_until, now + policy.open_s)
+        self.policy = policy
 
     def health(self, now: float) -> Health:
         """The state as routing sees it."""

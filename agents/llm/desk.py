@@ -59,10 +59,20 @@ class _Counter:
     spec: BackendSpec
     breaker: Breaker
     inflight: dict[str, str] = field(default_factory=dict)
+    stale: set[str] = field(default_factory=set)
+    """Of ``inflight``, the permits of calls to where the backend was before: what comes of them says nothing of where it is."""
     queue: deque[_Waiter] = field(default_factory=deque)
     started: deque[float] = field(default_factory=deque)
     rest_until: float = 0.0
     timer: asyncio.TimerHandle | None = None
+
+    def move(self, spec: BackendSpec) -> None:
+        """Take a new spec. A backend that is somewhere else, or asked with another key, has failed nobody yet."""
+        old, self.spec = self.spec, spec
+        if (old.base_url, old.model, old.api_key) != (spec.base_url, spec.model, spec.api_key):
+            self.breaker = Breaker(self.breaker.policy)
+            self.rest_until = 0.0
+            self.stale = set(self.inflight)
 
     def wait_s(self, now: float, ahead: int) -> float:
         """Seconds until the rate limit and a rest allow one more call with ``ahead`` calls before it."""
@@ -123,7 +133,9 @@ class Desk:
             return
         del counter.inflight[permit.permit_id]
         now = self._clock()
-        if record is None or record.error in IGNORED:
+        if permit.permit_id in counter.stale:
+            counter.stale.discard(permit.permit_id)
+        elif record is None or record.error in IGNORED:
             counter.breaker.cancelled(permit.probe)
         else:
             counter.breaker.record(record.error not in FAILURES, now, permit.probe)
@@ -136,7 +148,8 @@ class Desk:
         for counter in [*self._counters.values(), *self._gone.values()]:
             for permit_id in [key for key, owner in counter.inflight.items() if owner == holder]:
                 del counter.inflight[permit_id]
-                counter.breaker.cancelled(permit_id.startswith("probe-"))
+                counter.breaker.cancelled(permit_id.startswith("probe-") and permit_id not in counter.stale)
+                counter.stale.discard(permit_id)
             for waiter in [waiter for waiter in counter.queue if waiter.holder == holder]:
                 self._fail(counter, waiter, Refused("the holder is gone", backend=counter.spec.name))
             self._settle(counter)
@@ -156,8 +169,13 @@ class Desk:
         counter = self._counters.get(backend)
         return len(counter.queue) if counter else 0
 
-    def update(self, specs: Sequence[BackendSpec]) -> None:
-        """Take new limits. Backends that stay keep their counts; waiters of those that went are refused."""
+    def update(self, specs: Sequence[BackendSpec], *, breaker: BreakerPolicy | None = None) -> None:
+        """Take new limits and perhaps another policy. Backends that stay keep their counts; waiters of those that went are
+        refused."""
+        if breaker is not None and breaker != self._policy:
+            self._policy = breaker
+            for counter in self._counters.values():
+                counter.breaker.adopt(breaker, self._clock())
         wanted = {spec.name: spec for spec in specs}
         self._gone = {name: counter for name, counter in self._gone.items() if counter.inflight}
         for name in [name for name in self._counters if name not in wanted]:
@@ -167,7 +185,7 @@ class Desk:
             self._gone[name] = counter
         for name, spec in wanted.items():
             counter = self._counters.get(name) or self._gone.pop(name, None) or _Counter(spec, Breaker(self._policy))
-            counter.spec = spec
+            counter.move(spec)
             self._counters[name] = counter
             self._settle(counter)
 
@@ -266,7 +284,7 @@ class Desk:
         return None
 
     def _probes(self, counter: _Counter) -> bool:
-        return any(permit_id.startswith("probe-") for permit_id in counter.inflight)
+        return any(permit_id.startswith("probe-") and permit_id not in counter.stale for permit_id in counter.inflight)
 
     def _health(self, counter: _Counter, now: float) -> Health:
         health = counter.breaker.health(now)

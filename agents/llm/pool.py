@@ -18,6 +18,7 @@ from agents.llm.attempt import Call, Route, Run
 from agents.llm.chat import Backend, BackendSpec, ChatReply, ChatRequest, Chunk
 from agents.llm.relay import CannotJoin, Joiner, Mode, Told, continuation
 from agents.llm.retry import RetryPolicy
+from agents.llm.shelf import Shelf, Shelves
 from agents.llm.wire import estimate_usage
 from agents.records import (
     AgentError,
@@ -55,26 +56,49 @@ class Pool:
         rng: random.Random | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.specs: tuple[BackendSpec, ...] = selection.by_price([backend.spec for backend in backends])
-        self._backends = {backend.spec.name: backend for backend in backends}
+        self._shelves = Shelves(Shelf(backends, retry or RetryPolicy(), fallback))
         self._admission = admission
-        self._retry = retry or RetryPolicy()
-        self._fallback = tuple(fallback) or tuple(self._backends)
-        self._configured = bool(fallback)
         self._clock = clock
         self._wall = wall
         self._rng = rng or random.Random()
         self._sleep = sleep
 
+    @property
+    def specs(self) -> tuple[BackendSpec, ...]:
+        """The backends that new asks may use, cheapest first."""
+        return self._shelves.now.specs
+
+    @property
+    def has_leaving(self) -> bool:
+        """Do asks still run that began before the last ``renew``?"""
+        return self._shelves.has_retired
+
     def find(self, name: str) -> BackendSpec | None:
         """The backend of that name or alias."""
         return selection.find(self.specs, name)
 
+    def renew(
+        self,
+        specs: Sequence[BackendSpec],
+        *,
+        make: Callable[[BackendSpec], Backend],
+        retry: RetryPolicy,
+        fallback: Sequence[str] = (),
+    ) -> None:
+        """New asks use these; running ones end with what they began with, and then what nobody needs any more is closed.
+
+        ``make`` builds the client of a spec that is new or changed.
+        """
+        self._shelves.renew(specs, make, retry, fallback)
+
     def candidates(self, choice: Choice, health: Mapping[str, Health]) -> list[BackendSpec]:
         """Backends to ask, the first one first (selection.order). Raises NotFound."""
-        ordered = choice.backend is not None or choice.preferred or self._configured
-        fallback = self._fallback if ordered else ()
-        return selection.order(self.specs, choice, health, fallback=fallback, rng=self._rng)
+        return self._ordered(self._shelves.now, choice, health)
+
+    def _ordered(self, shelf: Shelf, choice: Choice, health: Mapping[str, Health]) -> list[BackendSpec]:
+        ordered = choice.backend is not None or choice.preferred or shelf.configured
+        fallback = shelf.fallback if ordered else ()
+        return selection.order(shelf.specs, choice, health, fallback=fallback, rng=self._rng)
 
     async def chat(
         self,
@@ -97,12 +121,13 @@ class Pool:
             call.ended(reply.usage, reply.model)
             return reply
 
-        run = self._run(holder, deadline_s, permits, on_call)
-        try:
-            route = self._route(choice, health, permits)
-            return await self._bounded(self._attempts(run, route, request, ask), deadline_s)
-        finally:
-            run.give_back()
+        with self._shelves.use() as shelf:
+            run = self._run(shelf, holder, deadline_s, permits, on_call)
+            try:
+                route = self._route(shelf, choice, health, permits)
+                return await self._bounded(self._attempts(run, route, request, ask), deadline_s)
+            finally:
+                run.give_back()
 
     async def embed(
         self, backend: str, texts: Sequence[str], *, deadline_s: float, holder: str, on_call: OnCall
@@ -114,9 +139,10 @@ class Pool:
             call.ended(usage)
             return vectors, usage
 
-        run = self._run(holder, deadline_s, (), on_call)
-        route = self._route(Choice(backend=backend, fallback=False), None, ())
-        return await self._bounded(self._attempts(run, route, None, ask), deadline_s)
+        with self._shelves.use() as shelf:
+            run = self._run(shelf, holder, deadline_s, (), on_call)
+            route = self._route(shelf, Choice(backend=backend, fallback=False), None, ())
+            return await self._bounded(self._attempts(run, route, None, ask), deadline_s)
 
     async def stream(
         self,
@@ -136,18 +162,19 @@ class Pool:
         fresh answer is asked for: where it begins with what went out, the rest follows; else ``Chunk(restart=True)`` and all of
         it, or StreamBroken where ``may_restart`` is False. Iterate it at once, and close it (aclose) to cancel the call.
         """
-        run = self._run(holder, deadline_s, permits, on_call)
-        try:
-            route = self._route(choice, health, permits)
-            async with _Closing(self._joined(run, route, request, may_restart)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-        finally:
-            run.give_back()
+        with self._shelves.use() as shelf:
+            run = self._run(shelf, holder, deadline_s, permits, on_call)
+            try:
+                route = self._route(shelf, choice, health, permits)
+                async with _Closing(self._joined(run, route, request, may_restart)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+            finally:
+                run.give_back()
 
     async def aclose(self) -> None:
         """Close every backend's connections."""
-        await asyncio.gather(*(backend.aclose() for backend in self._backends.values()))
+        await self._shelves.aclose()
 
     # ── whole answers ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -157,7 +184,7 @@ class Pool:
         while True:
             call = await self._begin(run, route, request, streamed=False)
             try:
-                return await ask(self._backends[call.spec.name], call)
+                return await ask(call.backend, call)
             except AgentError as error:
                 call.failed(error)
                 failure = error
@@ -245,7 +272,7 @@ class Pool:
     async def _one(self, call: Call, request: ChatRequest) -> AsyncIterator[Chunk]:
         """One backend's stream, recorded."""
         try:
-            async with _Closing(self._backends[call.spec.name].stream(request, timeout_s=call.timeout_s)) as chunks:
+            async with _Closing(call.backend.stream(request, timeout_s=call.timeout_s)) as chunks:
                 async for chunk in chunks:
                     call.saw(chunk)
                     yield chunk
@@ -259,9 +286,10 @@ class Pool:
 
     # ── helpers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _run(self, holder: str, deadline_s: float, permits: Sequence[Permit], on_call: OnCall) -> Run:
+    def _run(self, shelf: Shelf, holder: str, deadline_s: float, permits: Sequence[Permit], on_call: OnCall) -> Run:
         return Run(
             self._admission,
+            shelf.backends,
             clock=self._clock,
             wall=self._wall,
             holder=holder,
@@ -270,15 +298,15 @@ class Pool:
             on_call=on_call,
         )
 
-    def _route(self, choice: Choice, health: Mapping[str, Health] | None, permits: Sequence[Permit]) -> Route:
+    def _route(self, shelf: Shelf, choice: Choice, health: Mapping[str, Health] | None, permits: Sequence[Permit]) -> Route:
         """The candidates; where no backend is named, one that a permit is at hand for comes first: the daemon chose it."""
-        specs = self.candidates(choice, health or {})
+        specs = self._ordered(shelf, choice, health or {})
         if permits and choice.backend is None:
             held = {permit.backend for permit in permits}
             if not choice.fallback:
-                specs = [spec for spec in self.specs if spec.name in held][:1] or specs
+                specs = [spec for spec in shelf.specs if spec.name in held][:1] or specs
             specs = sorted(specs, key=lambda spec: spec.name not in held)
-        return Route(specs, self._retry, self._rng)
+        return Route(specs, shelf.retry, self._rng)
 
 
 def _picks_up(told: Told, spec: BackendSpec, request: ChatRequest) -> bool:

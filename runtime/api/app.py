@@ -20,6 +20,7 @@ from starlette.responses import Response
 
 from agents.records import AgentError, RequestId
 from runtime.api.auth import Gate, new_request_id
+from runtime.api.config_routes import ConfigSurface
 from runtime.api.errors import ApiError, Fault, fault_response, from_agent_error, from_http_status
 from runtime.api.health import HealthSurface
 from runtime.api.mock import MockSurface
@@ -59,7 +60,13 @@ def create_app(
     )
     app.state.service = service
     app.state.mock = mock
-    specs = route_table(OpenAISurface(service, clock=clock), mock, OperatorSurface(service, clock=clock), HealthSurface(service))
+    specs = route_table(
+        OpenAISurface(service, clock=clock),
+        mock,
+        OperatorSurface(service, clock=clock),
+        ConfigSurface(service),
+        HealthSurface(service),
+    )
     for spec in specs:
         app.add_route(spec.path, spec.endpoint, methods=list(spec.methods), include_in_schema=False)
     # Docs come last in the walk down the routes: they are asked for least.

@@ -14,6 +14,7 @@ from typing import Any
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
+from runtime.api.config_routes import ConfigSurface
 from runtime.api.health import HealthSurface
 from runtime.api.mock import METHODS, MockSurface
 from runtime.api.openai import OpenAISurface
@@ -72,10 +73,10 @@ class RouteSpec:
 
 
 def route_table(
-    openai: OpenAISurface, mock: MockSurface, operator: OperatorSurface, health: HealthSurface
+    openai: OpenAISurface, mock: MockSurface, operator: OperatorSurface, config: ConfigSurface, health: HealthSurface
 ) -> Sequence[RouteSpec]:
     """Every route; the hottest first, because matching is a walk down this list."""
-    return (*_openai(openai), *_mock(mock), *_operator(operator), *_health(health))
+    return (*_openai(openai), *_mock(mock), *_operator(operator, config), *_health(health))
 
 
 def _openai(surface: OpenAISurface) -> list[RouteSpec]:
@@ -143,7 +144,7 @@ def _mock(surface: MockSurface) -> list[RouteSpec]:
     ]
 
 
-def _operator(surface: OperatorSurface) -> list[RouteSpec]:
+def _operator(surface: OperatorSurface, config: ConfigSurface) -> list[RouteSpec]:
     page = (_in_query("limit", {"type": "integer", "minimum": 1, "maximum": 500}), _in_query("before", {"type": "string"}))
     rows: list[tuple[str, str, Endpoint, str, dict[str, Any]]] = [
         ("GET", "/v1/status", surface.status, "Version, readiness, pool and cluster", {}),
@@ -178,6 +179,8 @@ def _operator(surface: OperatorSurface) -> list[RouteSpec]:
             "Revoke a key",
             {"ok": {204: None}, "parameters": (_in_path("key_id"),), "errors": (403, 404)},
         ),
+        ("GET", "/v1/config", config.config, "The configuration as it stands, secrets masked", {"errors": (403,)}),
+        ("POST", "/v1/config/reload", config.reload, "Read the configuration again", {"errors": (403, 422)}),
     ]
     specs = []
     for method, path, endpoint, summary, more in rows:

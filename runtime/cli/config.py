@@ -1,4 +1,4 @@
-"""``morphogen config``: check, show and import a configuration. Works without a daemon.
+"""``morphogen config``: check, show and import a configuration. Works without a daemon; config_live.py asks a running one.
 
 Called by main.py. Secrets are masked by runtime/config_file.py before anything is printed.
 """

@@ -36,7 +36,9 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make, list and revoke keys. Needs the operator key.")
 config_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Check, show or import a configuration; no daemon needed."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Check, show or import a configuration, or see and reload a running daemon's.",
 )
 app.add_typer(keys_app, name="keys")
 app.add_typer(config_app, name="config")
@@ -242,6 +244,22 @@ def config_import(
     from runtime.cli import config as work
 
     work.import_file(source, output, force=force)
+
+
+@config_app.command("status")
+def config_status(as_json: AsJson = False) -> None:
+    """Show how the running daemon's configuration stands; exit 1 when what is in the file is not used."""
+    from runtime.cli import config_live
+
+    config_live.status(as_json=as_json)
+
+
+@config_app.command("reload")
+def config_reload(as_json: AsJson = False) -> None:
+    """Have the running daemon read its configuration again; exit 1 with the line and the setting when it is invalid."""
+    from runtime.cli import config_live
+
+    config_live.reload(as_json=as_json)
 
 
 def main() -> None:

@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import logging
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from runtime.cli import tables
 from runtime.cli.config import loaded_or_error
 from runtime.cli.errors import CliError
 from runtime.config import Settings
-from runtime.config_file import ConfigError
+from runtime.config_file import ConfigError, LoadedConfig, Problem, load
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -46,12 +47,23 @@ def run(flags: Flags) -> None:
         aside.print(f"warning: {warning}", soft_wrap=True)
     with aside.status("Starting …"):
         from runtime import daemon  # deferred: it loads Ray, which takes seconds that a wrong flag need not cost
+        from runtime.reload import ConfigSource
 
     def on_ready(message: str) -> None:
         print(ready_text(message, config_path=loaded.path), flush=True)
 
     with _explained(), asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(daemon.serve(settings, config_path=loaded.path, on_ready=on_ready))
+        source = ConfigSource(loaded=replace(loaded, settings=settings), read=partial(_read_again, flags))
+        runner.run(daemon.serve(settings, source=source, on_ready=on_ready))
+
+
+def _read_again(flags: Flags, path: Path | None) -> LoadedConfig:
+    """What ``path`` says now, with the flags of the start over it. Raises ConfigError."""
+    loaded = load(path)
+    try:
+        return replace(loaded, settings=with_flags(loaded.settings, flags))
+    except CliError as error:
+        raise ConfigError((Problem(setting="", message=error.message, path=loaded.path),)) from None
 
 
 def with_flags(settings: Settings, flags: Flags) -> Settings:

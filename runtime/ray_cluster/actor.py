@@ -115,6 +115,12 @@ class NodeHost:
         self._hub = MailboxHub(self._mailbox, self._name)
         self._node = self._build(spec, kit, self._hub)
 
+    async def update(self, kit: NodeKit) -> None:
+        """Let new tasks work with ``kit``."""
+        if self._node is None:
+            raise NodeLost(f"{self._name} is no node yet")
+        await self._node.update(kit)
+
     async def answer(self, task: Task) -> Answered:
         """Work on a task to its end: one hop there, one back."""
         events: list[Event] = []

@@ -29,7 +29,7 @@ from runtime.ray_cluster.hosts import Host, HostFactory
 from runtime.ray_cluster.hub_server import HubServer
 from runtime.ray_cluster.mailbox import MAX_WAITING, Mailbox
 from runtime.ray_cluster.orphans import kill_orphans
-from runtime.ray_cluster.table import Entry, NodeTable
+from runtime.ray_cluster.table import Entry, NodeTable, restart_delay_s
 from runtime.ray_cluster.warm import WarmPool
 
 _log = logging.getLogger(__name__)
@@ -38,8 +38,6 @@ SPARE_CALLS = 16
 """Calls of an actor kept free for status, drain and watch while its inbox is full."""
 STEADY_S = 60.0
 """A node that lived this long is restarted without delay when it dies."""
-FIRST_RESTART_DELAY_S = 0.2
-MAX_RESTART_DELAY_S = 10.0
 MAX_WAIT_S = 30.0
 """How long a task waits for its node to come back."""
 RETIRE_S = 30.0
@@ -48,11 +46,6 @@ RETIRE_S = 30.0
 
 def _nobody(node_id: NodeId, tasks: tuple[TaskId, ...]) -> None:
     """Nobody wants to know that a node was lost."""
-
-
-def restart_delay_s(falls: int) -> float:
-    """How long to wait before the restart that follows ``falls`` early deaths in a row: 0, 0.2, 0.4 … 10 s."""
-    return 0.0 if falls <= 1 else min(FIRST_RESTART_DELAY_S * 2.0 ** min(falls - 2, 16), MAX_RESTART_DELAY_S)
 
 
 class RayCluster:
@@ -172,13 +165,31 @@ class RayCluster:
             raise Draining("the cluster is not running")
         host = await self._pool.take()
         try:
-            await host.become(spec, self._kit)
+            kit = self._kit
+            await host.become(spec, kit)
+            while kit is not self._kit:  # it was changed meanwhile, and ``update`` does not know this host yet
+                kit = self._kit
+                await host.update(kit)
             if host.lost:
                 raise NodeLost(f"{host.name} died as it became {spec.node_id}")
         except BaseException:
             await host.kill()
             raise
         return host
+
+    async def update(self, kit: NodeKit) -> None:
+        """Live nodes get the kit now; blank actors and restarted nodes begin with it."""
+        self._kit = kit
+        hosts = [(entry, entry.host) for entry in self._table.entries() if entry.state in ("live", "draining") and entry.host]
+        await asyncio.gather(*(self._update(entry, host, kit) for entry, host in hosts))
+
+    async def _update(self, entry: Entry, host: Host, kit: NodeKit) -> None:
+        try:
+            await host.update(kit)
+        except AgentError as error:
+            _log.warning("%s cannot take the new configuration and is replaced: %s", host.name, error)
+            if not host.lost:
+                self._later(self._replace(entry, host), f"replace {host.name}")
 
     async def park(self, node_id: NodeId, *, drain_s: float) -> None:
         """Drain a node and end its actor. A node that is parked or unknown is left alone."""
@@ -288,6 +299,7 @@ class RayCluster:
                     continue
                 young = time.monotonic() - entry.host_since < self._min_replace_age_s
                 if not young and (entry.rss_bytes or 0) > self._settings.max_node_memory_bytes:
+                    _log.warning("%s holds %d bytes and is replaced", host.name, entry.rss_bytes or 0)
                     self._later(self._replace(entry, host), f"replace {host.name}")
 
     async def _replace(self, entry: Entry, old: Host) -> None:
@@ -295,7 +307,6 @@ class RayCluster:
         async with entry.lock:
             if entry.state != "live" or entry.host is not old:
                 return
-            _log.warning("%s holds %d bytes and is replaced", old.name, entry.rss_bytes or 0)
             try:
                 host = await self._new_host(entry.spec)
             except AgentError as error:

@@ -26,6 +26,7 @@ T = TypeVar("T")
 BIRTH_S = 60.0
 """Longest time for an actor to come up; a busy small machine needs seconds."""
 BECOME_S = 30.0
+UPDATE_S = 10.0
 GRACE_S = 5.0
 """A node ends its tasks at their deadline itself; the daemon stops waiting this much later."""
 RECENT_S = 5.0
@@ -54,6 +55,10 @@ class Host:
     async def become(self, spec: NodeSpec, kit: NodeKit) -> None:
         """Raises NodeLost when the actor died, or the AgentError that building the node raised."""
         await self._call(self._handle.become.remote(spec, kit), BECOME_S)
+
+    async def update(self, kit: NodeKit) -> None:
+        """Raises NodeLost when the actor died, DeadlineExceeded when it does not answer."""
+        await self._call(self._handle.update.remote(kit), UPDATE_S)
 
     async def status(self, *, timeout_s: float) -> HostStatus:
         status: HostStatus = await self._call(self._handle.status.remote(), timeout_s)

@@ -22,6 +22,13 @@ MOVES: dict[NodeState, frozenset[NodeState]] = {
 }
 MAX_PARKED = 1000
 """Parked nodes remembered for the status; their specs live in the ledger."""
+FIRST_RESTART_DELAY_S = 0.2
+MAX_RESTART_DELAY_S = 10.0
+
+
+def restart_delay_s(falls: int) -> float:
+    """How long to wait before the restart that follows ``falls`` early deaths in a row: 0, 0.2, 0.4 … 10 s."""
+    return 0.0 if falls <= 1 else min(FIRST_RESTART_DELAY_S * 2.0 ** min(falls - 2, 16), MAX_RESTART_DELAY_S)
 
 
 @dataclass(slots=True, eq=False)

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
+from agents.node import NodeKit
 from agents.records import CallRecord, Draft, Event, NodeId, NodeSpec, Reply, Role, Task
 from runtime.cluster import ClusterStatus, NodeState, NodeStatus
 from runtime.records import Request
@@ -43,6 +44,7 @@ class ScriptedCluster:
         self.tasks: list[Task] = []
         self.asked: list[NodeId] = []
         self.open = 0
+        self.kits: list[NodeKit] = []
 
     async def start(self) -> None: ...
 
@@ -54,6 +56,9 @@ class ScriptedCluster:
 
     async def park(self, node_id: NodeId, *, drain_s: float) -> None:
         self.statuses = [status for status in self.statuses if status.spec.node_id != node_id]
+
+    async def update(self, kit: NodeKit) -> None:
+        self.kits.append(kit)
 
     async def ask(self, node_id: NodeId, task: Task) -> AsyncGenerator[Event | Reply, None]:
         self.tasks.append(task)

@@ -46,6 +46,7 @@ SCRIPT = {
     "embed A B": "the hub's embeddings as text",
     "peer NAME": "ask a peer",
     "announce TOPIC": "tell the others",
+    "kit [S]": "names of the backends in the kit as it was S seconds ago",
     "env NAME": "a variable of this process",
 }
 
@@ -96,6 +97,10 @@ class FakeNode:
             raise RateLimited("slow down", param="model", retry_after_s=2.5, backend="b", status=429, calls=(record,))
         elif word == "bug":
             raise ValueError("a defect of the node")
+        elif word == "kit":
+            kit = self.kit
+            await asyncio.sleep(float(rest or 0))
+            return ",".join(backend.name for backend in kit.backends)
         elif word == "env":
             return os.environ.get(rest, "")
         elif word in ("call", "lease"):
@@ -116,6 +121,9 @@ class FakeNode:
             return await http_call(int(rest))
         finally:
             self.hub.release(permit, None)
+
+    async def update(self, kit: Any) -> None:
+        self.kit = kit
 
     async def drain(self, timeout_s: float) -> None:
         self.draining = True

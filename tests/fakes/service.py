@@ -11,7 +11,7 @@ from agents.llm.chat import BackendSpec
 from agents.records import CallRecord, Draft, Event, Health, Json, NodeId, NodeSpec, NotFound, Usage
 from runtime.cluster import ClusterStatus, NodeStatus
 from runtime.config import Settings
-from runtime.records import Answer, BackendStatus, Principal, Request, Target
+from runtime.records import Answer, BackendStatus, ConfigStatus, Principal, ReloadResult, Request, Target
 
 OPERATOR_KEY = "op-secret"
 CLIENT_KEY = "client-secret"
@@ -49,6 +49,8 @@ class FakeService:
         self.looked_up: list[bool] = []
         self.traces: dict[str, dict[str, Json]] = {"req_1": {"request": {"id": "req_1"}, "events": []}}
         self.listed: list[tuple[int, str | None]] = []
+        self.config_status = ConfigStatus(path="/etc/morphogen.toml", digest="d1", loaded_at=1_000.0)
+        self.reload_result = ReloadResult(outcome="unchanged", summary="nothing changed")
 
     @property
     def settings(self) -> Settings:
@@ -166,6 +168,12 @@ class FakeService:
 
     async def revoke_key(self, key_id: str) -> bool:
         return self.keys.pop(key_id, None) is not None
+
+    def config(self) -> ConfigStatus:
+        return self.config_status
+
+    async def reload_config(self) -> ReloadResult:
+        return self.reload_result
 
     def cache_looked_up(self, *, hit: bool) -> None:
         self.looked_up.append(hit)

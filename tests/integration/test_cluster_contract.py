@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -185,6 +188,34 @@ async def test_the_rest_of_the_hub(cluster: Cluster, hub: DeskHub) -> None:
         await text(cluster, a_task("peer defect"))
     await text(cluster, a_task("announce news"))
     assert hub.announced == [("news", {"from": "n"}, "t1")]
+
+
+async def test_a_new_kit_is_with_every_node_and_running_tasks_keep_theirs(cluster: Cluster, hub: DeskHub) -> None:
+    asking = asyncio.create_task(text(cluster, a_task("kit 0.4")))
+    await until(lambda: cluster.nodes()[0].inflight == 1)
+    await asyncio.sleep(0.1)
+    kit = NodeKit(
+        backends=(hub.backend, replace(hub.backend, name="added")),
+        retry=RetryPolicy(),
+        fallback=(),
+        items_per_call=20,
+        parallel_calls=4,
+    )
+    await cluster.update(kit)
+    assert await text(cluster, a_task("kit", task_id="t2")) == "b,added"
+    assert await asking == "b"
+    await cluster.spawn(a_spec("second"))
+    assert await text(cluster, a_task("kit", task_id="t3"), NodeId("id-second")) == "b,added"
+    if cluster.status().kind == "ray":
+        pid = cluster.nodes()[0].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: cluster.nodes()[0].restarts == 1)
+        assert await text(cluster, a_task("kit", task_id="t4")) == "b,added", "a restarted node has it as well"
+    await cluster.park(N, drain_s=0.1)
+    await cluster.update(replace(kit, backends=()))
+    await cluster.spawn(a_spec())
+    assert await text(cluster, a_task("kit", task_id="t5")) == "", "so has one that was parked meanwhile"
 
 
 async def test_stopping_twice_and_asking_after(cluster: Cluster) -> None:

@@ -201,6 +201,40 @@ async def test_new_limits_take_effect_and_a_removed_backend_refuses() -> None:
     assert d.inflight("b") == 1
 
 
+async def test_a_backend_that_moved_has_failed_nobody_yet() -> None:
+    d = desk(failures=2, base_url="http://old/v1")
+    early = [await d.lease("b", holder="t", wait_s=1) for _ in range(4)]
+    for permit in early[:2]:
+        d.release(permit, record(error="backend_failed"))
+    assert d.health()["b"].state == "open"
+    d.update([BackendSpec(name="b", model="m", base_url="http://new/v1")])
+    assert d.health()["b"].state == "closed"
+    for permit in early[2:]:
+        d.release(permit, record(error="backend_failed"))
+    assert d.health()["b"].state == "closed", "what the old place did is not held against the new one"
+    assert d.inflight("b") == 0
+    for _ in range(2):
+        d.release(await d.lease("b", holder="t", wait_s=1), record(error="backend_failed"))
+    assert d.health()["b"].state == "open"
+    d.update([BackendSpec(name="b", model="m", base_url="http://new/v1", weight=3.0)])
+    assert d.health()["b"].state == "open", "a new price or weight mends nothing"
+
+
+async def test_another_breaker_policy_holds_at_once() -> None:
+    d = desk(failures=2)
+    spec = BackendSpec(name="b", model="m")
+    for _ in range(2):
+        d.release(await d.lease("b", holder="t", wait_s=1), record(error="backend_failed"))
+    assert d.health()["b"].state == "open"
+    d.update([spec], breaker=BreakerPolicy(enabled=False))
+    assert d.health()["b"].state == "closed"
+    d.update([spec], breaker=BreakerPolicy(failures=1, open_s=60.0))
+    d.release(await d.lease("b", holder="t", wait_s=1), record(error="backend_failed"))
+    assert d.health()["b"].retry_in_s == 60.0
+    d.update([spec], breaker=BreakerPolicy(failures=1, open_s=5.0))
+    assert d.health()["b"].retry_in_s == 5.0
+
+
 async def test_chaos_never_exceeds_the_limit_and_ends_at_zero() -> None:
     rng = random.Random(5)
     d = desk(max_concurrency=3, failures=1000)

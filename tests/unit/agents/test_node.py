@@ -342,3 +342,28 @@ async def test_a_kit_travels_and_builds_a_real_node() -> None:
     node = build_node(SPEC, pickle.loads(pickle.dumps(KIT)), FakeHub())
     assert node.status()["name"] == "generalist"
     await node.park()
+
+
+async def test_an_update_leaves_running_tasks_their_pool_and_closes_it_after_them() -> None:
+    go = asyncio.Event()
+    old, new = FakePool(go), FakePool("new")
+    made: list[NodeKit] = []
+
+    def make_pool(kit: NodeKit, hub: Any) -> FakePool:
+        made.append(kit)
+        return new
+
+    node, _ = a_node(old, make_pool=make_pool)
+    running = asyncio.create_task(node.answer(a_task()))
+    await until(lambda: len(old.calls) == 1)
+    kit = replace(KIT, items_per_call=3)
+    await node.update(kit)
+    assert made == [kit]
+    assert (await node.answer(a_task()))[1].draft.text == "new"
+    assert not old.closed
+    go.set()
+    await running
+    assert old.closed
+    assert not new.closed
+    await node.park()
+    assert new.closed

@@ -13,7 +13,8 @@ from runtime.api.app import create_app
 from runtime.api.auth import is_loopback
 from runtime.api.body import deeper_than
 from runtime.api.errors import from_agent_error, problem_body, usd
-from tests.fakes.service import CLIENT_KEY, OPERATOR_KEY, FakeService
+from runtime.records import ConfigFault, ConfigStatus, ReloadResult
+from tests.fakes.service import CLIENT_KEY, OPERATOR_KEY, FakeService, fake_settings
 
 OPERATOR = {"authorization": f"Bearer {OPERATOR_KEY}"}
 
@@ -42,6 +43,8 @@ MANAGED = [
     ("GET", "/v1/keys"),
     ("POST", "/v1/keys"),
     ("DELETE", "/v1/keys/k"),
+    ("GET", "/v1/config"),
+    ("POST", "/v1/config/reload"),
 ]
 
 
@@ -54,6 +57,29 @@ async def test_traces_and_keys_need_the_operator(method: str, path: str) -> None
             assert reply.headers["content-type"] == "application/problem+json"
             assert reply.json()["status"] == status
             assert reply.json()["title"]
+
+
+async def test_the_configuration_shows_its_faults_and_no_secret() -> None:
+    fault = ConfigFault(message="should be greater than 0", setting="retry.max_attempts", line=7, file="/etc/m.toml", at=5.0)
+    backend = {"name": "b", "base_url": "http://h/v1", "model": "m", "api_key": "sk-secret"}
+    service = FakeService(settings=fake_settings(backends=[backend]))
+    service.config_status = ConfigStatus(
+        path="/etc/m.toml", digest="d", loaded_at=1.0, reloads=2, last_error=fault, needs_restart=("server.port",)
+    )
+    service.reload_result = ReloadResult(outcome="invalid", summary="no", error=fault)
+    async with client(service) as http:
+        shown = await http.get("/v1/config", headers=OPERATOR)
+        refused = await http.post("/v1/config/reload", headers=OPERATOR)
+        service.reload_result = ReloadResult(outcome="ok", summary="changed: retry.enabled", changed=("retry.enabled",))
+        taken = await http.post("/v1/config/reload", headers=OPERATOR)
+    body = shown.json()
+    assert (body["valid"], body["reloads"], body["needs_restart"]) == (False, 2, ["server.port"])
+    assert (body["last_error"]["line"], body["last_error"]["setting"]) == (7, "retry.max_attempts")
+    assert body["settings"]["backends"][0]["name"] == "b"
+    assert "sk-secret" not in shown.text
+    assert (refused.status_code, refused.json()["code"], refused.json()["param"]) == (422, "config_invalid", "retry.max_attempts")
+    assert "/etc/m.toml:7: retry.max_attempts: should be greater than 0" in refused.json()["detail"]
+    assert (taken.status_code, taken.json()["result"], taken.json()["changed"]) == (200, "ok", ["retry.enabled"])
 
 
 async def test_requests_are_listed_in_pages_and_traced() -> None:

@@ -82,7 +82,7 @@ class World:
     def settled(self) -> dict[str, Any]:
         """The one outcome, after checking that nothing is left behind."""
         assert [self.desk.inflight(spec.name) for spec in self.pool.specs] == [0] * len(self.pool.specs)
-        assert (self.dispatch.inflight, self.cluster.open) == (0, 0)
+        assert (len(self.dispatch.running), self.cluster.open) == (0, 0)
         assert len(self.ledger.accepted) == len(self.ledger.outcomes) == len(self.metrics.finished) == 1
         (outcome,) = self.ledger.outcomes
         assert (outcome["answer"] is None) != (outcome["error"] is None)
@@ -336,7 +336,7 @@ async def test_closing_a_stream_early_ends_the_work(target: Target) -> None:
     w = world([delta("he"), HANG], a=[["he", HANG]])
     async with aclosing(w.dispatch.stream(request(target=target, stream=True))) as items:
         assert isinstance(await anext(items), Event)
-        assert w.dispatch.inflight == 1
+        assert len(w.dispatch.running) == 1
     assert w.settled()["error"].code == "cancelled"
     assert w.backends[0].active == 0
 

@@ -51,6 +51,7 @@ def full() -> Metrics:
     metrics.replayed()
     metrics.watch_jobs(lambda: {"queued": 2, "running": 1})
     metrics.loop_lagged(0.002)
+    metrics.config_reloaded("ok", at=1000.0)
     spec = BackendSpec(name="b")
     metrics.watch_backends(lambda: [BackendStatus(spec=spec, health=Health(state="open"), inflight=3, queued=4)])
     metrics.watch_cluster(lambda: ClusterStatus(kind="local", live=2, warm=1, restarts=5))
@@ -176,3 +177,16 @@ async def test_the_lag_is_what_a_sleeper_overslept() -> None:
     with pytest.raises(asyncio.CancelledError):
         await LoopLag(seen.append, interval_s=0.25, clock=lambda: now, sleep=sleep).run()
     assert seen == pytest.approx([0.0, 0.05, 0.0])
+
+
+def test_a_reload_that_was_refused_shows_until_one_succeeds() -> None:
+    metrics = Metrics(version="1", process=False)
+    assert value(metrics, "morphogen_config_valid") == 1
+    metrics.config_reloaded("ok", at=1000.0)
+    metrics.config_reloaded("invalid", at=2000.0)
+    assert value(metrics, "morphogen_config_valid") == 0
+    assert value(metrics, "morphogen_config_last_reload_success_timestamp_seconds") == 1000.0
+    metrics.config_reloaded("unchanged", at=3000.0)
+    assert value(metrics, "morphogen_config_valid") == 1
+    assert value(metrics, "morphogen_config_last_reload_success_timestamp_seconds") == 3000.0
+    assert [value(metrics, "morphogen_config_reloads_total", result=word) for word in ("ok", "invalid", "unchanged")] == [1, 1, 1]

@@ -12,11 +12,10 @@ from ray.exceptions import ActorUnavailableError
 from agents.records import AgentError, Event, NotFound, Overloaded, Permit, Refused
 from runtime.ray_cluster import hub_client, mailbox
 from runtime.ray_cluster.actor import Item, batches
-from runtime.ray_cluster.cluster import restart_delay_s
 from runtime.ray_cluster.hub_client import MailboxHub
 from runtime.ray_cluster.hub_server import HubServer
 from runtime.ray_cluster.mailbox import Call, Mailbox, Release
-from runtime.ray_cluster.table import MAX_PARKED, MOVES, NodeTable
+from runtime.ray_cluster.table import MAX_PARKED, MOVES, NodeTable, restart_delay_s
 from tests.fakes.nodes import DeskHub, a_spec
 
 
