@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -149,6 +150,8 @@ class BackendSettings(_Section):
         if self.kind == "openai":
             if not self.base_url or not self.base_url.startswith(("http://", "https://")):
                 raise _wrong("base_url must be an http:// or https:// URL for kind = 'openai'", "base_url")
+            if not _names_a_host(self.base_url):
+                raise _wrong("base_url names no host and port that can be asked", "base_url")
             if not self.model:
                 raise _wrong("model is required for kind = 'openai'", "model")
         return self
@@ -181,6 +184,14 @@ class BackendSettings(_Section):
             continues=self.continues if self.continues is not None else self.kind == "simulated",
             temperature=self.temperature,
         )
+
+
+def _names_a_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0 and url.isprintable() and " " not in url
+    except ValueError:  # a port that is none, a bracket that is not closed
+        return False
 
 
 class RetrySettings(_Section):

@@ -42,7 +42,8 @@ from runtime.keys import KeyRing, check_binding
 from runtime.ledger.store import Ledger
 from runtime.live import LiveParts, breaker_policy, check_strategies, node_kit
 from runtime.local_cluster import LocalCluster
-from runtime.metrics import LoopLag, Metrics
+from runtime.loop_lag import LoopLag
+from runtime.metrics import Metrics
 from runtime.ray_cluster.cluster import RayCluster
 from runtime.reload import ConfigSource, Reloader
 from runtime.service import DaemonService

@@ -1,4 +1,4 @@
-"""Every Prometheus metric of the daemon, in one place, and the monitor of the event loop's lag.
+"""Every Prometheus metric of the daemon, in one place.
 
 Called by dispatch.py, the daemon, the cluster's watcher and the mock API; nothing else knows prometheus_client. Counters and
 histograms are moved by small methods; what has a present state (queues, breakers, nodes, the ledger) is asked for at scrape
@@ -8,11 +8,9 @@ folded into ``other`` beyond a fixed number of them. Must not import dispatch, t
 
 from __future__ import annotations
 
-import asyncio
 import importlib.metadata
 import platform
-import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -329,24 +327,3 @@ class Metrics:
     def render(self) -> tuple[bytes, str]:
         """The exposition and its content type."""
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
-
-
-class LoopLag:
-    """Measures how late the event loop wakes a sleeper: what blocks the loop shows here before clients feel it."""
-
-    def __init__(
-        self,
-        observe: Callable[[float], None],
-        *,
-        interval_s: float = 0.25,
-        clock: Callable[[], float] = time.perf_counter,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        self._observe, self._interval_s, self._clock, self._sleep = observe, interval_s, clock, sleep
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            due = self._clock() + self._interval_s
-            await self._sleep(self._interval_s)
-            self._observe(max(0.0, self._clock() - due))

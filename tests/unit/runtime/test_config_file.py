@@ -123,6 +123,9 @@ wieght = 2
     ("text", "setting", "line"),
     [
         ('[[backends]]\nname = "a"\nmodel = "m"\nbase_url = "x"', "backends[0].base_url", 4),
+        ('[[backends]]\nname = "a"\nmodel = "m"\nbase_url = "http://h:99999/v1"', "backends[0].base_url", 4),
+        ('[[backends]]\nname = "a"\nmodel = "m"\nbase_url = "http://[h/v1"', "backends[0].base_url", 4),
+        ('[[backends]]\nname = "a"\nmodel = "m"\nbase_url = "http://h\\u0000/v1"', "backends[0].base_url", 4),
         ('[[backends]]\nname = "a"\nbase_url = "http://h/v1"', "backends[0].model", 1),
         ('[[backends]]\nkind = "simulated"', "backends[0].name", 1),
         (

@@ -13,7 +13,8 @@ from agents.llm.chat import BackendSpec
 from agents.records import CallRecord, Health, Usage
 from runtime.cluster import ClusterStatus
 from runtime.ledger.records import LedgerLoad
-from runtime.metrics import MAX_LABEL_VALUES, LoopLag, Metrics
+from runtime.loop_lag import LoopLag
+from runtime.metrics import MAX_LABEL_VALUES, Metrics
 from runtime.records import BackendStatus
 
 LABELS = {
