@@ -4,7 +4,17 @@ The error tree (``RegistryError`` is the root)::
 
     RegistryError
     ├── EmbeddingUnavailable      there is no model to embed with, and ``fix`` says what to do
-    └── EmbeddingBusy             too many texts wait; try again after ``retry_after_s``
+    ├── EmbeddingBusy             too many texts wait; try again after ``retry_after_s``
+    ├── RegistryUnavailable       the tables or the ledger cannot be used now (disk, object store, still opening)
+    ├── RegistryTooNew            a table was written by a newer version of Morphogen
+    ├── RegistryDamaged           a table, or one row of it, cannot be read
+    │   └── HashMismatch          a content is not what was published
+    ├── InvalidArtifact           what was handed in cannot be kept; ``field`` says which part
+    ├── UnknownArtifact           no such artifact, version or snapshot
+    ├── Conflict                  somebody else was faster, or the name is taken
+    ├── NotAllowed                the rules forbid this move (states, stars, reviews)
+    ├── CheckFailed               the sandbox check did not pass; nothing was published
+    └── LineageCycle              a version would be its own ancestor
 """
 
 from __future__ import annotations
@@ -36,3 +46,73 @@ class EmbeddingBusy(RegistryError):
 
     def __str__(self) -> str:
         return f"{self.waiting} texts wait to be embedded already"
+
+
+class RegistryUnavailable(RegistryError):
+    """Not now; nothing was lost. The message says why."""
+
+    retry_after_s = 5.0
+
+
+class RegistryTooNew(RegistryError):
+    """``table`` has schema version ``found``; this program understands up to ``known``. Nothing was changed."""
+
+    def __init__(self, table: str, found: int, known: int) -> None:
+        super().__init__(table, found, known)
+        self.table = table
+        self.found = found
+        self.known = known
+
+    def __str__(self) -> str:
+        return (
+            f"table {self.table} has schema version {self.found} and this Morphogen understands up to {self.known}: "
+            "install the newer Morphogen again, or point registry.uri at another place"
+        )
+
+
+class RegistryDamaged(RegistryError):
+    """``table`` cannot be read."""
+
+    def __init__(self, table: str, reason: str) -> None:
+        super().__init__(table, reason)
+        self.table = table
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"table {self.table} is damaged: {self.reason}"
+
+
+class HashMismatch(RegistryDamaged):
+    """The content of a version is not the one whose hash was kept."""
+
+
+class InvalidArtifact(RegistryError):
+    """``field`` cannot be kept as it is."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(field, reason)
+        self.field = field
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}"
+
+
+class UnknownArtifact(RegistryError):
+    pass
+
+
+class Conflict(RegistryError):
+    pass
+
+
+class NotAllowed(RegistryError):
+    pass
+
+
+class CheckFailed(RegistryError):
+    pass
+
+
+class LineageCycle(RegistryError):
+    pass

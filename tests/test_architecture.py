@@ -21,6 +21,7 @@ WEB = ("runtime.api", "runtime.console", "agents.llm.simulated")
 FENCES: Mapping[str, tuple[str, ...]] = {
     "ray": ("runtime.ray_cluster",),
     "lancedb": ("registry.tables",),
+    "pyarrow": ("registry.tables",),
     "sentence_transformers": ("registry.embedding",),
     "torch": ("registry.embedding",),
     "transformers": ("registry.embedding",),
