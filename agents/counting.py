@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
+from agents.constraints import of_parts
 from agents.llm.prompts import render
 from agents.records import (
     AgentError,
@@ -176,6 +177,8 @@ def _part(work: Work, path: tuple[str, ...], batch: Batch, total: int) -> Work:
     assert work.schema is not None
     schema = dict(work.schema)
     if batch.count != total:
+        # A part is told and checked only what holds for parts; dispatch checks the whole against all of it.
+        work = replace(work, constraints=of_parts(work.constraints))
         schema = with_count(_open(schema, path), batch.count)
     if batch.count != total or work.place is not None:
         place = work.place or Place(first=0, total=total)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final, TypeGuard
 
 import jsonschema_rs
@@ -74,6 +75,14 @@ class Validator:
         except (ValueError, TypeError, RecursionError) as error:
             found.append(_cut(f"(root): not JSON: {error}"))
         return found
+
+    def places(self, value: Json, *, limit: int) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """At most ``limit`` errors as (path into ``value``, words); empty when valid."""
+        try:
+            for error in islice(self._inner.iter_errors(value), limit):
+                yield tuple(error.instance_path), _cut(error.message)
+        except (ValueError, TypeError, RecursionError) as error:
+            yield (), _cut(f"not JSON: {error}")
 
 
 def _cut(text: str) -> str:

@@ -27,7 +27,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from agents.records import CallRecord
+from agents.records import CallRecord, Verdict
 from runtime.cluster import ClusterStatus
 from runtime.ledger.records import LedgerLoad
 from runtime.records import BackendStatus, ReloadOutcome
@@ -39,6 +39,7 @@ OTHER = "other"
 _LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _OVERHEAD_S = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.125, 0.25, 1.0, 5.0)
 _LAG_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+_SCORE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 _BREAKER_LEVEL = {"closed": 0, "half_open": 1, "open": 2}
 
 
@@ -177,6 +178,9 @@ class Metrics:
         self._simulated = self._counter(
             "morphogen_simulated_requests_total", "Requests that a simulated backend had a part in.", "source"
         )
+        self._quality = self._histogram(
+            "morphogen_answer_quality_score", "How good answers are, 0 to 1, by who says so.", _SCORE, "quality_source"
+        )
         self._cache = self._counter("morphogen_mock_cache_lookups_total", "Look-ups in the mock API's cache.", "result")
         self._lag = self._histogram("morphogen_event_loop_lag_seconds", "How late the event loop wakes its sleepers.", _LAG_S)
 
@@ -260,6 +264,11 @@ class Metrics:
         if OTHER not in (strategy, status):
             self._series[key] = series
         return series
+
+    def answer_judged(self, verdict: Verdict) -> None:
+        """An answer got its score; one about which nothing is known is not counted."""
+        if verdict.source != "none":
+            self._quality.labels(verdict.source).observe(verdict.score)
 
     def call_finished(self, record: CallRecord) -> None:
         """One HTTP call to a backend ended; ``attempt`` above 1 counts as a retry."""

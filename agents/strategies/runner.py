@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
+from agents.constraints import to_rules
 from agents.llm.prompts import render
 from agents.records import Choice, Draft, Json, Work
 from agents.strategy_specs import Single, StrategySpec
@@ -71,10 +72,11 @@ def with_user(work: Work, text: str) -> Work:
 
 
 def with_rules(work: Work) -> Work:
-    """``work`` with its rules told to the model."""
-    if not work.rules:
+    """``work`` with its rules and constraints told to the model."""
+    rules = (*work.rules, *to_rules(work.constraints))
+    if not rules:
         return work
-    return with_system(work, render("rules", rules="\n".join(f"- {rule}" for rule in work.rules)))
+    return with_system(work, render("rules", rules="\n".join(f"- {rule}" for rule in rules)))
 
 
 def inner(work: Work) -> Work:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+from agents import quality
 from agents.llm.chat import ChatRequest
 from agents.llm.prompts import render
 from agents.records import AgentError, BudgetExceeded, Choice, DeadlineExceeded, Draft, Json, StructuredFailed, Work
@@ -131,7 +132,7 @@ async def _critique(work: Work, spec: ValidationLoop, draft: Draft, toolbox: Too
 
 
 def checked(work: Work, draft: Draft) -> tuple[str, ...]:
-    """Defects that rules find: against the schema and its formats, plainly wrong values, an answer cut short or empty. Pure."""
+    """Defects that rules find: against the schema and its formats, constraints, plainly wrong values, an answer cut short or empty."""
     issues: list[str] = []
     if draft.finish_reason == "length":
         issues.append("the answer was cut short at its length limit")
@@ -142,6 +143,8 @@ def checked(work: Work, draft: Draft) -> tuple[str, ...]:
         issues.extend(issue for issue, _ in zip(_implausible(draft.data, "", 0), range(20), strict=False))
     elif not draft.text.strip() and draft.message is None:
         issues.append("the answer is empty")
+    if work.constraints and (draft.data is not None or work.schema is None):
+        issues.extend(quality.issues(quality.check(draft.data, constraints=work.constraints, text=draft.text)))
     return joined_issues(issues)
 
 

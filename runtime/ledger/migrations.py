@@ -192,7 +192,14 @@ CREATE TRIGGER forget_job AFTER DELETE ON requests BEGIN
 END;
 """
 
-MIGRATIONS: tuple[tuple[int, str], ...] = ((1, _FIRST), (2, _JOBS))
+# How good the answer was, 0 to 1, who said so, and the checks as JSON; NULL for rows of before and where there was no answer.
+_QUALITY = """
+ALTER TABLE outcomes ADD COLUMN quality_score REAL;
+ALTER TABLE outcomes ADD COLUMN quality_source TEXT;
+ALTER TABLE outcomes ADD COLUMN quality_checks TEXT;
+"""
+
+MIGRATIONS: tuple[tuple[int, str], ...] = ((1, _FIRST), (2, _JOBS), (3, _QUALITY))
 
 
 def version_of(connection: sqlite3.Connection) -> int:

@@ -20,7 +20,7 @@ _LIST = """
 SELECT r.request_id AS id, r.at, r.source, r.target_kind, r.target_name, o.strategy, o.node,
     COALESCE(o.backend, r.backend) AS backend, COALESCE(o.status, j.state, 'running') AS status, o.latency_s, o.overhead_s,
     COALESCE(o.cost_usd, 0.0) AS cost_usd, COALESCE(o.prompt_tokens + o.completion_tokens, 0) AS tokens,
-    COALESCE(o.simulated, 0) AS simulated, o.error_code AS error, o.attempts, r.key_id
+    COALESCE(o.simulated, 0) AS simulated, o.error_code AS error, o.attempts, r.key_id, o.quality_score AS quality
 FROM requests r LEFT JOIN outcomes o ON o.request_id = r.request_id LEFT JOIN jobs j ON j.request_id = r.request_id
 WHERE :before IS NULL OR r.seq < (SELECT seq FROM requests WHERE request_id = :before)
 ORDER BY r.seq DESC LIMIT :limit
@@ -70,7 +70,7 @@ async def trace(reader: aiosqlite.Connection, request_id: str) -> dict[str, Json
         "id": request_id,
         "status": outcome["status"] if outcome else "running",
         "request": _shown_request(request) if request else None,
-        "outcome": _flags(outcome, "estimated", "simulated") if outcome else None,
+        "outcome": _shown_outcome(outcome) if outcome else None,
         "calls": [_flags(_without_id(row), "estimated", "simulated", "streamed") for row in calls],
         "events": [{**_without_id(row), "data": _parsed(row["data"])} for row in events],
     }
@@ -80,6 +80,12 @@ def _shown_request(row: dict[str, Any]) -> dict[str, Json]:
     row.pop("seq")
     shown = _flags(row, "streamed")
     shown["target"] = _target(shown.pop("target_kind"), shown.pop("target_name"))
+    return shown
+
+
+def _shown_outcome(row: dict[str, Any]) -> dict[str, Json]:
+    shown = _flags(row, "estimated", "simulated")
+    shown["quality_checks"] = _parsed(shown["quality_checks"])
     return shown
 
 

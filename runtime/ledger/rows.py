@@ -15,7 +15,8 @@ from typing import Any
 
 import orjson
 
-from agents.records import AgentError, CallRecord, Cancelled, Event, Json, Usage
+from agents.constraints import to_json as constraints_json
+from agents.records import AgentError, CallRecord, Cancelled, Event, Json, Usage, Verdict
 from agents.strategy_specs import StrategySpec
 from runtime.records import Answer, Request
 
@@ -23,6 +24,8 @@ Row = tuple[Any, ...]
 
 MAX_EVENTS = 400
 MAX_CALLS = 1000
+MAX_CHECKS = 120
+MAX_CHECKS_CHARS = 20_000
 _MAX_DEPTH = 40
 _MAX_NAME = 256
 _MAX_NOTE = 2048
@@ -153,7 +156,7 @@ def request_id_of(text: str) -> str:
 
 
 REQUEST_SQL = "INSERT OR IGNORE INTO requests VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-OUTCOME_SQL = "INSERT OR IGNORE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+OUTCOME_SQL = f"INSERT OR IGNORE INTO outcomes VALUES ({', '.join('?' * 22)})"
 CALL_SQL = "INSERT OR IGNORE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 EVENT_SQL = "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?)"
 
@@ -184,6 +187,8 @@ def _request_body(request: Request, keeping: Keeping) -> str:
         parts["schema"] = to_json(request.schema, limit=limit, redact=False)
     if request.rules:
         parts["rules"] = to_json(request.rules, limit=limit, redact=False)
+    if request.constraints:
+        parts["constraints"] = to_json(constraints_json(request.constraints), limit=limit, redact=False)
     if request.strategy is not None:
         parts["strategy"] = to_json(_strategy(request.strategy, keeping), limit=limit, redact=False)
     return "{" + ",".join(f'"{name}":{text}' for name, text in parts.items()) + "}"
@@ -228,7 +233,20 @@ def outcome_row(
         _real(sum(call.cost_usd for call in calls)),
         int(any(call.simulated for call in calls)),
         _answer_body(answer, keeping) if answer and keeping.bodies else None,
+        *_quality(answer.verdict if answer else None, keeping),
     )
+
+
+def _quality(verdict: Verdict | None, keeping: Keeping) -> Row:
+    """Score, source and checks. What a check says may quote the answer, so that it goes where the answer goes."""
+    if verdict is None:
+        return (None, None, None)
+    checks = [
+        {"name": check.name, "score": _real(check.score), **({"detail": check.detail} if check.detail and keeping.bodies else {})}
+        for check in verdict.checks[:MAX_CHECKS]
+    ]
+    text = to_json(checks, limit=min(keeping.max_chars, MAX_CHECKS_CHARS), redact=False) if checks else None
+    return (_real(verdict.score), _name(verdict.source), text)
 
 
 def status_of(answer: Answer | None, error: AgentError | None) -> str:

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agents.llm.chat import BackendSpec
-from agents.records import CallRecord, Health, Usage
+from agents.records import CallRecord, Health, Usage, Verdict
 from runtime.cluster import ClusterStatus
 from runtime.ledger.records import LedgerLoad
 from runtime.loop_lag import LoopLag
@@ -19,6 +19,7 @@ from runtime.records import BackendStatus
 
 LABELS = {
     "source",
+    "quality_source",
     "target_kind",
     "strategy",
     "status",
@@ -44,6 +45,8 @@ def full() -> Metrics:
         CallRecord(backend="b", model="m", started_at=0, latency_s=1, first_token_s=0.2, usage=usage, cost_usd=0.5, attempt=2)
     )
     metrics.call_finished(CallRecord(backend="b", model="m", started_at=0, latency_s=1, error="backend_timeout"))
+    metrics.answer_judged(Verdict(score=0.7, source="checks"))
+    metrics.answer_judged(Verdict(score=1.0, source="none"))
     metrics.fell_back("b")
     metrics.node_lost()
     metrics.redispatched()
