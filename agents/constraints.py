@@ -1,7 +1,7 @@
 """Constraints as clients write them: read, written back, and told to models in words. Pure.
 
-Called by the surfaces (``parse_constraints``), the strategies (``to_rules``) and counting.py (``of_parts``); constraint_checks.py
-holds answers against them. Must not import a toolbox, a backend or runtime.
+Called by the surfaces (``parse_constraints``), the strategies (``to_rules``, ``within``), counting.py and jobs (``of_parts``);
+constraint_checks.py holds answers against them. Must not import a toolbox, a backend or runtime.
 
 One entry of the list is an object with an optional ``field`` (a path such as ``users[].age``; left out: the whole answer) and one
 or more kinds::
@@ -26,7 +26,7 @@ import orjson
 from agents.expressions import parse
 from agents.fields import digest, parse_field
 from agents.records import Constraint, ConstraintKind, InvalidRequest, Json
-from agents.schema_check import MAX_ITEMS, compile_pattern
+from agents.schema_check import MAX_ITEMS, compile_pattern, resolve
 
 MAX_CONSTRAINTS: Final = 100
 MAX_PATTERN_CHARS: Final = 1000
@@ -91,10 +91,43 @@ def of_parts(constraints: Iterable[Constraint]) -> tuple[Constraint, ...]:
     )
 
 
-def for_fields(constraints: Iterable[Constraint], names: Iterable[str]) -> tuple[Constraint, ...]:
-    """Those about one of the top-level fields ``names``, for work that fills only these."""
-    wanted = frozenset(names)
-    return tuple(one for one in constraints if parse_field(one.field)[:1] and parse_field(one.field)[0] in wanted)
+def within(constraints: Iterable[Constraint], schema: Mapping[str, Json] | None) -> tuple[Constraint, ...]:
+    """Those about fields that ``schema`` knows, for work that fills only some of the fields; all of them without a schema."""
+    if schema is None:
+        return tuple(constraints)
+    return tuple(one for one in constraints if _known(one, schema))
+
+
+def _known(constraint: Constraint, root: Mapping[str, Json]) -> bool:
+    steps = parse_field(constraint.field)
+    top = resolve(root, root)
+    if steps[:1] == ("items",) and isinstance(top, Mapping) and top.get("type") == "array":
+        steps = steps[1:]
+    part: Json = root
+    for step in steps:
+        part = _below(part, step, root)
+        if part is None:
+            return False
+    if constraint.kind != "expression":
+        return True
+    named = resolve(part, root)
+    if not isinstance(named, Mapping) or named.get("type") != "object":
+        return True
+    return all(_below(named, name, root) is not None for name in parse(constraint.value).names)
+
+
+def _below(schema: Json, step: str | int | None, root: Mapping[str, Json]) -> Json:
+    """The schema of what a step leads to: None where there can be none, True where it may be anything."""
+    part = resolve(schema, root)
+    if not isinstance(part, Mapping):
+        return True
+    wanted = "object" if isinstance(step, str) else "array"
+    if wanted not in part.get("type", wanted):
+        return None
+    if isinstance(step, str):
+        properties = part.get("properties")
+        return properties.get(step) if isinstance(properties, Mapping) else True
+    return part.get("items", True)
 
 
 def _counts_whole(constraint: Constraint) -> bool:

@@ -56,7 +56,8 @@ def _listed(names: Iterable[str]) -> str:
 
 def goes_straight(request: Request) -> bool:
     """Whether a backend is asked without a node: it was named, and there is nothing but one plain call to do."""
-    return request.target.kind == "backend" and request.schema is None and request.count is None and request.strategy is None
+    wishes = (request.schema, request.count, request.strategy, request.rules or None, request.constraints or None)
+    return request.target.kind == "backend" and all(wish is None for wish in wishes)
 
 
 def choose_node(request: Request, nodes: Sequence[NodeStatus]) -> NodeStatus:

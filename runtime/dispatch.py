@@ -45,6 +45,7 @@ from agents.strategies.runner import to_text
 from runtime.choosing import busy_s, choice_of, choose_node, choose_strategy, goes_straight, opening_choice, preferring
 from runtime.cluster import Cluster, NodeStatus
 from runtime.config import Settings
+from runtime.judging import judged
 from runtime.ledger.store import Ledger
 from runtime.metrics import Metrics
 from runtime.open_request import OpenRequest, Running, Spent, bounded, delta_of
@@ -108,7 +109,7 @@ class Dispatch:
                         self._close(run, answer=item)
                     yield item
         except AgentError as error:
-            if (answer := self._partial(run, error)) is None:
+            if (answer := await self._partial(run, error)) is None:
                 self._close(run, error=error)
                 raise
             self._close(run, answer=answer)
@@ -140,12 +141,12 @@ class Dispatch:
         number = self.running.began()
         return OpenRequest(request=request, started=self._clock(), deadline_s=deadline_s, number=number, spent=spent)
 
-    def _partial(self, run: OpenRequest, error: AgentError) -> Answer | None:
+    async def _partial(self, run: OpenRequest, error: AgentError) -> Answer | None:
         """What came, for a client that takes it as well; None where nothing did."""
         if not (run.request.accept_partial and isinstance(error, Incomplete) and error.partial):
             return None
         draft = Draft(text=to_text(error.partial), data=error.partial, issues=(error.message,), complete=False)
-        return self._answer(run, draft, tuple(dict.fromkeys((*run.calls, *error.calls))))
+        return await self._answer(run, draft, tuple(dict.fromkeys((*run.calls, *error.calls))))
 
     def _close(self, run: OpenRequest, *, answer: Answer | None = None, error: AgentError | None = None) -> None:
         """Write the one outcome."""
@@ -180,6 +181,7 @@ class Dispatch:
             latency_s=latency_s,
             overhead_s=overhead_s,
             simulated=any(call.simulated for call in calls),
+            verdict=answer.verdict if answer else None,
         )
 
     def _count(self, calls: Sequence[CallRecord]) -> None:
@@ -193,8 +195,8 @@ class Dispatch:
     def _left_s(self, run: OpenRequest) -> float:
         return run.deadline_s - (self._clock() - run.started)
 
-    def _answer(self, run: OpenRequest, draft: Draft, calls: Sequence[CallRecord]) -> Answer:
-        return Answer(
+    async def _answer(self, run: OpenRequest, draft: Draft, calls: Sequence[CallRecord]) -> Answer:
+        answer = Answer(
             request_id=run.request.request_id,
             draft=draft,
             calls=tuple(calls),
@@ -203,6 +205,7 @@ class Dispatch:
             attempts=run.attempts,
             latency_s=self._clock() - run.started,
         )
+        return await judged(run.request, answer)
 
     # ── straight to a backend ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -217,7 +220,7 @@ class Dispatch:
             draft = Draft(
                 text=reply.text, finish_reason=reply.finish_reason, message=reply.message or None, choices=reply.choices or None
             )
-            yield self._answer(run, draft, run.calls)
+            yield await self._answer(run, draft, run.calls)
             return
         text: list[str] = []
         kept, finish = 0, "stop"
@@ -232,7 +235,7 @@ class Dispatch:
                     kept += len(chunk.text)
                 if (data := delta_of(chunk)) is not None:
                     yield Event(kind="delta", at=self._wall(), data=data)
-        yield self._answer(run, Draft(text="".join(text), finish_reason=finish), run.calls)
+        yield await self._answer(run, Draft(text="".join(text), finish_reason=finish), run.calls)
 
     # ── through a node ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -251,7 +254,7 @@ class Dispatch:
                             # The reply has all calls of this attempt; those of nodes that died were spent as well.
                             run.calls[before:] = item.calls
                             run.strategy = item.strategy
-                            yield self._answer(run, item.draft, run.calls)
+                            yield await self._answer(run, item.draft, run.calls)
                             return
                         run.note(item)
                         if item.kind == "call":

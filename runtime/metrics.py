@@ -238,8 +238,9 @@ class Metrics:
         latency_s: float,
         overhead_s: float,
         simulated: bool = False,
+        verdict: Verdict | None = None,
     ) -> None:
-        """One request came to its end. ``status`` is ``ok``, ``partial`` or an error code."""
+        """One request came to its end. ``status`` is ``ok``, ``partial`` or an error code; a score of nobody is not counted."""
         key = (source, target_kind, strategy, status)
         series = self._series.get(key)
         if series is None:
@@ -250,6 +251,8 @@ class Metrics:
         series.overhead.observe(overhead_s if overhead_s > 0.0 else 0.0)
         if simulated:
             series.simulated.inc()
+        if verdict is not None and verdict.source != "none":
+            self._quality.labels(verdict.source).observe(verdict.score)
 
     def _request_series(self, key: tuple[str, str, str, str]) -> _RequestSeries:
         source, target_kind, strategy, status = key
@@ -264,11 +267,6 @@ class Metrics:
         if OTHER not in (strategy, status):
             self._series[key] = series
         return series
-
-    def answer_judged(self, verdict: Verdict) -> None:
-        """An answer got its score; one about which nothing is known is not counted."""
-        if verdict.source != "none":
-            self._quality.labels(verdict.source).observe(verdict.score)
 
     def call_finished(self, record: CallRecord) -> None:
         """One HTTP call to a backend ended; ``attempt`` above 1 counts as a retry."""

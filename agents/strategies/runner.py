@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from agents.constraints import to_rules
+from agents.constraints import to_rules, within
 from agents.llm.prompts import render
 from agents.records import Choice, Draft, Json, Work
 from agents.strategy_specs import Single, StrategySpec
@@ -73,7 +73,7 @@ def with_user(work: Work, text: str) -> Work:
 
 def with_rules(work: Work) -> Work:
     """``work`` with its rules and constraints told to the model."""
-    rules = (*work.rules, *to_rules(work.constraints))
+    rules = (*work.rules, *to_rules(within(work.constraints, work.schema)))
     if not rules:
         return work
     return with_system(work, render("rules", rules="\n".join(f"- {rule}" for rule in rules)))

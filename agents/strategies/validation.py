@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from agents import quality
+from agents.constraints import within
 from agents.llm.chat import ChatRequest
 from agents.llm.prompts import render
 from agents.records import AgentError, BudgetExceeded, Choice, DeadlineExceeded, Draft, Json, StructuredFailed, Work
@@ -132,7 +133,8 @@ async def _critique(work: Work, spec: ValidationLoop, draft: Draft, toolbox: Too
 
 
 def checked(work: Work, draft: Draft) -> tuple[str, ...]:
-    """Defects that rules find: against the schema and its formats, constraints, plainly wrong values, an answer cut short or empty."""
+    """Defects that rules find: against the schema and its formats, constraints, plainly wrong values, an answer cut short or
+    empty. Pure."""
     issues: list[str] = []
     if draft.finish_reason == "length":
         issues.append("the answer was cut short at its length limit")
@@ -144,7 +146,8 @@ def checked(work: Work, draft: Draft) -> tuple[str, ...]:
     elif not draft.text.strip() and draft.message is None:
         issues.append("the answer is empty")
     if work.constraints and (draft.data is not None or work.schema is None):
-        issues.extend(quality.issues(quality.check(draft.data, constraints=work.constraints, text=draft.text)))
+        constraints = within(work.constraints, work.schema)
+        issues.extend(quality.issues(quality.check(draft.data, constraints=constraints, text=draft.text)))
     return joined_issues(issues)
 
 

@@ -110,6 +110,25 @@ def _done(request: Mapping[str, Json], outcome: Mapping[str, Json], calls: Seque
     yield f"  cost     {usd(outcome.get('cost_usd'))} over {made}, {failed} of them failed"
     if outcome.get("overhead_s") is not None:
         yield f"  time     {seconds(outcome.get('latency_s'))}, of which {seconds(outcome['overhead_s'])} outside the backends"
+    yield from _quality(outcome)
+
+
+def _quality(outcome: Mapping[str, Json]) -> Iterator[str]:
+    """The score, who says so, and what keeps it from being 1."""
+    score = outcome.get("quality_score")
+    if score is None:
+        return
+    says = {
+        "checks": "by checks",
+        "judge": "by checks and a judge",
+        "feedback": "by the client's feedback",
+        "none": "nothing could be checked",
+    }.get(str(outcome.get("quality_source")), "")
+    yield f"  quality  {score:.2f}, {says}"
+    for check in outcome.get("quality_checks") or ():
+        if isinstance(check, dict) and (check.get("score") or 0.0) < 1.0:
+            detail = f": {clip(str(check['detail']), TEXT_CHARS)}" if check.get("detail") else ""
+            yield f"           {check.get('score') or 0.0:.2f} {check.get('name', '?')}{detail}"
 
 
 def _why(request: Mapping[str, Json], node: Json) -> str:

@@ -11,8 +11,12 @@ from typing import Final
 
 import orjson
 
+from agents import quality
+from agents.constraints import of_parts
 from agents.counting import bounded, items_of, part_schema
-from agents.records import AgentError, BudgetExceeded, Draft, Incomplete, Json, Place
+from agents.records import AgentError, BudgetExceeded, Draft, Incomplete, Json, Place, Verdict
+from agents.shaping import array_path
+from agents.strategies.runner import joined_issues
 from runtime.jobs.plan import Again, Stop, gaps, share_tokens, share_usd, split, tells
 from runtime.jobs.records import Job, Part, Range
 from runtime.jobs.tools import Attempt, Patience, Tools, attempt
@@ -39,7 +43,13 @@ class Batch:
         self._tools = tools
         self._job = job
         self._total = job.total
-        self._request = replace(request, schema=part_schema(request.schema, job.total), accept_partial=False)
+        self._whole = request
+        self._request = replace(
+            request,
+            schema=part_schema(request.schema, job.total),
+            constraints=of_parts(request.constraints),
+            accept_partial=False,
+        )
         self._done = 0
         self._unstarted = 0
         self._usd = job.cost_usd
@@ -169,10 +179,11 @@ class Batch:
             await tools.finish(job, self._request, error=error)
             return
         missing = self._total - self._done
-        frame, issues, flawless = await self._gathered()
+        frame, issues, flawless, verdict = await self._gathered()
         if missing:
             why = f" ({self._error.code}: {self._error.message})" if self._error is not None else ""
             issues = (f"{missing} of {self._total} items are missing{why}", *issues)[:MAX_ISSUES]
+        issues = joined_issues(issues, quality.issues(verdict, only_constraints=True))
         draft = Draft(text="", issues=issues, complete=not missing and flawless)
         last = self._last
         answer = Answer(
@@ -183,19 +194,30 @@ class Batch:
             strategy=last.strategy if last else "single",
             attempts=job.attempts + 1,
             latency_s=max(0.0, tools.wall() - job.at),
+            verdict=verdict,
         )
         await tools.finish(job, self._request, answer=answer, frame=frame)
 
-    async def _gathered(self) -> tuple[Json, tuple[str, ...], bool]:
-        """What stands around the list, the issues of all parts (bounded), and whether every part kept to the schema."""
+    async def _gathered(self) -> tuple[Json, tuple[str, ...], bool, Verdict]:
+        """What stands around the list, the issues of all parts (bounded), whether every part kept to the schema, and how good the
+        whole is: checked part by part, since the whole is never in memory."""
         frame: Json = None
         issues: dict[str, None] = {}
         flawless = True
+        asked = self._whole
+        tally = quality.Tally(schema=asked.schema, count=self._total, constraints=asked.constraints)
         async for part in self._tools.ledger.all_parts(self._job.request_id):
+            tally.add(self._shaped(part))
             if frame is None and part.frame is not None:
                 frame = orjson.loads(part.frame)
             flawless = flawless and part.complete
             for issue in part.issues:
                 if len(issues) < MAX_ISSUES:
                     issues[issue] = None
-        return frame, tuple(issues), flawless
+        return frame, tuple(issues), flawless, tally.verdict()
+
+    def _shaped(self, part: Part) -> Json:
+        """A part as a shorter answer of the same shape."""
+        items = orjson.loads(part.items)
+        path = array_path(self._request.schema or {})
+        return {**(orjson.loads(part.frame) if part.frame else {}), path[0]: items} if path else items

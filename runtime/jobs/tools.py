@@ -78,6 +78,7 @@ class Tools:
                 latency_s=max(0.0, now - job.at),
                 overhead_s=0.0,
                 simulated=any(call.simulated for call in spent.calls),
+                verdict=answer.verdict if answer else None,
             )
 
 

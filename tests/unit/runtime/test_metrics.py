@@ -38,15 +38,20 @@ def full() -> Metrics:
     """Metrics in which every method was called at least once."""
     metrics = Metrics(version="1", process=False)
     metrics.request_finished(
-        source="openai", target_kind="auto", strategy="single", status="ok", latency_s=0.2, overhead_s=0.001, simulated=True
+        source="openai",
+        target_kind="auto",
+        strategy="single",
+        status="ok",
+        latency_s=0.2,
+        overhead_s=0.001,
+        simulated=True,
+        verdict=Verdict(score=0.7, source="checks"),
     )
     usage = Usage(prompt_tokens=30, completion_tokens=12, estimated=True)
     metrics.call_finished(
         CallRecord(backend="b", model="m", started_at=0, latency_s=1, first_token_s=0.2, usage=usage, cost_usd=0.5, attempt=2)
     )
     metrics.call_finished(CallRecord(backend="b", model="m", started_at=0, latency_s=1, error="backend_timeout"))
-    metrics.answer_judged(Verdict(score=0.7, source="checks"))
-    metrics.answer_judged(Verdict(score=1.0, source="none"))
     metrics.fell_back("b")
     metrics.node_lost()
     metrics.redispatched()
@@ -80,7 +85,7 @@ def test_every_name_and_label_follows_the_rules() -> None:
             if family.type == "counter":
                 assert sample.name.endswith("_total"), sample.name
             elif family.type == "histogram":
-                assert family.name.endswith("_seconds"), family.name
+                assert family.name.endswith(("_seconds", "_score")), family.name
             else:
                 assert not sample.name.endswith("_total"), sample.name
 
@@ -145,6 +150,22 @@ def test_labels_from_outside_are_folded() -> None:
         assert len(family.samples) == MAX_LABEL_VALUES + 1
         folded = [s.value for s in family.samples if s.labels[label] == "other"]
         assert folded == [4 * MAX_LABEL_VALUES]
+
+
+def test_an_answer_is_scored_by_who_says_so_and_not_where_nobody_does() -> None:
+    metrics = full()
+    metrics.request_finished(
+        source="openai",
+        target_kind="auto",
+        strategy="single",
+        status="ok",
+        latency_s=0.2,
+        overhead_s=0.001,
+        verdict=Verdict(score=1.0, source="none"),
+    )
+    assert value(metrics, "morphogen_answer_quality_score_sum", quality_source="checks") == pytest.approx(0.7)
+    assert value(metrics, "morphogen_answer_quality_score_count", quality_source="checks") == 1
+    assert value(metrics, "morphogen_answer_quality_score_count", quality_source="none") is None
 
 
 def test_clocks_that_disagree_do_no_harm() -> None:
