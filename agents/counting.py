@@ -111,7 +111,7 @@ async def _round(
         if isinstance(tally.failure, BudgetExceeded | DeadlineExceeded):
             return
         try:
-            draft = await ask(_part(work, path, batch, total))
+            draft = await ask(_part(work, path, batch, total, max(1, toolbox.max_items_per_call)))
             _take(tally, path, batch, draft.data)
             tally.issues.extend(draft.issues)
         except InvalidRequest:
@@ -173,7 +173,7 @@ def _missing(slots: list[Json], size: int) -> list[Batch]:
     return batches
 
 
-def _part(work: Work, path: tuple[str, ...], batch: Batch, total: int) -> Work:
+def _part(work: Work, path: tuple[str, ...], batch: Batch, total: int, size: int) -> Work:
     assert work.schema is not None
     schema = dict(work.schema)
     if batch.count != total:
@@ -193,6 +193,8 @@ def _part(work: Work, path: tuple[str, ...], batch: Batch, total: int) -> Work:
                 last=str(first + batch.count),
             ),
         )
+        # A batch that is asked again in smaller parts keeps its number.
+        work = replace(work, index=first // size + 1, first_item=first + 1)
     return replace(work, schema=schema, place=None)
 
 

@@ -17,7 +17,7 @@ from agents.llm.pool import Pool
 from agents.llm.retry import RetryPolicy
 from agents.records import AgentError, Choice, DeadlineExceeded, Draft, Draining, Event, Json, NodeSpec, Overloaded, Reply, Task
 from agents.strategies.compose import run_strategy, strategy_name
-from agents.strategies.runner import with_system
+from agents.strategies.runner import number_of, with_system
 from agents.strategy_specs import StrategySpec
 from agents.task_toolbox import EventSink, PoolPort, TaskToolbox
 from agents.toolbox import Hub
@@ -195,7 +195,7 @@ class Node:
             async with scope:
                 self._running.add(scope)
                 async with self._slots:
-                    work = with_system(task.work, self.spec.prompt)
+                    work = replace(with_system(task.work, self.spec.prompt), index=number_of(task.request_id))
                     return await run_strategy(work, strategy, box, self._choice(task), visible=True)
         except TimeoutError:
             if self._parked:

@@ -134,8 +134,9 @@ class Work:
     ``messages`` are OpenAI chat messages; ``params`` are OpenAI's request parameters that go to the backend as they are
     (temperature, max_tokens, tools, stop, seed …); ``schema`` is the JSON Schema of the answer (None: free text);
     ``count`` asks for that many items in the schema's one array (None: as the schema says), ``place`` says of which longer list
-    they are a part (None: they are the whole). ``quality`` is the score that the
-    client wants (0 to 1; None: no wish).
+    they are a part (None: they are the whole). ``quality`` is the score that the client wants (0 to 1; None: no wish). ``index``
+    numbers it for "every tenth": which batch of a long list it is, else a number that follows from the request's id;
+    ``first_item`` is the number of its first item in the whole list. Both count from 1.
     """
 
     messages: tuple[Mapping[str, Json], ...]
@@ -147,6 +148,8 @@ class Work:
     constraints: tuple[Constraint, ...] = ()
     quality: float | None = None
     importance: Importance = "normal"
+    index: int = 1
+    first_item: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

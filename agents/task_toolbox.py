@@ -120,8 +120,16 @@ class TaskToolbox:
         """Permits that came with the task and were never handed to the pool."""
         return self._permits
 
+    @property
+    def delivered(self) -> bool:
+        return self._delivered
+
     def remaining_s(self) -> float:
         return max(0.0, self._deadline - self._clock())
+
+    def remaining_usd(self) -> float | None:
+        limit = self._task.budget.usd
+        return None if limit is None else max(0.0, limit - self._spent_usd)
 
     def note(self, kind: EventKind, **data: Json) -> None:
         if kind not in _ALWAYS:

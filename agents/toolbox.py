@@ -41,8 +41,17 @@ class Toolbox(Protocol):
         """How many asks of one task may run at once."""
         ...
 
+    @property
+    def delivered(self) -> bool:
+        """Whether the client has seen a part of the answer already; what it saw cannot be taken back."""
+        ...
+
     def remaining_s(self) -> float:
         """Seconds until the task's deadline; never negative."""
+        ...
+
+    def remaining_usd(self) -> float | None:
+        """What is left of the money reserved; never negative; None: there is no limit."""
         ...
 
     async def ask(self, request: ChatRequest, choice: Choice, *, visible: bool = False) -> ChatReply:

@@ -12,7 +12,7 @@ from agents.llm.chat import BackendSpec
 from agents.records import CallRecord, Choice, Json, NotFound
 from agents.strategies.compose import BUILTIN, default_strategy, parse_strategy
 from agents.strategies.runner import choice_for
-from agents.strategy_specs import Parallel, Pipeline, Single, StrategySpec, ValidationLoop
+from agents.strategy_specs import Single, StrategySpec, first_parts
 from runtime.cluster import NodeStatus
 from runtime.records import Request, Target
 
@@ -99,14 +99,10 @@ def preferring(choice: Choice, node: NodeStatus) -> Choice:
 def opening_choice(strategy: StrategySpec, choice: Choice) -> Choice:
     """What the first call of ``strategy`` will choose by, so that its permit can be leased before the hop."""
     while not isinstance(strategy, Single):
-        if isinstance(strategy, Pipeline):
-            strategy = strategy.stages[0].strategy
-        elif isinstance(strategy, Parallel):
-            if not strategy.aspects:
-                return choice
-            strategy = strategy.aspects[0].strategy
-        elif isinstance(strategy, ValidationLoop):
-            strategy = strategy.generate
+        first = first_parts(strategy)
+        if not first:
+            return choice
+        strategy = first[0]
     return choice_for(strategy, choice)
 
 

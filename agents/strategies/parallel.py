@@ -11,10 +11,13 @@ from typing import Final
 
 import orjson
 
+from agents.constraints import of_parts
 from agents.counting import bounded
 from agents.llm.prompts import render
-from agents.records import AgentError, Choice, Draft, InvalidRequest, Json, Work
-from agents.shaping import array_path, array_schema, compile_schema, conform, merge_deep, sub_schema, with_count
+from agents.records import AgentError, Choice, Draft, InvalidRequest, Json, StructuredFailed, Work
+from agents.shaping import array_path, array_schema, compile_schema, conform, sub_schema, with_count
+from agents.strategies.agreement import agreement
+from agents.strategies.merging import Merge
 from agents.strategies.runner import RunChild, inner, joined_issues, to_text, with_user
 from agents.strategy_specs import Aspect, Parallel, Single, Tier
 from agents.toolbox import Toolbox
@@ -39,8 +42,9 @@ async def run(work: Work, spec: Parallel, toolbox: Toolbox, choice: Choice, *, v
     """Ask every aspect at once, at most ``toolbox.max_parallel`` at a time, and merge in the order of the aspects.
 
     Aspects that are not given are made of the schema's fields. With a schema each aspect is asked for its own fields only. Where
-    two aspects clash in type the earlier one wins and an issue says so; a failed aspect is an issue, and the draft is incomplete
-    unless the others fill its fields. Raises the first aspect's error when all of them fail.
+    two aspects clash in type the conflict rule decides and an issue says so; a failed aspect is an issue, and the draft is
+    incomplete unless the others fill its fields. Raises the first aspect's error when all of them fail, StructuredFailed
+    (``partial``: the merge by which the first one wins) where values differ and the rule is ``fail``.
     """
     aspects = spec.aspects or default_aspects(work.schema)
     if not aspects:
@@ -64,7 +68,7 @@ async def run(work: Work, spec: Parallel, toolbox: Toolbox, choice: Choice, *, v
     errors = [part.error for part in parts if part.error is not None]
     if len(errors) == len(parts):
         raise errors[0]
-    return _joined(work, spec.merge, parts)
+    return _joined(work, spec, parts)
 
 
 def default_aspects(schema: Mapping[str, Json] | None) -> tuple[Aspect, ...]:
@@ -103,7 +107,9 @@ def _works(work: Work, merge: str, aspects: tuple[Aspect, ...]) -> list[Work]:
             schema = with_count(_unbounded(schema), shares[place])
         told = f" (the fields {', '.join(aspect.fields)})" if aspect.fields else ""
         text = render("aspect", name=aspect.name, fields=told, instruction=aspect.prompt or "")
-        works.append(replace(with_user(inner(work), text), schema=schema))
+        # Under another key a field is another field, and of a part of the items not all can be said.
+        constraints = {"by_key": (), "concatenate": of_parts(work.constraints)}.get(merge, work.constraints)
+        works.append(replace(with_user(inner(work), text), schema=schema, constraints=constraints))
     return works
 
 
@@ -142,19 +148,20 @@ def _schema_of(schema: Mapping[str, Json] | None, merge: str, aspect: Aspect) ->
 # ── merging ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _joined(work: Work, merge: str, parts: list[_Part]) -> Draft:
+def _joined(work: Work, spec: Parallel, parts: list[_Part]) -> Draft:
     issues = [f"aspect {part.aspect.name!r} failed: {part.error.code}: {part.error.message}" for part in parts if part.error]
     good = [(part.aspect, part.draft) for part in parts if part.draft is not None]
     issues += [f"{aspect.name}: {issue}" for aspect, draft in good for issue in draft.issues]
     failed = len(good) < len(parts)
     values = [draft.data if work.schema is not None else _parsed(draft.text) for _, draft in good]
-    if work.schema is None and merge != "by_key" and not (merge == "deep" and all(isinstance(v, dict) for v in values)):
-        text = "\n\n".join(draft.text.strip() for _, draft in good)
-        whole = not failed and all(draft.complete for _, draft in good)
-        return Draft(text=text, issues=joined_issues(issues), complete=whole)
-    clashes: list[str] = []
-    data = _merged(merge, [aspect.name for aspect, _ in good], values, work, clashes)
-    issues += [f"the aspects disagree at {clash}; the earlier one counts" for clash in clashes]
+    fields = spec.merge in ("deep", "vote") and all(isinstance(value, dict) for value in values)
+    if work.schema is None and spec.merge != "by_key" and not fields:
+        return _as_text(spec, [draft for _, draft in good], issues, failed=failed)
+    merge = Merge("vote" if spec.merge == "vote" else spec.conflict)
+    data = _merged(spec.merge, [aspect.name for aspect, _ in good], values, work, merge)
+    if merge.rule == "fail" and merge.conflicts:
+        raise StructuredFailed(f"the aspects disagree at {'; '.join(merge.conflicts)}"[:1000], partial=data)
+    issues += [f"the aspects disagree at {clash}" for clash in merge.clashes]
     if work.schema is None:
         return Draft(text=to_text(data), data=data, issues=joined_issues(issues), complete=not failed)
     data = conform(data, work.schema)
@@ -165,7 +172,16 @@ def _joined(work: Work, merge: str, parts: list[_Part]) -> Draft:
     return Draft(text=to_text(data), data=data, issues=joined_issues(issues, errors), complete=not errors and not missing)
 
 
-def _merged(merge: str, names: list[str], values: list[Json], work: Work, clashes: list[str]) -> Json:
+def _as_text(spec: Parallel, drafts: list[Draft], issues: list[str], *, failed: bool) -> Draft:
+    """Texts one after the other, or, in a vote, the one that the others are most like."""
+    if spec.merge == "vote":
+        likest = max(zip(agreement(drafts), drafts, strict=True), key=lambda pair: pair[0])[1]
+        return replace(likest, issues=joined_issues(issues))
+    text = "\n\n".join(draft.text.strip() for draft in drafts)
+    return Draft(text=text, issues=joined_issues(issues), complete=not failed and all(draft.complete for draft in drafts))
+
+
+def _merged(merge: str, names: list[str], values: list[Json], work: Work, by: Merge) -> Json:
     if merge == "by_key":
         return dict(zip(names, values, strict=True))
     if merge == "concatenate":
@@ -176,12 +192,8 @@ def _merged(merge: str, names: list[str], values: list[Json], work: Work, clashe
             joined = [item for found in arrays for item in found]
             if not path:
                 return joined
-            frame = _merged("deep", names, [{**value, path[0]: None} for value in values], work, clashes)
-            return {**frame, path[0]: joined}
-    merged: Json = None
-    for value in values:
-        merged = merge_deep(merged, value, clashes=clashes)
-    return merged
+            return {**by.values([{**value, path[0]: None} for value in values]), path[0]: joined}
+    return by.values(values)
 
 
 def _parsed(text: str) -> Json:

@@ -34,6 +34,11 @@ class FakeToolbox:
     notes: list[tuple[str, dict[str, Json]]] = field(default_factory=list)
     active: int = 0
     peak: int = 0
+    delivered: bool = False
+    usd: float | None = None
+
+    def remaining_usd(self) -> float | None:
+        return self.usd
 
     def remaining_s(self) -> float:
         return 60.0

@@ -20,6 +20,7 @@ from agents.llm.simulated.reading import Reading
 from agents.llm.simulated.rules import words_of
 from agents.llm.simulated.shapes import Context, make
 from agents.llm.simulated.vocabulary import NEVER_NEGATIVE, NUMBER_WORDS, word_set
+from agents.llm.simulated.voices import ANSWERS, QUESTIONS, STYLE, answers, questions, remarks
 from agents.llm.simulated.words import free_text, kind_of_question, topic_of
 from agents.records import Json
 from agents.schema_check import compile_schema, resolve
@@ -84,8 +85,15 @@ def _structured(wanted: Json, reading: Reading, profile: Profile, kind: Kind, se
     rng = Random(seed)
     root = wanted if isinstance(wanted, Mapping) else {}
     findings = None
-    if _judges(root, root, 0) or reading.wanted_name in JUDGEMENTS:
-        findings = judge(reading, profile.skill("critique"), Random(seed ^ 0xC417))
+    critical = profile.skill("critique")
+    if reading.wanted_name in (QUESTIONS, ANSWERS):
+        asked = reading.wanted_name == QUESTIONS
+        data = questions(reading, root, critical, Random(seed)) if asked else answers(reading, root)
+        return Answer(text=_dumped(data), data=data, structured=True)
+    if reading.wanted_name == STYLE and _judges(root, root, 0):
+        findings = remarks(reading, critical, Random(seed ^ 0x57A1E))
+    elif _judges(root, root, 0) or reading.wanted_name in JUDGEMENTS:
+        findings = judge(reading, critical, Random(seed ^ 0xC417))
     extracting = kind == "extraction" or bool(_EXTRACTING.search(reading.asked[:2000]))
     own: Kind = "extraction" if extracting else kind if kind in ("classification", "plan") else "structured"
     skilled = rng.random() < profile.skill(own)

@@ -54,7 +54,7 @@ class Finding:
 
 def judge(reading: Reading, skill: float, rng: Random) -> tuple[Finding, ...] | None:
     """What a critic of ``skill`` 0..1 notices; None when the conversation holds nothing to judge."""
-    data, text = _subject(reading)
+    data, text = subject(reading)
     if data is not None:
         found = list(_in_data(data, reading))
     elif text is not None:
@@ -65,7 +65,7 @@ def judge(reading: Reading, skill: float, rng: Random) -> tuple[Finding, ...] | 
     return tuple(finding for finding in unique if rng.random() < skill)[:MAX_FINDINGS]
 
 
-def _subject(reading: Reading) -> tuple[Json | None, str | None]:
+def subject(reading: Reading) -> tuple[Json | None, str | None]:
     """What is to be judged: what follows the last "The answer:", else the latest data. (data, None) or (None, text)."""
     question = reading.question
     labels = list(_SUBJECT.finditer(question))

@@ -228,12 +228,16 @@ async def test_closing_the_stream_cancels_the_backends_call() -> None:
 async def test_the_budget_is_kept_between_asks() -> None:
     pool = FakePool("x", cost_usd=0.05)
     node, _ = a_node(pool)
-    with pytest.raises(BudgetExceeded) as caught:
-        await node.answer(a_task(strategy=TWO, usd=0.05))
-    assert len(pool.calls) == len(caught.value.calls) == 1
+    _, reply = await node.answer(a_task(strategy=TWO, usd=0.05))
+    assert not reply.draft.complete
+    assert "partial" in reply.draft.issues[0]
+    assert len(pool.calls) == len(reply.calls) == 1
     enough_for_one = estimate_usage(pool.calls[0][0], 0).prompt_tokens + 10
+    _, reply = await node.answer(a_task(strategy=TWO, tokens=enough_for_one))
+    assert not reply.draft.complete
+    assert len(pool.calls) == 2
     with pytest.raises(BudgetExceeded):
-        await node.answer(a_task(strategy=TWO, tokens=enough_for_one))
+        await node.answer(a_task(strategy=TWO, tokens=1))
     assert len(pool.calls) == 2
 
 
@@ -251,8 +255,9 @@ async def test_no_ask_after_the_deadline() -> None:
     now = iter([0.0, 0.0, 0.0, 99.0, 99.0, 99.0])
     pool = FakePool("x")
     node, _ = a_node(pool, clock=lambda: next(now))
-    with pytest.raises(DeadlineExceeded):
-        await node.answer(a_task(strategy=TWO, deadline_s=5.0))
+    _, reply = await node.answer(a_task(strategy=TWO, deadline_s=5.0))
+    assert not reply.draft.complete
+    assert "partial" in reply.draft.issues[0]
     assert len(pool.calls) == 1
 
 
