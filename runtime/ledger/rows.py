@@ -241,10 +241,13 @@ def _quality(verdict: Verdict | None, keeping: Keeping) -> Row:
     """Score, source and checks. What a check says may quote the answer, so that it goes where the answer goes."""
     if verdict is None:
         return (None, None, None)
-    checks = [
-        {"name": check.name, "score": _real(check.score), **({"detail": check.detail} if check.detail and keeping.bodies else {})}
-        for check in verdict.checks[:MAX_CHECKS]
-    ]
+    checks: list[Json] = []
+    for check in verdict.checks[:MAX_CHECKS]:
+        # Without bodies of a name only the kind is kept: the rest is a field of the client's.
+        shown: dict[str, Json] = {"name": check.name if keeping.bodies else check.name.split()[0], "score": _real(check.score)}
+        if check.detail and keeping.bodies:
+            shown["detail"] = check.detail
+        checks.append(shown)
     text = to_json(checks, limit=min(keeping.max_chars, MAX_CHECKS_CHARS), redact=False) if checks else None
     return (_real(verdict.score), _name(verdict.source), text)
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from agents.records import (
     BackendTimeout,
     CallRecord,
     Cancelled,
+    Check,
     Draft,
     Draining,
     Event,
@@ -29,6 +31,7 @@ from agents.records import (
     NodeSpec,
     RequestId,
     Usage,
+    Verdict,
 )
 from agents.strategy_specs import Pipeline, Single, Stage
 from runtime.keys import KeyRing
@@ -94,6 +97,23 @@ def finish(
         latency_s=0.6,
         overhead_s=0.1,
     )
+
+
+async def test_a_verdict_can_be_read_back(ledger: Ledger) -> None:
+    checks = (Check(name="count", score=0.8, detail="5 items were asked, 4 came"),)
+    verdict = Verdict(score=0.8, source="checks", checks=checks)
+    await ledger.accept(request("r1"), at=100.0)
+    judged = replace(answer("r1"), verdict=verdict)
+    ledger.finish("r1", answer=judged, error=None, calls=(), events=(), at=101.0, latency_s=0.6, overhead_s=0.1)
+    await ledger.accept(request("r2"), at=102.0)
+    finish(ledger, "r2", call())
+    await ledger.flush()
+    trace = await ledger.trace("r1")
+    assert trace is not None
+    outcome = trace["outcome"]
+    assert (outcome["quality_score"], outcome["quality_source"]) == (0.8, "checks")
+    assert outcome["quality_checks"] == [{"name": "count", "score": 0.8, "detail": "5 items were asked, 4 came"}]
+    assert [row["quality"] for row in await ledger.requests(limit=5)] == [None, 0.8]
 
 
 async def test_a_request_and_its_outcome_can_be_read_back(ledger: Ledger) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.llm.chat import BackendSpec
-from agents.records import Choice, InvalidRequest, NotFound, RequestId
+from agents.records import Choice, Constraint, InvalidRequest, NotFound, RequestId
 from agents.strategy_specs import Aspect, Parallel, Pipeline, Single, Stage, ValidationLoop
 from runtime.choosing import busy_s, choice_of, choose_node, choose_strategy, goes_straight, opening_choice, read_model
 from runtime.records import Request, Target
@@ -65,6 +65,8 @@ def test_only_a_plain_call_to_a_named_backend_goes_straight() -> None:
     assert not goes_straight(request(target=named, schema={"type": "object"}))
     assert not goes_straight(request(target=named, count=3))
     assert not goes_straight(request(target=named, strategy=Single()))
+    assert not goes_straight(request(target=named, rules=("Be brief",)))
+    assert not goes_straight(request(target=named, constraints=(Constraint(kind="pattern", value="a"),)))
 
 
 def test_the_least_busy_live_generalist_answers() -> None:

@@ -72,6 +72,16 @@ def test_the_story_says_who_how_and_why() -> None:
     assert told.endswith("The answer: Hello")
 
 
+def test_the_score_is_told_with_what_keeps_it_down() -> None:
+    checks = [{"name": "schema", "score": 1.0}, {"name": "range a", "score": 0.25, "detail": "a: 3 is above 2"}]
+    outcome = {**TRACE["outcome"], "quality_score": 0.625, "quality_source": "checks", "quality_checks": checks}  # type: ignore[dict-item]
+    told = "\n".join(story_of({**TRACE, "outcome": outcome}))
+    assert "quality  0.62, by checks" in told
+    assert "0.25 range a: a: 3 is above 2" in told
+    assert "schema" not in told
+    assert "quality" not in "\n".join(story_of(TRACE))
+
+
 def test_a_real_answer_is_not_called_simulated() -> None:
     outcome = {**TRACE["outcome"], "simulated": False}  # type: ignore[dict-item]
     assert "SIMULATED" not in "\n".join(story_of({**TRACE, "outcome": outcome, "calls": [call("real", simulated=False)]}))

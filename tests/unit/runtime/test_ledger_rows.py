@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.records import CallRecord, Event, RequestId
+from agents.records import CallRecord, Check, Constraint, Draft, Event, RequestId, Verdict
 from agents.strategy_specs import Single
 from runtime.ledger.desired import encode_single
-from runtime.ledger.rows import MAX_EVENTS, Keeping, call_rows, event_rows, request_row, scrub, to_json
-from runtime.records import Request
+from runtime.ledger.rows import (
+    MAX_CHECKS,
+    MAX_CHECKS_CHARS,
+    MAX_EVENTS,
+    Keeping,
+    call_rows,
+    event_rows,
+    outcome_row,
+    request_row,
+    scrub,
+    to_json,
+)
+from runtime.records import Answer, Request
 
 KEEPING = Keeping(bodies=True, max_chars=1000, strategy=encode_single)
 MEASURES = Keeping(bodies=False, max_chars=1000, strategy=encode_single)
@@ -100,3 +112,48 @@ def test_events_are_bounded_and_deltas_left_out() -> None:
     assert [row[1] for row in rows] == list(range(MAX_EVENTS + 1))
     assert orjson.loads(rows[MAX_EVENTS // 2][-1]) == {"events_left_out": 50}
     assert orjson.loads(rows[-1][-1]) == {"n": MAX_EVENTS + 49}
+
+
+def outcome(verdict: Verdict | None, keeping: Keeping) -> tuple[Any, ...]:
+    """The columns of quality in an outcome's row."""
+    answer = Answer(
+        request_id=RequestId("r"),
+        draft=Draft(text="t"),
+        calls=(),
+        node="n",
+        strategy="single",
+        attempts=1,
+        latency_s=1,
+        verdict=verdict,
+    )
+    return outcome_row("r", answer, None, (), 1.0, 1.0, 0.1, keeping)[-3:]
+
+
+def test_a_verdict_is_kept_with_its_checks() -> None:
+    checks = (Check(name="schema", score=1.0), Check(name="range users[].age", score=math.nan, detail="private words"))
+    verdict = Verdict(score=0.5, source="checks", checks=checks)
+    score, source, text = outcome(verdict, KEEPING)
+    assert (score, source) == (0.5, "checks")
+    assert orjson.loads(text) == [
+        {"name": "schema", "score": 1.0},
+        {"name": "range users[].age", "score": 0.0, "detail": "private words"},
+    ]
+    assert orjson.loads(outcome(verdict, MEASURES)[2]) == [{"name": "schema", "score": 1.0}, {"name": "range", "score": 0.0}]
+    assert outcome(None, KEEPING) == (None, None, None)
+    assert outcome(Verdict(score=1.0, source="none"), KEEPING) == (1.0, "none", None)
+
+
+def test_the_checks_of_a_verdict_are_bounded() -> None:
+    checks = tuple(Check(name=f"range f{n}", score=0.0, detail="x" * 1000) for n in range(500))
+    text = outcome(
+        Verdict(score=0.0, source="checks", checks=checks), Keeping(bodies=True, max_chars=10**6, strategy=encode_single)
+    )[2]
+    assert len(orjson.loads(text)) <= MAX_CHECKS
+    assert len(text) < 2 * MAX_CHECKS_CHARS
+
+
+def test_the_constraints_of_a_request_are_kept() -> None:
+    constraint = Constraint(kind="range", field="users[].age", value=[1, None])
+    request = Request(request_id=RequestId("r"), source="native", messages=(), constraints=(constraint,))
+    assert orjson.loads(request_row(request, 1.0, KEEPING)[-1])["constraints"] == [{"field": "users[].age", "range": [1, None]}]
+    assert request_row(request, 1.0, MEASURES)[-1] is None
