@@ -13,11 +13,13 @@ from dataclasses import replace
 from typing import Protocol
 
 from agents.llm.chat import BackendSpec, ChatReply, ChatRequest, Chunk
+from agents.llm.selection import carries
 from agents.llm.structured import ask_structured
 from agents.llm.wire import estimate_usage
 from agents.records import (
     BudgetExceeded,
     CallRecord,
+    Capability,
     Choice,
     DeadlineExceeded,
     Event,
@@ -99,6 +101,7 @@ class TaskToolbox:
         self._delivered = False
         self._slots = asyncio.Semaphore(max(1, max_parallel))
         self._notes = 0
+        self._unmet: set[frozenset[Capability]] = set()
         self._spent_usd = 0.0
         self._spent_tokens = 0
         self.calls: list[CallRecord] = []
@@ -143,6 +146,7 @@ class TaskToolbox:
         pool raises."""
         async with self._slots:
             request = self._within_budget(request)
+            self._tell_unmet(choice)
             permits, self._permits = self._permits, ()
             if visible and self._task.stream:
                 return await self._ask_streaming(request, choice, permits)
@@ -155,6 +159,12 @@ class TaskToolbox:
                 health=self._task.health,
                 on_call=self._called,
             )
+
+    def _tell_unmet(self, choice: Choice) -> None:
+        """Note in the trace, once for each set of needs, that no backend declares what is needed, so that any is asked."""
+        if choice.needs and choice.backend is None and choice.needs not in self._unmet and not carries(self.backends, choice):
+            self._unmet.add(choice.needs)
+            self.note("note", no_backend_declares=sorted(choice.needs), asked="any")
 
     async def ask_structured(self, request: ChatRequest, choice: Choice) -> Structured:
         async def ask(again: ChatRequest) -> ChatReply:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from agents.llm.chat import BackendSpec
-from agents.records import CallRecord, Choice, Json, NotFound
+from agents.records import CallRecord, Choice, Json, NotFound, Refused
 from agents.strategies.compose import BUILTIN, default_strategy, parse_strategy
 from agents.strategies.runner import choice_for
 from agents.strategy_specs import Single, StrategySpec, first_parts
@@ -17,6 +17,7 @@ from runtime.cluster import NodeStatus
 from runtime.records import Request, Target
 
 MAX_NAMES = 12
+NO_NODE_RETRY_S = 2.0
 
 
 def read_model(
@@ -61,7 +62,8 @@ def goes_straight(request: Request) -> bool:
 
 
 def choose_node(request: Request, nodes: Sequence[NodeStatus]) -> NodeStatus:
-    """The named node, else the least busy generalist; one that is being brought back is waited for. Raises NotFound."""
+    """The named node, else the least busy generalist; one that is being brought back is waited for. Raises NotFound for
+    a name that is unknown, Refused while there is no generalist."""
     if request.target.kind == "node":
         named = [node for node in nodes if node.spec.name == request.target.name]
         if not named:
@@ -69,7 +71,7 @@ def choose_node(request: Request, nodes: Sequence[NodeStatus]) -> NodeStatus:
         return named[0]
     ready = [node for node in nodes if node.spec.role == "generalist" and node.state in ("live", "starting", "dead")]
     if not ready:
-        raise NotFound("no generalist is live", param="model")
+        raise Refused("no generalist is live now", retry_after_s=NO_NODE_RETRY_S)
     return min(ready, key=lambda node: (node.state != "live", node.inflight, node.spec.name))
 
 

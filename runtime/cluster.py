@@ -6,7 +6,7 @@ and tiny machines; ray_cluster/ keeps them in Ray actors. One contract test runs
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -67,7 +67,7 @@ class Cluster(Protocol):
         old one. A node that cannot be told is replaced."""
         ...
 
-    def ask(self, node_id: NodeId, task: Task) -> AsyncIterator[Event | Reply]:
+    def ask(self, node_id: NodeId, task: Task) -> AsyncGenerator[Event | Reply, None]:
         """Hand a task over. Yields Events as they come and the Reply last.
 
         Raises the task's AgentError, NotFound for an unknown node, NodeLost when the node died with it (the caller decides

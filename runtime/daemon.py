@@ -190,6 +190,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     pool = Pool([HttpBackend(spec) for spec in specs], admission=desk, retry=kit.retry, fallback=kit.fallback)
     stack.push_async_callback(pool.aclose)
     dispatch = Dispatch(settings=settings, pool=pool, desk=desk, cluster=cluster, ledger=ledger, metrics=metrics)
+    hub.account = dispatch.account_peer
     service = DaemonService(
         settings=settings,
         pool_reason=found.reason,

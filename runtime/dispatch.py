@@ -48,7 +48,7 @@ from runtime.config import Settings
 from runtime.judging import judged
 from runtime.ledger.store import Ledger
 from runtime.metrics import Metrics
-from runtime.open_request import OpenRequest, Running, Spent, bounded, delta_of
+from runtime.open_request import OpenRequest, Running, Spent, bounded, delta_of, in_time
 from runtime.records import Answer, Request
 
 MAX_KEPT_CHARS = 2**20
@@ -153,7 +153,7 @@ class Dispatch:
         if run.closed:
             return
         run.closed = True
-        calls = answer.calls if answer is not None else tuple(run.calls)
+        calls = answer.calls if answer is not None else (*run.calls, *run.peer_calls)
         if error is not None:
             calls = tuple(dict.fromkeys((*calls, *error.calls)))
             error.calls = calls
@@ -199,7 +199,7 @@ class Dispatch:
         answer = Answer(
             request_id=run.request.request_id,
             draft=draft,
-            calls=tuple(calls),
+            calls=(*calls, *run.peer_calls),
             node=run.node,
             strategy=run.strategy,
             attempts=run.attempts,
@@ -227,7 +227,7 @@ class Dispatch:
         chunks = self._pool.stream(
             ask, choice, deadline_s=run.deadline_s, holder=holder, on_call=run.calls.append, may_restart=False
         )
-        async with aclosing(chunks):
+        async with aclosing(in_time(chunks, lambda: self._left_s(run))) as chunks:
             async for chunk in chunks:
                 finish = chunk.finish_reason or finish
                 if kept < MAX_KEPT_CHARS and chunk.index == 0:
@@ -247,6 +247,7 @@ class Dispatch:
             node = choose_node(run.request, self._cluster.nodes())
             task = self._task(run, node)
             before = len(run.calls)
+            self.running.by_task[task.task_id] = run
             try:
                 async with aclosing(bounded(run, self._cluster.ask(node.spec.node_id, task), lambda: self._left_s(run))) as items:
                     async for item in items:
@@ -277,7 +278,17 @@ class Dispatch:
                 run.attempts += 1
                 self._metrics.redispatched()
             finally:
+                del self.running.by_task[task.task_id]
                 self._desk.release_all(task.task_id)
+
+    def account_peer(self, task_id: str, peer: str, calls: Sequence[CallRecord], error: str | None) -> None:
+        """What node ``peer`` spent on a question of ``task_id``, or of a peer that was asked for it: the request's own cost."""
+        run = self.running.by_task.get(TaskId(task_id.partition("/peer")[0]))
+        if run is None or run.closed:
+            self._count(calls)
+            return
+        run.peer_calls += calls
+        run.note(Event(kind="peer", at=self._wall(), data={"asked": peer, "calls": len(calls), "error": error}))
 
     async def _pause(self, run: OpenRequest) -> None:
         """Give a warm actor the moment it needs to take over."""

@@ -10,9 +10,12 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
 
 from agents.llm.desk import Desk
 from agents.records import (
+    AgentError,
     Budget,
     CallRecord,
     DeadlineExceeded,
@@ -36,8 +39,12 @@ GRACE_S = 2.0
 """A peer ends its work at the deadline by itself; this much later nobody waits for it."""
 
 
+Account = Callable[[str, str, Sequence[CallRecord], str | None], None]
+"""Takes the asking task's id, the peer's name, the calls that the peer made, and the error that it ended with."""
+
+
 class DaemonHub:
-    """Implements ``agents.toolbox.Hub`` on the daemon's own parts."""
+    """Implements ``agents.toolbox.Hub`` on the daemon's own parts. ``account`` is told what every question to a peer took."""
 
     def __init__(
         self,
@@ -55,6 +62,7 @@ class DaemonHub:
         self._wall = wall
         self._ids = itertools.count(1)
         self.cluster: Cluster | None = None
+        self.account: Account = lambda task_id, peer, calls, error: None
 
     async def lease(self, backend: str, *, holder: str, wait_s: float) -> Permit:
         return await self._desk.lease(backend, holder=holder, wait_s=wait_s)
@@ -89,20 +97,30 @@ class DaemonHub:
             health=self._desk.health(),
             hops=hops + 1,
         )
-        assert self.cluster is not None
-        items = self.cluster.ask(node.spec.node_id, task)
+        spent = _Spent()
         try:
             async with asyncio.timeout(deadline_s + GRACE_S):
-                async for item in items:
-                    if isinstance(item, Reply):
-                        return item.draft.text
+                return await self._answer(node, task, spent)
         except TimeoutError:
+            spent.error = DeadlineExceeded.code
             raise DeadlineExceeded(f"node {peer!r} gave no answer within {deadline_s:g} s") from None
+        except AgentError as error:
+            spent.calls, spent.error = list(dict.fromkeys((*spent.calls, *error.calls))), error.code
+            raise
         finally:
-            if (close := getattr(items, "aclose", None)) is not None:
-                await close()
             self._desk.release_all(task.task_id)
-        raise NotFound(f"node {peer!r} gave no answer", param="peer")
+            self.account(task_id, peer, spent.calls, spent.error)
+
+    async def _answer(self, node: NodeStatus, task: Task, spent: _Spent) -> str:
+        assert self.cluster is not None
+        async with aclosing(self.cluster.ask(node.spec.node_id, task)) as items:
+            async for item in items:
+                if isinstance(item, Reply):
+                    spent.calls = list(item.calls)
+                    return item.draft.text
+                if item.kind == "call":
+                    spent.calls.append(item.data["record"])
+        raise NotFound(f"node {node.spec.name!r} gave no answer", param="peer")
 
     async def announce(self, topic: str, body: Mapping[str, Json], *, task_id: str) -> None:
         self._announce(Event(kind="peer", at=self._wall(), data={"topic": topic, "task_id": task_id, **body}))
@@ -112,3 +130,11 @@ class DaemonHub:
             if node.spec.name == name and node.state == "live":
                 return node
         raise NotFound(f"there is no live node called {name!r}", param="peer")
+
+
+@dataclass(slots=True)
+class _Spent:
+    """What a question to a peer took, known also when it failed."""
+
+    calls: list[CallRecord] = field(default_factory=list)
+    error: str | None = None

@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -123,7 +123,7 @@ class LocalCluster:
         self._kit = kit
         await asyncio.gather(*(local.node.update(kit) for local in self._nodes.values() if local.state != "parked"))
 
-    async def ask(self, node_id: NodeId, task: Task) -> AsyncIterator[Event | Reply]:
+    async def ask(self, node_id: NodeId, task: Task) -> AsyncGenerator[Event | Reply, None]:
         """Hand a task over. It runs as a task of its own, so that putting the node away can end it."""
         local = self._live(node_id)
         outbox: Outbox = asyncio.Queue()

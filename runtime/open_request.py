@@ -7,11 +7,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from agents.llm.chat import Chunk
-from agents.records import CallRecord, DeadlineExceeded, Event, Json, Reply
+from agents.records import CallRecord, DeadlineExceeded, Event, Json, Reply, TaskId
 from runtime.records import Request
 
 GRACE_S = 2.0
 """A node ends its work at the deadline by itself; this much later the daemon stops waiting for it."""
+CLOSE_S = 5.0
+"""How long a node that is hung up on may take to let go; then nobody waits for it any more."""
 MAX_EVENTS = 2000
 """Trace events kept of one request."""
 
@@ -39,6 +41,8 @@ class OpenRequest:
     attempts: int = 1
     closed: bool = False
     calls: list[CallRecord] = field(default_factory=list)
+    peer_calls: list[CallRecord] = field(default_factory=list)
+    """Calls of nodes that were asked by the one that has the task; the replies do not have them."""
 
     def note(self, event: Event) -> None:
         if event.kind != "delta" and len(self.events) < MAX_EVENTS:
@@ -46,10 +50,11 @@ class OpenRequest:
 
 
 class Running:
-    """The requests that are worked on now, by number; numbers count up from 1."""
+    """The requests that are worked on now, by number (they count up from 1); ``by_task`` has those that are with a node."""
 
     def __init__(self) -> None:
         self.last = 0
+        self.by_task: dict[TaskId, OpenRequest] = {}
         self._numbers: set[int] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -92,17 +97,57 @@ def delta_of(chunk: Chunk) -> dict[str, Json] | None:
 async def bounded(
     run: OpenRequest, items: AsyncIterator[Event | Reply], left_s: Callable[[], float]
 ) -> AsyncGenerator[Event | Reply, None]:
-    """``items``, but not beyond the deadline: a node that hangs is left alone."""
+    """``items``, but not beyond the deadline: a node that hangs is left alone, even where it does not take its cancellation."""
     iterator = items.__aiter__()
+    step: asyncio.Future[Event | Reply] | None = None
+    try:
+        while True:
+            step = asyncio.ensure_future(anext(iterator))
+            await asyncio.wait({step}, timeout=max(0.0, left_s() + GRACE_S))
+            if not step.done():
+                raise DeadlineExceeded(f"no answer within {run.deadline_s:g} s", calls=tuple(run.calls))
+            try:
+                item = step.result()
+            except StopAsyncIteration:
+                return
+            yield item
+    finally:
+        closing = asyncio.create_task(_close(iterator, step), name="close an ask")
+        _closing.add(closing)
+        closing.add_done_callback(_closing.discard)
+        await asyncio.wait({closing}, timeout=CLOSE_S)
+
+
+_closing: set[asyncio.Task[None]] = set()
+"""Asks whose nodes take longer than CLOSE_S to let go."""
+
+
+async def _close(iterator: AsyncIterator[Event | Reply], step: asyncio.Future[Event | Reply] | None) -> None:
+    if step is not None and not step.done():
+        step.cancel()
+        await asyncio.wait({step})
+    if step is not None and not step.cancelled():
+        step.exception()  # seen: it was raised, or comes too late to matter
+    if (close := getattr(iterator, "aclose", None)) is not None:
+        await close()
+
+
+async def in_time(chunks: AsyncIterator[Chunk], left_s: Callable[[], float]) -> AsyncGenerator[Chunk, None]:
+    """``chunks`` of the daemon's own pool, but not beyond the deadline: the backstop behind the pool's own limits.
+
+    Cheaper a chunk than ``bounded``, and enough where a cancellation is known to be taken. Raises DeadlineExceeded.
+    """
+    iterator = chunks.__aiter__()
     try:
         while True:
             try:
-                item = await asyncio.wait_for(anext(iterator), max(0.0, left_s() + GRACE_S))
+                async with asyncio.timeout(max(0.0, left_s() + GRACE_S)):
+                    chunk = await anext(iterator)
             except StopAsyncIteration:
                 return
             except TimeoutError:
-                raise DeadlineExceeded(f"no answer within {run.deadline_s:g} s", calls=tuple(run.calls)) from None
-            yield item
+                raise DeadlineExceeded("the time for this request is over") from None
+            yield chunk
     finally:
         if (close := getattr(iterator, "aclose", None)) is not None:
             await close()

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 
 from agents.llm.chat import Backend, BackendSpec, ChatRequest, Chunk
-from agents.llm.retry import RetryPolicy, next_delay_s
+from agents.llm.retry import RetryPolicy, next_delay_s, share_s
 from agents.llm.wire import CHARS_PER_TOKEN, estimate_usage, is_config_fault, message_chars
 from agents.records import (
     AgentError,
@@ -51,6 +51,11 @@ class Route:
         return self._specs[self._place]
 
     @property
+    def others(self) -> int:
+        """Backends that could be asked after this one."""
+        return len(self._specs) - self._place - 1
+
+    @property
     def blame(self) -> AgentError:
         """The error to raise when nothing is left: the last that a backend gave, else the refusal that ends soonest."""
         return self._blame or Refused("no backend may be asked")
@@ -71,9 +76,14 @@ class Route:
             self._blame = error
         return self._next()
 
-    def after(self, error: AgentError, remaining_s: float) -> float | None:
-        """A call failed. Seconds to wait before calling ``spec`` (perhaps another by then), or None: give up."""
+    def after(self, error: AgentError, remaining_s: float, *, used_up: bool = False) -> float | None:
+        """A call failed. Seconds to wait before calling ``spec`` (perhaps another by then), or None: give up.
+
+        ``used_up``: it took its whole share of the time, and what is left is for the others.
+        """
         self._blame = error
+        if used_up and self._next():
+            return 0.0
         if isinstance(error, BackendRejected):
             return 0.0 if is_config_fault(error) and self._next() else None
         delay = next_delay_s(self._policy, self._here, error.retry_after_s, self._rng)
@@ -118,15 +128,24 @@ class Call:
         "_permit",
         "_request",
         "_run",
+        "_share_s",
         "_started",
         "_started_at",
         "_streamed",
         "_usage",
         "spec",
+        "used_up",
     )
 
     def __init__(
-        self, run: Run, spec: BackendSpec, permit: Permit, number: int, request: ChatRequest | None, streamed: bool
+        self,
+        run: Run,
+        spec: BackendSpec,
+        permit: Permit,
+        number: int,
+        request: ChatRequest | None,
+        streamed: bool,
+        others: int = 0,
     ) -> None:
         self.spec = spec
         self._run = run
@@ -137,6 +156,8 @@ class Call:
         self._started = run.clock()
         self._started_at = run.wall()
         self._granted_s = min(run.remaining_s(), spec.total_timeout_s)
+        self._share_s = share_s(run.remaining_s(), others=others, connect_timeout_s=spec.connect_timeout_s)
+        self.used_up = False
         self._first_token_s: float | None = None
         self._chars = 0
         self._model = spec.model
@@ -150,8 +171,13 @@ class Call:
 
     @property
     def timeout_s(self) -> float:
-        """How long this call may take."""
-        return self._granted_s
+        """How long this call may take; a stream so long only until its first piece (``first_s``)."""
+        return self._granted_s if self._streamed else min(self._granted_s, self._share_s)
+
+    @property
+    def first_s(self) -> float | None:
+        """How long a stream may take to begin; None: there is no other limit than ``timeout_s``."""
+        return self._share_s if self._share_s < self._granted_s else None
 
     def saw(self, chunk: Chunk) -> None:
         """Note one streamed chunk."""
@@ -172,8 +198,11 @@ class Call:
     def failed(self, error: AgentError) -> None:
         """It did not deliver. A timeout that was only our own short deadline is not held against the backend."""
         code = error.code
-        if code == "backend_timeout" and self._run.is_over():
-            fair = self._granted_s >= min(self.spec.read_timeout_s, MIN_BLAME_S) and self._first_token_s is None
+        took_s = self._run.clock() - self._started
+        self.used_up = code == "backend_timeout" and self._first_token_s is None and took_s >= self._share_s - EPSILON_S
+        if code == "backend_timeout" and (self._run.is_over() or self.used_up):
+            granted_s = min(self._granted_s, self._share_s)
+            fair = granted_s >= min(self.spec.read_timeout_s, MIN_BLAME_S) and self._first_token_s is None
             code = code if fair else "deadline_exceeded"
         self._settle(code, error.message, retry_after_s=error.retry_after_s if isinstance(error, RateLimited) else None)
 

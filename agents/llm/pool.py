@@ -10,12 +10,12 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from types import TracebackType
 from typing import TypeVar
 
 from agents.llm import selection
 from agents.llm.attempt import Call, Route, Run
 from agents.llm.chat import Backend, BackendSpec, ChatReply, ChatRequest, Chunk
+from agents.llm.chunks import Closing, first_of
 from agents.llm.relay import CannotJoin, Joiner, Mode, Told, continuation
 from agents.llm.retry import RetryPolicy
 from agents.llm.shelf import Shelf, Shelves
@@ -166,7 +166,7 @@ class Pool:
             run = self._run(shelf, holder, deadline_s, permits, on_call)
             try:
                 route = self._route(shelf, choice, health, permits)
-                async with _Closing(self._joined(run, route, request, may_restart)) as chunks:
+                async with Closing(self._joined(run, route, request, may_restart)) as chunks:
                     async for chunk in chunks:
                         yield chunk
             finally:
@@ -192,7 +192,7 @@ class Pool:
                 call.stopped(cancelled=isinstance(error, asyncio.CancelledError))
                 raise
             self._check_time(run, failure)
-            delay = route.after(failure, run.remaining_s())
+            delay = route.after(failure, run.remaining_s(), used_up=call.used_up)
             if delay is None:
                 raise route.blame
             if delay > 0:
@@ -208,7 +208,7 @@ class Pool:
                 if not route.refused(error):
                     raise route.blame from None
                 continue
-            return Call(run, spec, permit, route.called(), request, streamed)
+            return Call(run, spec, permit, route.called(), request, streamed, route.others)
 
     async def _bounded(self, work: Awaitable[T], deadline_s: float) -> T:
         """The backstop behind every layer's own timeouts."""
@@ -240,7 +240,7 @@ class Pool:
             said_before = len(told.text)
             before = spent if mode == "continue" else Usage()
             try:
-                async with _Closing(self._one(call, ask)) as chunks:
+                async with Closing(self._one(call, ask)) as chunks:
                     async for chunk in chunks:
                         for out in joiner.feed(chunk):
                             if out.restart:
@@ -263,7 +263,7 @@ class Pool:
                 pick_up = _picks_up(told, call.spec, request)
                 delay = route.after_break(failure, pick_up=pick_up, remaining_s=run.remaining_s())
             else:
-                delay = route.after(failure, run.remaining_s())
+                delay = route.after(failure, run.remaining_s(), used_up=call.used_up)
             if delay is None:
                 raise route.blame
             if delay > 0:
@@ -272,7 +272,10 @@ class Pool:
     async def _one(self, call: Call, request: ChatRequest) -> AsyncIterator[Chunk]:
         """One backend's stream, recorded."""
         try:
-            async with _Closing(call.backend.stream(request, timeout_s=call.timeout_s)) as chunks:
+            async with Closing(call.backend.stream(request, timeout_s=call.timeout_s)) as chunks:
+                if call.first_s is not None and (first := await first_of(chunks, call.spec, call.first_s)) is not None:
+                    call.saw(first)
+                    yield first
                 async for chunk in chunks:
                     call.saw(chunk)
                     yield chunk
@@ -321,20 +324,3 @@ def _plan(told: Told, spec: BackendSpec, request: ChatRequest) -> tuple[Mode, Ch
     if _picks_up(told, spec, request):
         return "continue", continuation(request, told.text)
     return "compare", request
-
-
-class _Closing:
-    """``contextlib.aclosing`` for iterators that may have no aclose."""
-
-    __slots__ = ("_chunks",)
-
-    def __init__(self, chunks: AsyncIterator[Chunk]) -> None:
-        self._chunks = chunks
-
-    async def __aenter__(self) -> AsyncIterator[Chunk]:
-        return self._chunks
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        close = getattr(self._chunks, "aclose", None)
-        if close is not None:
-            await close()

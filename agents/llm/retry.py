@@ -1,6 +1,6 @@
-"""When a failed call is tried again, and after how long: pure functions.
+"""When a failed call is tried again, after how long, and how long one call may take: pure functions.
 
-Called by pool.py (the wait) and http.py (reading Retry-After). Imports nothing of the project.
+Called by pool.py (the wait), attempt.py (the time of a call) and http.py (reading Retry-After). Imports nothing of the project.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from email.utils import parsedate_to_datetime
 
 MAX_RETRY_AFTER_S = 3600.0
 """A backend that asks for more is taken to have said this."""
+
+SHARE = 0.6
+"""Of the time that is left, so much for a call while another backend could still answer in its place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +60,17 @@ def next_delay_s(policy: RetryPolicy, attempt: int, retry_after_s: float | None,
             return None
         return min(policy.max_delay_s, retry_after_s + rng.uniform(0.0, policy.base_delay_s))
     return rng.uniform(0.0, min(policy.max_delay_s, policy.base_delay_s * 2.0 ** min(attempt, 30)))
+
+
+def share_s(remaining_s: float, *, others: int, connect_timeout_s: float) -> float:
+    """Seconds that one call may take to answer, of ``remaining_s`` for the whole ask.
+
+    All of it for the last candidate. While ``others`` could still be asked, a backend that hangs must leave them enough: it gets
+    SHARE of it, but never less than it may need to connect.
+    """
+    if others <= 0:
+        return remaining_s
+    return min(remaining_s, max(SHARE * remaining_s, connect_timeout_s))
 
 
 def _number(value: str) -> float | None:

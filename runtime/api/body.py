@@ -6,6 +6,8 @@ Called by the surfaces of this room. Must not import a service or a route.
 from __future__ import annotations
 
 import asyncio
+import json
+from collections import Counter
 from collections.abc import Awaitable
 from typing import TypeVar
 
@@ -17,6 +19,7 @@ from agents.records import Json
 from runtime.api.errors import ApiError, Fault, bad_request
 
 _Result = TypeVar("_Result")
+MAX_CHECKED_BYTES = 256 * 1024
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -70,11 +73,33 @@ def deeper_than(value: Json, levels: int) -> bool:
 
 
 async def read_json_object(request: Request, *, max_bytes: int, max_depth: int) -> dict[str, Json]:
-    """The body as a JSON object; anything else is a 400."""
-    value = parse_json(await read_body(request, max_bytes=max_bytes), max_depth=max_depth)
+    """The body as a JSON object; anything else is a 400, and so is a key that an object has twice.
+
+    Keys are checked in bodies of up to 256 KiB: the second parse that finds them would hold up the daemon in larger ones.
+    """
+    raw = await read_body(request, max_bytes=max_bytes)
+    value = parse_json(raw, max_depth=max_depth)
     if not isinstance(value, dict):
         raise bad_request("The body must be a JSON object", param="body")
+    if len(raw) <= MAX_CHECKED_BYTES and (key := twice(raw)) is not None:
+        raise bad_request(f"The JSON has the key {key[:64]!r} twice in one object", param=key[:64], code="invalid_json")
     return value
+
+
+def twice(raw: bytes) -> str | None:
+    """A key that stands twice in one object of ``raw``, which is valid JSON; None where there is none."""
+    found: list[str] = []
+
+    def note(pairs: list[tuple[str, Json]]) -> None:
+        if len({key for key, _ in pairs}) < len(pairs):
+            keys = Counter(key for key, _ in pairs)
+            found.append(keys.most_common(1)[0][0])
+
+    try:
+        json.loads(raw.removeprefix(_BOM), object_pairs_hook=note)
+    except RecursionError:
+        return None
+    return found[0] if found else None
 
 
 async def unless_hung_up(receive: Receive, work: Awaitable[_Result]) -> _Result:

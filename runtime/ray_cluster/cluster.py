@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -209,7 +209,7 @@ class RayCluster:
 
     # ── tasks ──
 
-    async def ask(self, node_id: NodeId, task: Task) -> AsyncIterator[Event | Reply]:
+    async def ask(self, node_id: NodeId, task: Task) -> AsyncGenerator[Event | Reply, None]:
         """Hand a task over; waits for a node that is being restarted, within the task's deadline."""
         entry = self._table.find(node_id)
         started = time.monotonic()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agents.llm.chat import Chunk
+from agents.llm.chat import ChatRequest, Chunk
 from agents.llm.retry import RetryPolicy
 from agents.llm.wire import estimate_usage
 from agents.node import Node, NodeKit, build_node
@@ -37,6 +37,7 @@ from agents.records import (
     Work,
 )
 from agents.strategy_specs import Pipeline, Single, Stage
+from agents.task_toolbox import TaskToolbox
 from tests.fakes.toolbox import CHEAP, FakePool
 
 KIT = NodeKit(backends=(CHEAP,), retry=RetryPolicy(), fallback=(), items_per_call=5, parallel_calls=2)
@@ -372,3 +373,13 @@ async def test_an_update_leaves_running_tasks_their_pool_and_closes_it_after_the
     assert not new.closed
     await node.park()
     assert new.closed
+
+
+async def test_needs_that_no_backend_declares_are_noted_once() -> None:
+    events: list[Event] = []
+    box = TaskToolbox(a_task(), pool=FakePool("hi", "ho", "hu"), sink=events.append, max_items_per_call=5, max_parallel=2)
+    request = ChatRequest(messages=())
+    for choice in (Choice(needs=frozenset({"code"})), Choice(needs=frozenset({"code"})), Choice(needs=frozenset({"words"}))):
+        await box.ask(request, choice)
+    notes = [event.data for event in events if event.kind == "note"]
+    assert notes == [{"no_backend_declares": ["code"], "asked": "any"}]

@@ -549,3 +549,49 @@ async def test_a_running_ask_ends_with_its_client_and_new_ones_take_the_new() ->
         await bench.chat(Choice(backend="a"))
     await bench.pool.aclose()
     assert made[1].closed
+
+
+# ── shares of the time ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Punctual(ScriptedBackend):
+    """Keeps to its timeout, as a client over HTTP does."""
+
+    async def chat(self, request: ChatRequest, *, timeout_s: float) -> ChatReply:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await super().chat(request, timeout_s=timeout_s)
+        except TimeoutError:
+            raise BackendTimeout("silent", backend=self.spec.name) from None
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_backend_that_hangs_leaves_time_for_the_next(streamed: bool) -> None:
+    hangs = Punctual(spec("a", connect_timeout_s=0.01), HANG)
+    bench = Bench(hangs, Punctual(spec("b"), "still in time"))
+    choice = named("a", "b")
+    text = (await bench.seen(choice, deadline_s=0.1))[0] if streamed else (await bench.chat(choice, deadline_s=0.1)).text
+    assert text == "still in time"
+    assert bench.errors == [("a", "deadline_exceeded"), ("b", None)], "it is not asked twice, and not blamed for our haste"
+    assert 0.05 < bench.records[0].latency_s < 0.09
+    assert not bench.admission.out
+
+
+async def test_the_last_candidate_has_all_the_time_that_is_left() -> None:
+    only = Punctual(spec("a", connect_timeout_s=0.01), "x")
+    bench = Bench(only)
+    await bench.chat(Choice(backend="a"), deadline_s=3.0)
+    assert only.timeouts_s[0] == pytest.approx(3.0, abs=0.1)
+
+
+async def test_a_stream_that_has_begun_is_not_cut_at_its_share() -> None:
+    class Slow(ScriptedBackend):
+        async def stream(self, request: ChatRequest, *, timeout_s: float) -> AsyncIterator[Chunk]:
+            async for chunk in super().stream(request, timeout_s=timeout_s):
+                yield chunk
+                await asyncio.sleep(0.02)
+
+    slow = Slow(spec("a", connect_timeout_s=0.01), ["one ", "two ", "three"])
+    bench = Bench(slow, ScriptedBackend("b", "other"))
+    assert (await bench.seen(named("a", "b"), deadline_s=0.15))[0] == "one two three"
+    assert bench.errors == [("a", None)]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.llm.retry import MAX_RETRY_AFTER_S, RetryPolicy, next_delay_s, parse_retry_after
+from agents.llm.retry import MAX_RETRY_AFTER_S, RetryPolicy, next_delay_s, parse_retry_after, share_s
 
 NOW = 1_700_000_000.0
 
@@ -61,3 +61,11 @@ def test_retry_after_is_a_floor_and_a_long_one_moves_on() -> None:
         assert delay is not None
         assert 3.9 <= delay <= 4.0
     assert next_delay_s(policy, 1, 4.1, random.Random(1)) is None
+
+
+def test_a_call_leaves_time_for_the_others_and_takes_all_where_there_are_none() -> None:
+    assert share_s(10.0, others=0, connect_timeout_s=5.0) == 10.0
+    assert share_s(10.0, others=1, connect_timeout_s=5.0) == 6.0
+    assert share_s(10.0, others=4, connect_timeout_s=5.0) == 6.0
+    assert share_s(6.0, others=1, connect_timeout_s=5.0) == 5.0, "never less than it may need to connect"
+    assert share_s(2.0, others=1, connect_timeout_s=5.0) == 2.0, "nor more than there is"

@@ -11,7 +11,7 @@ from agents.llm.chat import BackendSpec
 from agents.records import AgentError
 from runtime.api.app import create_app
 from runtime.api.auth import is_loopback
-from runtime.api.body import deeper_than
+from runtime.api.body import deeper_than, twice
 from runtime.api.errors import from_agent_error, problem_body, usd
 from runtime.records import ConfigFault, ConfigStatus, ReloadResult
 from tests.fakes.service import CLIENT_KEY, OPERATOR_KEY, FakeService, fake_settings
@@ -211,3 +211,17 @@ def test_every_error_from_below_has_its_place_in_the_table() -> None:
 
 def test_amounts_have_no_exponent() -> None:
     assert [usd(amount) for amount in (0.0, 0.0000125, 2.0)] == ["0", "0.0000125", "2"]
+
+
+@pytest.mark.parametrize("body", ['{"name": "a", "scope": "client", "name": "b"}', '{"name": {"x": 1, "\\u0078": 2}}'])
+async def test_a_key_that_stands_twice_is_refused_by_name(body: str) -> None:
+    async with client(FakeService()) as http:
+        reply = await http.post("/v1/keys", content=body, headers={**OPERATOR, "content-type": "application/json"})
+    assert reply.status_code == 400
+    assert reply.json()["param"] in ("name", "x")
+    assert "twice" in reply.json()["detail"]
+
+
+@pytest.mark.parametrize("body", [b'{"a": {"b": 1}, "b": [{"b": 2}, {"b": 3}]}', b"\xef\xbb\xbf{}", b"[" * 900 + b"]" * 900])
+def test_the_same_key_in_different_objects_is_fine(body: bytes) -> None:
+    assert twice(body) is None

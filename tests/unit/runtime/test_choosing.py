@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.llm.chat import BackendSpec
-from agents.records import Choice, Constraint, InvalidRequest, NotFound, RequestId
+from agents.records import Choice, Constraint, InvalidRequest, NotFound, Refused, RequestId
 from agents.strategy_specs import Aspect, Parallel, Pipeline, Single, Stage, ValidationLoop
 from runtime.choosing import busy_s, choice_of, choose_node, choose_strategy, goes_straight, opening_choice, read_model
 from runtime.records import Request, Target
@@ -80,9 +80,11 @@ def test_the_least_busy_live_generalist_answers() -> None:
     assert choose_node(request(), nodes).spec.name == "idle"
     assert choose_node(request(), nodes[:1]).spec.name == "starting"
     assert choose_node(request(target=Target(kind="node", name="expert")), nodes).spec.name == "expert"
-    for target in (Target(), Target(kind="node", name="nobody")):
-        with pytest.raises(NotFound):
-            choose_node(request(target=target), nodes[3:])
+    with pytest.raises(NotFound):
+        choose_node(request(target=Target(kind="node", name="nobody")), nodes)
+    with pytest.raises(Refused) as caught:
+        choose_node(request(), nodes[3:])
+    assert caught.value.retry_after_s, "a client may try again: nodes come back"
 
 
 def test_the_requests_strategy_wins_then_the_named_one_then_the_nodes() -> None:

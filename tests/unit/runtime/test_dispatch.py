@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from agents.llm.breaker import BreakerPolicy
-from agents.llm.chat import BackendSpec
+from agents.llm.chat import BackendSpec, ChatRequest, Chunk
 from agents.llm.desk import Desk
 from agents.llm.pool import Pool
 from agents.llm.retry import RetryPolicy
@@ -21,12 +22,15 @@ from agents.records import (
     Draft,
     Draining,
     Event,
+    NodeId,
     NodeLost,
     NotFound,
     Overloaded,
     RateLimited,
+    Reply,
     RequestId,
     StreamBroken,
+    Task,
 )
 from agents.strategy_specs import Single
 from runtime import dispatch as dispatch_module
@@ -399,3 +403,58 @@ async def test_the_daemons_own_time_leaves_out_the_calls() -> None:
     await w.dispatch.run(request())
     outcome = w.settled()
     assert (outcome["latency_s"], outcome["overhead_s"]) == (10.0, 2.0)
+
+
+# ── peers, and nodes that do not let go ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("end", ["hello", BackendFailed("down")])
+async def test_what_peers_spent_is_the_requests_own_cost(end: Any) -> None:
+    def peers() -> None:
+        asking = w.cluster.tasks[-1].task_id
+        w.dispatch.account_peer(asking, "expert", [call("b", at=1.0, cost_usd=0.5)], None)
+        w.dispatch.account_peer(f"{asking}/peer1", "other", [call("b", at=2.0, cost_usd=0.125)], "node_lost")
+
+    w = world([call("a", cost_usd=0.25), peers, end])
+    with contextlib.suppress(BackendFailed):
+        assert (await w.dispatch.run(request())).cost_usd == 0.875
+    outcome = w.settled()
+    assert sum(record.cost_usd for record in outcome["calls"]) == 0.875
+    asked = [(event.data["asked"], event.data["error"]) for event in outcome["events"] if event.kind == "peer"]
+    assert asked == [("expert", None), ("other", "node_lost")]
+    w.dispatch.account_peer("r1/gone.1.1", "expert", [call("b", at=3.0)], None)
+    assert w.metrics.calls[-1].started_at == 3.0, "a question that outlives its request is counted all the same"
+
+
+async def test_a_node_that_does_not_take_its_cancellation_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_request, "CLOSE_S", 0.01)
+    released = asyncio.Event()
+
+    class Stubborn(ScriptedCluster):
+        async def ask(self, node_id: NodeId, task: Task) -> AsyncGenerator[Event | Reply, None]:
+            try:
+                await asyncio.Event().wait()
+                yield Event(kind="note", at=0.0)
+            finally:
+                await released.wait()
+
+    w = World(Stubborn(), [ScriptedBackend("a")], fake_settings())
+    async with asyncio.timeout(2.0):
+        with pytest.raises(DeadlineExceeded):
+            await w.dispatch.run(request(deadline_s=0.01))
+    released.set()
+    await until(lambda: not open_request._closing)
+    assert w.settled()["error"].code == "deadline_exceeded"
+
+
+async def test_a_straight_stream_ends_at_the_deadline_whatever_the_backend_does() -> None:
+    class Endless(ScriptedBackend):
+        async def stream(self, request: ChatRequest, *, timeout_s: float) -> AsyncGenerator[Chunk, None]:  # type: ignore[override]
+            yield Chunk(text="x", delta={"content": "x"})
+            await asyncio.Event().wait()
+
+    w = World(ScriptedCluster(), [Endless("a")], fake_settings())
+    async with asyncio.timeout(2.0):
+        with pytest.raises(DeadlineExceeded):
+            await take(w, request(target=STRAIGHT, stream=True, deadline_s=0.02), [])
+    assert w.settled()["error"].code == "deadline_exceeded"

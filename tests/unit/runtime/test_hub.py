@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from registry.records import RegistryError
 from runtime import hub as hub_module
 from runtime.hub import MAX_QUESTION_CHARS, DaemonHub
 from tests.fakes.backends import HANG
-from tests.fakes.cluster import ScriptedCluster, node
+from tests.fakes.cluster import ScriptedCluster, call, node
 
 
 class Embedder:
@@ -129,3 +130,17 @@ async def test_announcements_carry_topic_and_task() -> None:
     hub, _, _, told = make()
     await hub.announce("schema", {"name": "users"}, task_id="r1/1")
     assert told == [Event(kind="peer", at=7.0, data={"topic": "schema", "task_id": "r1/1", "name": "users"})]
+
+
+@pytest.mark.parametrize("end", ["because", NodeLost("gone", calls=(call("b", cost_usd=0.5),)), HANG])
+async def test_what_a_peer_spends_is_told_whatever_comes_of_it(end: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "GRACE_S", 0.0)
+    hub, _, _, _ = make([call("a", cost_usd=0.25), end])
+    told: list[Any] = []
+    hub.account = lambda *what: told.append(what)
+    with contextlib.suppress(NodeLost, DeadlineExceeded):
+        await ask(hub, deadline_s=0.02)
+    ((task_id, peer, calls, error),) = told
+    assert (task_id, peer) == ("r1/x.1.1", "generalist")
+    assert sum(record.cost_usd for record in calls) == (0.75 if isinstance(end, NodeLost) else 0.25)
+    assert error == {NodeLost: "node_lost", str: None}.get(type(end), "deadline_exceeded")
