@@ -11,6 +11,7 @@ from functools import partial
 from typing import Final
 
 from agents import quality
+from agents.records import InvalidRequest
 from agents.strategies.runner import joined_issues
 from runtime.records import Answer, Request
 
@@ -29,7 +30,11 @@ async def judged(request: Request, answer: Answer) -> Answer:
         quality.check, draft.data, schema=request.schema, count=request.count, constraints=request.constraints, text=draft.text
     )
     long = len(draft.text) > INLINE_CHARS or len(request.constraints) > INLINE_CONSTRAINTS
-    verdict = await asyncio.to_thread(check) if long else check()
+    try:
+        verdict = await asyncio.to_thread(check) if long else check()
+    except InvalidRequest:
+        # A schema or constraint that no surface should have let through: the answer is worth more than its score.
+        return answer
     found = quality.issues(verdict, only_constraints=True)
     if found:
         draft = replace(draft, issues=joined_issues(draft.issues, found))

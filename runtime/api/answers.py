@@ -61,6 +61,7 @@ def extension(answer: Answer) -> dict[str, Json]:
         "simulated": answer.simulated,
         "complete": answer.draft.complete,
         "issues": list(answer.draft.issues),
+        "quality": None if answer.verdict is None else {"score": answer.verdict.score, "source": answer.verdict.source},
         "usage_estimated": answer.usage.estimated,
     }
 

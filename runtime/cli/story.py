@@ -124,11 +124,16 @@ def _quality(outcome: Mapping[str, Json]) -> Iterator[str]:
         "feedback": "by the client's feedback",
         "none": "nothing could be checked",
     }.get(str(outcome.get("quality_source")), "")
-    yield f"  quality  {score:.2f}, {says}"
+    yield f"  quality  {_share(score)}, {says}"
     for check in outcome.get("quality_checks") or ():
         if isinstance(check, dict) and (check.get("score") or 0.0) < 1.0:
             detail = f": {clip(str(check['detail']), TEXT_CHARS)}" if check.get("detail") else ""
-            yield f"           {check.get('score') or 0.0:.2f} {check.get('name', '?')}{detail}"
+            yield f"           {_share(check.get('score') or 0.0)} {check.get('name', '?')}{detail}"
+
+
+def _share(score: float) -> str:
+    """What is nearly 1 must not read as 1."""
+    return "1.00" if score >= 1.0 else f"{min(score, 0.999):.3f}"
 
 
 def _why(request: Mapping[str, Json], node: Json) -> str:

@@ -76,10 +76,11 @@ def test_the_score_is_told_with_what_keeps_it_down() -> None:
     checks = [{"name": "schema", "score": 1.0}, {"name": "range a", "score": 0.25, "detail": "a: 3 is above 2"}]
     outcome = {**TRACE["outcome"], "quality_score": 0.625, "quality_source": "checks", "quality_checks": checks}  # type: ignore[dict-item]
     told = "\n".join(story_of({**TRACE, "outcome": outcome}))
-    assert "quality  0.62, by checks" in told
-    assert "0.25 range a: a: 3 is above 2" in told
+    assert "quality  0.625, by checks" in told
+    assert "0.250 range a: a: 3 is above 2" in told
     assert "schema" not in told
     assert "quality" not in "\n".join(story_of(TRACE))
+    assert "quality  0.999, by" in "\n".join(story_of({**TRACE, "outcome": {**outcome, "quality_score": 0.99996}}))
 
 
 def test_a_real_answer_is_not_called_simulated() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agents.constraints import parse_constraints
-from agents.records import Check, Draft, Incomplete, Place, RequestId
+from agents.records import Check, Constraint, Draft, Incomplete, Place, RequestId
 from agents.strategies.runner import to_text
 from runtime.dispatch import Dispatch
 from runtime.judging import INLINE_CHARS, judged
@@ -87,3 +87,8 @@ async def test_a_named_backend_with_constraints_is_asked_through_a_node_which_te
     assert found.verdict is not None
     assert found.verdict.score == 0.0
     assert len(w.cluster.tasks) == 1
+
+
+async def test_an_answer_is_not_lost_over_a_constraint_that_cannot_be_read() -> None:
+    plain = answer()
+    assert await judged(request(constraints=(Constraint(kind="pattern", value="("),)), plain) is plain
