@@ -146,10 +146,10 @@ StrategySpec = Single | Pipeline | Parallel | ValidationLoop | Routed | Consensu
 
 
 def first_parts(spec: StrategySpec) -> tuple[StrategySpec, ...]:
-    """What ``spec`` may ask first; empty for a single one and where it depends on the request."""
+    """What ``spec`` asks first; empty for a single one and where that depends on the request or the pool."""
     match spec:
         case Pipeline(stages=stages):
-            return (stages[0].strategy,)
+            return (stages[0].strategy,) if stages[0].when is None else ()
         case Parallel(aspects=aspects):
             return tuple(aspect.strategy for aspect in aspects[:1])
         case ValidationLoop(generate=inner) | SelfDialogue(generate=inner) | SelfHealing(generate=inner):

@@ -98,12 +98,13 @@ def preferring(choice: Choice, node: NodeStatus) -> Choice:
     return choice if choice.backend or not node.spec.backends else replace(choice, preferred=node.spec.backends)
 
 
-def opening_choice(strategy: StrategySpec, choice: Choice) -> Choice:
-    """What the first call of ``strategy`` will choose by, so that its permit can be leased before the hop."""
+def opening_choice(strategy: StrategySpec, choice: Choice) -> Choice | None:
+    """What the first call of ``strategy`` will choose by, so that its permit can be leased before the hop; None where only the
+    node will know: a permit that is at hand decides who is asked."""
     while not isinstance(strategy, Single):
         first = first_parts(strategy)
         if not first:
-            return choice
+            return choice if choice.backend is not None and not choice.fallback else None
         strategy = first[0]
     return choice_for(strategy, choice)
 

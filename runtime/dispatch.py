@@ -306,7 +306,8 @@ class Dispatch:
         run.node, run.strategy = node.spec.name, strategy_name(used)
         task_id = TaskId(f"{request.request_id}/{self._boot}.{run.number}.{run.attempts}")
         health = self._desk.health()
-        permit = self._lease(opening_choice(used, choice), task_id)
+        opening = opening_choice(used, choice)
+        permit = self._lease(opening, task_id) if opening is not None else None
         if permit is not None and choice.backend is None:
             choice = replace(choice, preferred=(permit.backend, *(b for b in node.spec.backends if b != permit.backend)))
         return Task(

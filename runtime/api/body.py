@@ -21,6 +21,10 @@ from runtime.api.errors import ApiError, Fault, bad_request
 _Result = TypeVar("_Result")
 MAX_CHECKED_BYTES = 256 * 1024
 _BOM = b"\xef\xbb\xbf"
+PLACE_STEPS = 4
+"""So many steps name the place of a nesting that is too deep,"""
+PLACE_LOOKS = 20_000
+"""and so many values are looked at for it."""
 
 
 def too_large(max_bytes: int) -> ApiError:
@@ -53,7 +57,8 @@ def parse_json(raw: bytes, *, max_depth: int, param: str = "body") -> Json:
         raise bad_request(f"The {param} is not valid JSON: {error}", param=param, code="invalid_json") from None
     # Nesting needs that many opening brackets: most bodies are cleared by two counts that run at memory speed.
     if raw.count(b"[") + raw.count(b"{") > max_depth and deeper_than(value, max_depth):
-        raise bad_request(f"The JSON is nested deeper than {max_depth} levels", param=param, code="json_too_deep")
+        message = f"The JSON is nested deeper than {max_depth} levels{_deep_place(value, max_depth)}"
+        raise bad_request(message, param=param, code="json_too_deep")
     return value
 
 
@@ -70,6 +75,23 @@ def deeper_than(value: Json, levels: int) -> bool:
             if isinstance(child, dict | list)
         ]
     return bool(level)
+
+
+def _deep_place(value: Json, levels: int) -> str:
+    """`` at`` the first steps of a way that is deeper than ``levels``; "" where none was found among ``PLACE_LOOKS`` values."""
+    stack: list[tuple[Json, tuple[str, ...], int]] = [(value, (), 1)]
+    for _ in range(PLACE_LOOKS):
+        if not stack:
+            break
+        one, way, depth = stack.pop()
+        if depth > levels:
+            return f" at {''.join(way).lstrip('.')}"
+        parts = one.items() if isinstance(one, dict) else enumerate(one)
+        for key, part in parts:
+            if isinstance(part, dict | list):
+                step = f"[{key}]" if isinstance(key, int) else f".{key}"[:40]
+                stack.append((part, way if len(way) >= PLACE_STEPS else (*way, step), depth + 1))
+    return ""
 
 
 async def read_json_object(request: Request, *, max_bytes: int, max_depth: int) -> dict[str, Json]:

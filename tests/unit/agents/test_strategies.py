@@ -13,6 +13,7 @@ from agents.records import (
     BackendFailed,
     BudgetExceeded,
     Choice,
+    Constraint,
     DeadlineExceeded,
     Incomplete,
     InvalidRequest,
@@ -308,6 +309,22 @@ async def test_a_worse_correction_does_not_replace_a_better_draft() -> None:
     spec = ValidationLoop(generate=Single(tier="cheap"), correct=Single(tier="quality"), max_attempts=1)
     draft, _ = await run(Work(messages=ASK), spec, loop_answer({"cheap": ["v1"], "quality": ["v2"]}, [["a"], ["a", "b"]]))
     assert (draft.text, draft.issues) == ("v1", ("a",))
+
+
+async def test_constraints_are_corrected_and_those_left_are_said() -> None:
+    seats = Constraint(kind="range", field="seats", value=[10, 20])
+    answers: dict[str, list[Json]] = {"cheap": [{"seats": 4}], "quality": [{"seats": 7}], "premium": [{"seats": 9}]}
+    loop = ValidationLoop(
+        generate=Single(tier="cheap"), correct=Single(tier="quality"), premium=Single(tier="premium"), max_attempts=1
+    )
+    draft, box = await run(shaped({"seats": 0}, constraints=(seats,)), loop, loop_answer(answers, [[]]))
+    assert draft.data == {"seats": 9}
+    assert not draft.complete
+    assert any("seats" in issue and "9" in issue for issue in draft.issues)
+    assert "seats" in texts(box.asked[1][0]).split("The defects:")[1]
+    answers = {"cheap": [{"seats": 4}], "quality": [{"seats": 12}], "premium": [{"seats": 9}]}
+    draft, _ = await run(shaped({"seats": 0}, constraints=(seats,)), loop, loop_answer(answers, [[]]))
+    assert (draft.data, draft.issues, draft.complete) == ({"seats": 12}, (), True)
 
 
 async def test_without_a_judge_only_rules_count() -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
 import pytest
 
 from agents.llm.chat import BackendSpec
-from agents.records import AgentError
+from agents.records import AgentError, Json
 from runtime.api.app import create_app
 from runtime.api.auth import is_loopback
-from runtime.api.body import deeper_than, twice
-from runtime.api.errors import from_agent_error, problem_body, usd
+from runtime.api.body import deeper_than, parse_json, twice
+from runtime.api.errors import ApiError, from_agent_error, problem_body, usd
 from runtime.records import ConfigFault, ConfigStatus, ReloadResult
 from tests.fakes.service import CLIENT_KEY, OPERATOR_KEY, FakeService, fake_settings
 
@@ -195,6 +196,15 @@ def test_depth_is_counted_exactly() -> None:
     assert not deeper_than([[1]], 2)
     assert deeper_than([[[1]]], 2)
     assert not deeper_than("[[[", 0)
+
+
+def test_a_nesting_that_is_too_deep_is_named_by_its_place() -> None:
+    deep: Json = 1
+    for _ in range(30):
+        deep = {"a": [deep]}
+    raw = json.dumps({"flat": [[1], [2]], "odd": {"x": {"y": {}}, "deep": deep}}).encode()
+    with pytest.raises(ApiError, match=r"deeper than 20 levels at odd\.deep\.a\[0\]$"):
+        parse_json(raw, max_depth=20)
 
 
 def test_every_error_from_below_has_its_place_in_the_table() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agents.llm.chat import BackendSpec
 from agents.records import Choice, Constraint, InvalidRequest, NotFound, Refused, RequestId
-from agents.strategy_specs import Aspect, Parallel, Pipeline, Single, Stage, ValidationLoop
+from agents.strategy_specs import Aspect, Consensus, Parallel, Pipeline, Routed, SelfHealing, Single, Stage, ValidationLoop
 from runtime.choosing import busy_s, choice_of, choose_node, choose_strategy, goes_straight, opening_choice, read_model
 from runtime.records import Request, Target
 from tests.fakes.cluster import call, node
@@ -124,12 +124,17 @@ def test_a_named_backend_is_replaced_only_where_the_operator_said_so() -> None:
         (Single(backend="b"), Choice(backend="a"), Choice(backend="b")),
         (Single(backend="b"), Choice(backend="a", fallback=False), Choice(backend="a", fallback=False)),
         (Pipeline(stages=(Stage(name="s", strategy=Single(tier="quality")),)), Choice(), Choice(tier="quality")),
-        (Parallel(aspects=()), Choice(backend="a"), Choice(backend="a")),
+        (Parallel(aspects=()), Choice(backend="a", fallback=False), Choice(backend="a", fallback=False)),
+        (Parallel(aspects=()), Choice(preferred=("b",)), None),
+        (Routed(low=Single(backend="b")), Choice(), None),
+        (Pipeline(stages=(Stage(name="s", strategy=Single(tier="cheap"), when="index == 1"),)), Choice(), None),
+        (Consensus(members=(Single(backend="b"), Single())), Choice(), Choice(backend="b")),
+        (SelfHealing(generate=Single(tier="cheap")), Choice(), Choice(tier="cheap")),
         (Parallel(aspects=(Aspect(name="x", strategy=Single(backend="b")),)), Choice(), Choice(backend="b")),
         (ValidationLoop(generate=Single(tier="premium")), Choice(), Choice(tier="premium")),
     ],
 )
-def test_the_first_call_is_foreseen_as_the_strategy_will_choose_it(strategy: Any, choice: Choice, opening: Choice) -> None:
+def test_the_first_call_is_foreseen_as_the_strategy_will_choose_it(strategy: Any, choice: Choice, opening: Choice | None) -> None:
     assert opening_choice(strategy, choice) == opening
 
 

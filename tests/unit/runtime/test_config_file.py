@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from runtime.config_file import MAX_FILE_BYTES, SCHEMA_FILE, ConfigError, json_schema, load, main, show
+from runtime.live import check_strategies
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -289,3 +290,5 @@ def test_every_setting_of_the_example_exists_when_uncommented(tmp_path: Path) ->
     loaded = load(write(tmp_path, text), env={"OPENAI_API_KEY": "x", "VLLM_API_KEY": "x"})
     assert len(loaded.settings.backends) >= 3
     assert loaded.warnings == ()
+    check_strategies(loaded.settings)
+    assert loaded.settings.strategies
