@@ -31,8 +31,8 @@ from agents.records import Check, Constraint, InvalidRequest, Json, Verdict
 from agents.schema_check import MAX_ITEMS, compile_schema, resolve
 from agents.shaping import array_path, array_schema, with_count
 
-MAX_EXPRESSION_STEPS: Final = 5_000_000
-"""What all expressions of one answer may take together: seconds at worst."""
+MAX_STEPS: Final = 5_000_000
+"""What all expressions and patterns of one answer may take together: seconds at worst."""
 _MAX_ERRORS: Final = 20_000
 _SHOWN_ERRORS: Final = 5
 _GROUPS: Final = ("schema", "count", "completeness")
@@ -105,7 +105,7 @@ class Tally:
         self._frame_errors = 0
         self._words: list[str] = []
         self._filled = Filled()
-        steps = Steps(MAX_EXPRESSION_STEPS)
+        steps = Steps(MAX_STEPS)
         self._checks: list[ConstraintCheck] = [check_of(one, steps) for one in constraints]
 
     def add(self, part: Json) -> None:

@@ -217,6 +217,20 @@ def test_a_regex_bomb_costs_little() -> None:
     assert time.process_time() - started < 5
 
 
+def test_patterns_that_backtrack_share_the_budget() -> None:
+    steps = Steps(20_000)
+    bombs = [check_of(one, steps) for one in parse_constraints([{"field": "[]", "pattern": r"^(a|a)*(?=c)\1$"}] * 50)]
+    started = time.process_time()
+    for bomb in bombs:
+        bomb.add(["a" * 500] * 1000, 0)
+    assert time.process_time() - started < 3
+    first, last = bombs[0].result(), bombs[-1].result()
+    assert first is not None
+    assert last is not None
+    assert "900 values were not checked" in first.detail
+    assert (last.score, last.detail) == (0.0, "[] was not checked: that takes too many steps")
+
+
 def test_what_holds_for_parts() -> None:
     assert {rule_of(one) for one in of_parts(parse_constraints(ALL))} == {
         "users[].age must be between 18 and 99",
