@@ -122,7 +122,7 @@ class _EachValue(_OverValues):
 
 
 class _Matches(_OverValues):
-    """A pattern that may backtrack costs up to 0.3 ms a value, so that what all of them may cost is bounded by the shared steps."""
+    """A pattern that may backtrack costs up to 0.3 ms a value, so that all of them together keep to the shared steps."""
 
     def __init__(self, constraint: Constraint, budget: Steps) -> None:
         super().__init__(constraint)
