@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,11 +16,12 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 from agents.records import AgentError, RequestId
 from runtime.api.auth import Gate, new_request_id
 from runtime.api.config_routes import ConfigSurface
+from runtime.api.docs import docs_page
 from runtime.api.errors import ApiError, Fault, fault_response, from_agent_error, from_http_status
 from runtime.api.health import HealthSurface
 from runtime.api.mock import MockSurface
@@ -53,6 +54,7 @@ def create_app(
         title="Morphogen",
         version=product_version(),
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's page loads its script from another host; ours is in docs.py
         redoc_url=None,
         redirect_slashes=False,
         # runtime/telemetry.py makes our spans; FastAPI's own would cost every request and say the same again.
@@ -70,11 +72,19 @@ def create_app(
     for spec in specs:
         app.add_route(spec.path, spec.endpoint, methods=list(spec.methods), include_in_schema=False)
     # Docs come last in the walk down the routes: they are asked for least.
-    app.router.routes.sort(key=lambda route: getattr(route, "path", "") in ("/docs", "/openapi.json", "/docs/oauth2-redirect"))
+    app.add_route("/docs", _docs(app), methods=["GET"], include_in_schema=False)
+    app.router.routes.sort(key=lambda route: getattr(route, "path", "") in ("/docs", "/openapi.json"))
     _document(app, specs)
     app.add_middleware(Gate, service=service, new_id=new_id)
     _handle_errors(app)
     return app
+
+
+def _docs(app: FastAPI) -> Callable[[HttpRequest], Awaitable[Response]]:
+    async def docs(http: HttpRequest) -> Response:
+        return HTMLResponse(docs_page(app.openapi(), base_url=str(http.base_url)))
+
+    return docs
 
 
 def _document(app: FastAPI, specs: tuple[RouteSpec, ...] | Any) -> None:

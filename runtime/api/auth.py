@@ -18,7 +18,7 @@ from agents.records import RequestId
 from runtime.api.errors import ApiError, Fault, fault_response
 from runtime.records import Principal, Service
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/openapi.json"})
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
 """Answered to anybody, also when the daemon is full: probes and the description of the API."""
 
 _CLIENT_SURFACES = ("/v1/chat/", "/v1/models", "/v1/embeddings", "/api/mock")

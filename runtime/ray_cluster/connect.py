@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import ray
 
 from runtime.config import RaySettings
+from runtime.ray_cluster.reaper import Reaper
 
 T = TypeVar("T")
 
@@ -35,6 +36,7 @@ class RayConnection:
         self._settings = settings
         self._thread: _OneThread | None = None
         self._owned = False
+        self._reaper: Reaper | None = None
 
     async def start(self) -> None:
         """Connect, or start Ray on this machine. Raises ConnectionError: no answer, or nobody let in."""
@@ -73,7 +75,12 @@ class RayConnection:
         else:
             _knock(self._settings.address)
             options["address"] = self._settings.address
-        ray.init(**options)
+        if self._settings.address is None:
+            self._reaper = Reaper()
+            with self._reaper.marking():
+                ray.init(**options)
+        else:
+            ray.init(**options)
         self._owned = True
 
     def _named(self) -> str:
@@ -91,6 +98,9 @@ class RayConnection:
             return
         if self._owned:
             await self.run(ray.shutdown)
+        if self._reaper is not None:
+            await self.run(self._reaper.stop)
+            self._reaper = None
         self._owned = False
         self._thread = None
         thread.end()

@@ -35,6 +35,8 @@ def one_ray() -> Iterator[None]:
     import ray
 
     ray.shutdown()
+    if connection._reaper is not None:
+        connection._reaper.stop()
 
 
 @pytest.fixture

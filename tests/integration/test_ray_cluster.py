@@ -34,10 +34,13 @@ def kit_for(hub: DeskHub) -> NodeKit:
 def one_ray() -> Iterator[None]:
     """One Ray for the module: clusters that find it running leave it running."""
     os.environ["SOME_API_KEY"] = "not for nodes"
-    RayConnection(RaySettings())._init()
+    connection = RayConnection(RaySettings())
+    connection._init()
     del os.environ["SOME_API_KEY"]
     yield
     ray.shutdown()
+    if connection._reaper is not None:
+        connection._reaper.stop()
 
 
 @asynccontextmanager

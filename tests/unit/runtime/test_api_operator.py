@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from html import unescape
 from typing import Any
 
 import httpx
@@ -165,8 +166,14 @@ async def test_unknown_paths_and_methods_answer_in_openais_shape() -> None:
 async def test_the_description_names_every_route() -> None:
     async with client(FakeService()) as http:
         document = (await http.get("/openapi.json")).json()
-        assert (await http.get("/docs")).status_code == 200
+        page = await http.get("/docs", headers={"host": '127.0.0.1"><script>'})
+    assert page.status_code == 200
+    assert "src=" not in page.text, "nothing comes from the network"
+    assert "<script" not in page.text
     paths = document["paths"]
+    for path, item in paths.items():
+        assert f"<code>{path}</code>" in page.text
+        assert all(operation["summary"] in unescape(page.text) for operation in item.values())
     assert set(paths["/api/mock/{path}"]) == {"get", "post", "put", "patch", "delete", "head", "options"}
     assert {"/v1/chat/completions", "/v1/models/{model}", "/v1/keys/{key_id}", "/metrics", "/healthz"} <= set(paths)
     ids = [operation["operationId"] for item in paths.values() for operation in item.values()]

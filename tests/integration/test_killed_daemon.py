@@ -1,0 +1,52 @@
+"""kill -9 of the daemon on Ray: every process that it started ends too, and the next one starts on the same data."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.daemon_process import running_daemon
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+MARK = "MARK_OF_THE_KILLED_DAEMON"
+
+
+def marked(mark: str) -> Iterator[tuple[int, str]]:
+    """(pid, command line) of every living process whose environment carries ``mark``."""
+    wanted = f"{MARK}={mark}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                if command:
+                    yield int(folder.name), command[:200]
+        except OSError:
+            continue
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to find processes")
+def test_nothing_outlives_a_killed_daemon_and_the_next_one_starts(tmp_path: Path) -> None:
+    mark = f"run-{os.getpid()}-{time.monotonic_ns()}"
+    try:
+        with running_daemon(tmp_path, cluster="ray", env={MARK: mark}) as daemon:
+            assert daemon.chat("auto", "Hello", max_tokens=20)[0] == 200
+            commands = [command for _, command in marked(mark)]
+            assert any("raylet" in command for command in commands)
+            assert any("gcs_server" in command for command in commands)
+            daemon.process.send_signal(signal.SIGKILL)
+            daemon.process.wait(10)
+            end = time.monotonic() + 15.0
+            while (left := dict(marked(mark))) and time.monotonic() < end:
+                time.sleep(0.2)
+            assert left == {}
+        with running_daemon(tmp_path, cluster="ray", env={MARK: mark}) as again:
+            assert again.chat("auto", "Hello", max_tokens=20)[0] == 200
+    finally:
+        for pid in dict(marked(mark)):
+            os.kill(pid, signal.SIGKILL)
