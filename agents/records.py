@@ -24,7 +24,7 @@ The error tree (``AgentError`` is the root; every error carries ``code``, ``para
     ├── StructuredFailed          no valid structured answer after the repair round
     ├── Incomplete                N items were asked and fewer came (carries the partial data)
     ├── DeadlineExceeded          the time reserved is over
-    ├── BudgetExceeded            the money or tokens reserved are spent
+    ├── BudgetExceeded            a budget (the request's, its key's, the day's) does not allow the call; nothing was spent on it
     ├── Cancelled                 the client hung up or cancelled
     └── NodeLost                  the node died and no attempt was left
 """
@@ -154,11 +154,16 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What was reserved before the work. ``deadline_s`` counts from the moment that the task is handed over."""
+    """What the work may take. ``deadline_s`` counts from the moment that the task is handed over.
+
+    ``assumed_tokens`` is set while any budget (the request's, its key's, the day's) is in force: then every call reserves the
+    most that it may cost before it is made, with so many completion tokens where nothing caps them. None: nothing is reserved.
+    """
 
     deadline_s: float
     usd: float | None = None
     tokens: int | None = None
+    assumed_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,12 +209,32 @@ class CallRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallCost:
+    """The most that one call may take, all its choices together: what is reserved for it.
+
+    Where so much cannot be had at all, it is granted with fewer completion tokens, down to ``least_tokens``.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    least_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Permit:
-    """The right to one call in flight to ``backend``, leased from the daemon's desk."""
+    """The right to one call in flight to ``backend``, leased from the daemon's desk.
+
+    ``granted`` is what was reserved for the call; None where no budget is in force.
+    """
 
     permit_id: str
     backend: str
     probe: bool = False
+    granted: CallCost | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

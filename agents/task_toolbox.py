@@ -57,6 +57,7 @@ class PoolPort(Protocol):
         permits: Sequence[Permit] = (),
         health: Mapping[str, Health] | None = None,
         on_call: OnCall,
+        assumed_tokens: int | None = None,
     ) -> ChatReply: ...
 
     def stream(
@@ -70,6 +71,7 @@ class PoolPort(Protocol):
         health: Mapping[str, Health] | None = None,
         on_call: OnCall,
         may_restart: bool = True,
+        assumed_tokens: int | None = None,
     ) -> AsyncGenerator[Chunk, None]: ...
 
     async def aclose(self) -> None: ...
@@ -158,6 +160,7 @@ class TaskToolbox:
                 permits=permits,
                 health=self._task.health,
                 on_call=self._called,
+                assumed_tokens=self._task.budget.assumed_tokens,
             )
 
     def _tell_unmet(self, choice: Choice) -> None:
@@ -190,6 +193,7 @@ class TaskToolbox:
             health=self._task.health,
             on_call=self._called,
             may_restart=not self._delivered,
+            assumed_tokens=self._task.budget.assumed_tokens,
         )
         async with aclosing(chunks):
             async for chunk in chunks:
@@ -220,17 +224,24 @@ class TaskToolbox:
         self.note("call", record=record)
 
     def _within_budget(self, request: ChatRequest) -> ChatRequest:
-        """``request``, cut to the tokens that are left. Raises before anything is spent that was not reserved."""
+        """``request``, cut to the tokens that are left. Raises before an ask that cannot be paid any more.
+
+        The daemon's account binds (runtime/admission.py), also over asks that run at once; this ends a strategy sooner, without a
+        hop. A model that costs nothing is never refused for money.
+        """
         budget = self._task.budget
         if self.remaining_s() <= 0:
             raise DeadlineExceeded(f"no time is left of {budget.deadline_s:g} s")
-        if budget.usd is not None and self._spent_usd > 0 and self._spent_usd >= budget.usd:
-            raise BudgetExceeded(f"the {budget.usd:g} USD reserved are spent", param="budget_usd")
+        spent_up = budget.usd is not None and self._spent_usd > 0 and self._spent_usd >= budget.usd
+        if spent_up and not any(spec.is_free for spec in self._pool.specs):
+            raise BudgetExceeded(f"the {budget.usd:g} USD of this request are spent (budget_usd)", param="budget_usd")
         if budget.tokens is None:
             return request
         left = budget.tokens - self._spent_tokens - estimate_usage(request, 0).prompt_tokens
         if left < 1:
-            raise BudgetExceeded(f"of the {budget.tokens} tokens reserved too few are left", param="budget_tokens")
+            raise BudgetExceeded(
+                f"of the {budget.tokens} tokens of this request too few are left (budget_tokens)", param="budget_tokens"
+            )
         key = "max_completion_tokens" if "max_completion_tokens" in request.params else "max_tokens"
         given = request.params.get(key)
         return replace(request, params={**request.params, key: min(given, left) if isinstance(given, int) else left})

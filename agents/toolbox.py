@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agents.llm.chat import BackendSpec, ChatReply, ChatRequest
-from agents.records import CallRecord, Choice, EventKind, Json, Permit
+from agents.records import CallCost, CallRecord, Choice, EventKind, Json, Permit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +70,15 @@ class Toolbox(Protocol):
 class Admission(Protocol):
     """Who may call which backend now. The daemon's desk implements it; nodes reach it through the hub."""
 
-    async def lease(self, backend: str, *, holder: str, wait_s: float) -> Permit:
-        """Wait for a permit. Raises Overloaded, RateLimited, BreakerOpen or NotFound; ``holder`` is the task's id."""
+    async def lease(self, backend: str, *, holder: str, wait_s: float, cost: CallCost | None = None) -> Permit:
+        """Wait for a permit. ``holder`` is the task's id; ``cost`` is reserved on its budgets (None: no budget is in force).
+
+        Raises Overloaded, RateLimited, BreakerOpen, NotFound or BudgetExceeded.
+        """
         ...
 
     def release(self, permit: Permit, record: CallRecord | None) -> None:
-        """Give a permit back with what came of the call (None: not used, or cancelled by us)."""
+        """Give a permit back with what came of the call (None: it was not used)."""
         ...
 
 

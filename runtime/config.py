@@ -256,6 +256,26 @@ class JobSettings(_Section):
     """Longest time that an asynchronous request may ask for."""
 
 
+Tokens = Annotated[int, Field(ge=0, le=10**15)]
+
+
+class BudgetSettings(_Section):
+    usd_per_day: Usd | None = None
+    """Most that the daemon spends in a day (UTC), in USD; none given: no limit. 0 leaves only models that cost nothing."""
+    tokens_per_day: Tokens | None = None
+    """Most tokens in a day, prompts and answers together."""
+    usd_per_request: Usd | None = None
+    """Budget of a request that names none."""
+    tokens_per_request: Tokens | None = None
+    """Tokens of a request that names no budget of them."""
+    key_usd_per_day: Usd | None = None
+    """Most that each key spends in a day, where the key has no limit of its own. Callers without a key share one account."""
+    key_tokens_per_day: Tokens | None = None
+    """Most tokens that each key takes in a day."""
+    assumed_completion_tokens: int = Field(default=2048, ge=16, le=1_000_000)
+    """While a budget is in force: length of an answer that neither the request nor its backend caps; it is capped at this."""
+
+
 class EmbeddingSettings(_Section):
     enabled: bool = True
     """Serve /v1/embeddings from the built-in sentence-transformers model."""
@@ -296,6 +316,7 @@ class Settings(BaseSettings):
     breaker: BreakerSettings = BreakerSettings()
     requests: RequestSettings = RequestSettings()
     jobs: JobSettings = JobSettings()
+    budget: BudgetSettings = BudgetSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
     simulated: SimulatedSettings = SimulatedSettings()
     strategies: dict[Name, Any] = Field(default_factory=dict)

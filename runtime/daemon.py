@@ -39,6 +39,7 @@ from runtime.dispatch import Dispatch
 from runtime.first_backends import choose_backends, probe_ollama
 from runtime.hub import DaemonHub
 from runtime.keys import KeyRing, check_binding
+from runtime.ledger.spending import books
 from runtime.ledger.store import Ledger
 from runtime.live import LiveParts, breaker_policy, check_strategies, node_kit
 from runtime.local_cluster import LocalCluster
@@ -177,25 +178,27 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     embedder = _embedder(settings)
     if embedder is not None:
         stack.push_async_callback(embedder.aclose)
-    hub = DaemonHub(desk=desk, embedder=embedder, max_hops=settings.cluster.max_hops)
-    kit = node_kit(settings, specs)
     metrics = Metrics(version=product_version())
-    cluster = _cluster(settings, kit, hub, desk)
+    cashier = await stack.enter_async_context(books(ledger, desk, settings.budget, keys.limits(), metrics.budget_refused))
+    hub = DaemonHub(desk=desk, cashier=cashier, embedder=embedder, max_hops=settings.cluster.max_hops)
+    kit = node_kit(settings, specs)
+    cluster = _cluster(settings, kit, hub)
     hub.cluster = cluster
     stack.push_async_callback(cluster.stop, drain_s=1.0)
     await cluster.start()
     for spec in desired_nodes(await ledger.nodes(), settings.cluster):
         await cluster.spawn(spec)
         await ledger.save_node(spec, "live")
-    pool = Pool([HttpBackend(spec) for spec in specs], admission=desk, retry=kit.retry, fallback=kit.fallback)
+    pool = Pool([HttpBackend(spec) for spec in specs], admission=cashier, retry=kit.retry, fallback=kit.fallback)
     stack.push_async_callback(pool.aclose)
-    dispatch = Dispatch(settings=settings, pool=pool, desk=desk, cluster=cluster, ledger=ledger, metrics=metrics)
+    dispatch = Dispatch(settings=settings, pool=pool, desk=desk, cashier=cashier, cluster=cluster, ledger=ledger, metrics=metrics)
     hub.account = dispatch.account_peer
     service = DaemonService(
         settings=settings,
         pool_reason=found.reason,
         pool=pool,
         desk=desk,
+        cashier=cashier,
         cluster_port=cluster,
         ledger=ledger,
         keys=keys,
@@ -209,6 +212,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     metrics.watch_backends(service.backends)
     metrics.watch_cluster(service.cluster)
     metrics.watch_ledger(ledger.load)
+    metrics.watch_budget(cashier.purse.gauges)
     return service
 
 
@@ -230,23 +234,18 @@ def _embedder(settings: Settings) -> Embedder | None:
     return SentenceEmbedder(chosen.model, chosen.path, chosen.max_batch) if chosen.enabled else None
 
 
-def _cluster(settings: Settings, kit: NodeKit, hub: DaemonHub, desk: Desk) -> Cluster:
+def _cluster(settings: Settings, kit: NodeKit, hub: DaemonHub) -> Cluster:
     daemon_id = hashlib.sha256(str(settings.data.dir.expanduser().resolve()).encode()).hexdigest()[:12]
 
     def on_node_lost(node: NodeId, tasks: tuple[TaskId, ...]) -> None:
         log.warning("node %s died with %d tasks", node, len(tasks))
         for task in tasks:
-            desk.release_all(task)
+            hub.cashier.release_all(task)
 
     if settings.cluster.kind == "local":
         return LocalCluster(kit=kit, hub=hub, settings=settings.cluster, on_node_lost=on_node_lost)
     return RayCluster(
-        kit=kit,
-        hub=hub,
-        settings=settings.cluster,
-        ray=settings.ray,
-        daemon_id=daemon_id,
-        on_node_lost=on_node_lost,
+        kit=kit, hub=hub, settings=settings.cluster, ray=settings.ray, daemon_id=daemon_id, on_node_lost=on_node_lost
     )
 
 

@@ -12,44 +12,39 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 
 from agents.llm.chat import ChatRequest
 from agents.llm.desk import Desk
 from agents.llm.pool import Pool
 from agents.records import (
     AgentError,
-    Budget,
     CallRecord,
     Cancelled,
-    Choice,
     DeadlineExceeded,
     Draft,
     Draining,
     Event,
     Incomplete,
-    Json,
     NodeLost,
     Overloaded,
-    Permit,
     Reply,
     StreamBroken,
-    Task,
     TaskId,
-    Work,
 )
-from agents.strategies.compose import strategy_name
 from agents.strategies.runner import to_text
-from runtime.choosing import busy_s, choice_of, choose_node, choose_strategy, goes_straight, opening_choice, preferring
-from runtime.cluster import Cluster, NodeStatus
+from runtime.accounts import Limits
+from runtime.admission import Cashier
+from runtime.choosing import busy_s, choice_of, choose_node, goes_straight
+from runtime.cluster import Cluster
 from runtime.config import Settings
 from runtime.judging import judged
 from runtime.ledger.store import Ledger
 from runtime.metrics import Metrics
 from runtime.open_request import OpenRequest, Running, Spent, bounded, delta_of, in_time
 from runtime.records import Answer, Request
+from runtime.tasks import Tasks
 
 MAX_KEPT_CHARS = 2**20
 """Of a streamed answer, so much is kept for the ledger."""
@@ -68,24 +63,27 @@ class Dispatch:
         cluster: Cluster,
         ledger: Ledger,
         metrics: Metrics,
+        cashier: Cashier | None = None,
         clock: Callable[[], float] = time.perf_counter,
         wall: Callable[[], float] = time.time,
     ) -> None:
+        self._cashier = cashier or Cashier(desk)
         self._settings = settings
         self._pool = pool
-        self._desk = desk
         self._cluster = cluster
         self._ledger = ledger
         self._metrics = metrics
         self._clock = clock
         self._wall = wall
         self.running = Running()
-        self._draining = False
+        self._tasks = Tasks(settings=settings, pool=pool, desk=desk, cashier=self._cashier)
         self._boot = secrets.token_hex(4)
+        self._draining = False
 
     def renew(self, settings: Settings) -> None:
         """Requests that come from now on go by ``settings``; so do the next attempts of running ones."""
         self._settings = settings
+        self._tasks.renew(settings)
 
     async def run(self, request: Request, spent: Spent | None = None) -> Answer:
         """One request to its end; see ``stream``."""
@@ -136,10 +134,18 @@ class Dispatch:
             raise Overloaded(f"{len(self.running)} requests are running (server.max_inflight)", retry_after_s=1.0)
         limits = self._settings.requests
         deadline_s = min(request.deadline_s or limits.default_deadline_s, limits.max_deadline_s)
-        if spent is None:
-            self._ledger.accept(request, at=self._wall()).add_done_callback(_seen)
         number = self.running.began()
-        return OpenRequest(request=request, started=self._clock(), deadline_s=deadline_s, number=number, spent=spent)
+        work_id = f"{request.request_id}/{self._boot}.{number}"
+        own = Limits(usd=request.budget_usd, tokens=request.budget_tokens)
+        self._cashier.open(work_id, key_id=request.key_id, limits=own)
+        foreseen = self._tasks.foreseen(work_id, request)
+        if spent is None:
+            self._ledger.accept(request, at=self._wall(), **foreseen).add_done_callback(_seen)
+        elif foreseen:
+            self._cashier.foresee(request.request_id, foreseen["foreseen"])
+        return OpenRequest(
+            request=request, started=self._clock(), deadline_s=deadline_s, number=number, work_id=work_id, spent=spent
+        )
 
     async def _partial(self, run: OpenRequest, error: AgentError) -> Answer | None:
         """What came, for a client that takes it as well; None where nothing did."""
@@ -157,6 +163,7 @@ class Dispatch:
         if error is not None:
             calls = tuple(dict.fromkeys((*calls, *error.calls)))
             error.calls = calls
+        self._cashier.close(run.work_id, calls)
         latency_s = self._clock() - run.started
         overhead_s = max(0.0, latency_s - busy_s(calls))
         self._count(calls)
@@ -214,9 +221,16 @@ class Dispatch:
         request = run.request
         ask = ChatRequest(messages=request.messages, params=request.params)
         choice = choice_of(request, may_replace_named=bool(self._settings.requests.fallback))
-        holder = f"{request.request_id}/{run.number}"
+        assumed_tokens = self._cashier.assumed_tokens(run.work_id)
         if not request.stream:
-            reply = await self._pool.chat(ask, choice, deadline_s=run.deadline_s, holder=holder, on_call=run.calls.append)
+            reply = await self._pool.chat(
+                ask,
+                choice,
+                deadline_s=run.deadline_s,
+                holder=run.work_id,
+                on_call=run.calls.append,
+                assumed_tokens=assumed_tokens,
+            )
             draft = Draft(
                 text=reply.text, finish_reason=reply.finish_reason, message=reply.message or None, choices=reply.choices or None
             )
@@ -225,7 +239,13 @@ class Dispatch:
         text: list[str] = []
         kept, finish = 0, "stop"
         chunks = self._pool.stream(
-            ask, choice, deadline_s=run.deadline_s, holder=holder, on_call=run.calls.append, may_restart=False
+            ask,
+            choice,
+            deadline_s=run.deadline_s,
+            holder=run.work_id,
+            on_call=run.calls.append,
+            may_restart=False,
+            assumed_tokens=assumed_tokens,
         )
         async with aclosing(in_time(chunks, lambda: self._left_s(run))) as chunks:
             async for chunk in chunks:
@@ -245,7 +265,7 @@ class Dispatch:
         sent = False
         while True:
             node = choose_node(run.request, self._cluster.nodes())
-            task = self._task(run, node)
+            task = self._tasks.make(run, node, left_s=self._left_s(run))
             before = len(run.calls)
             self.running.by_task[task.task_id] = run
             try:
@@ -255,6 +275,7 @@ class Dispatch:
                             # The reply has all calls of this attempt; those of nodes that died were spent as well.
                             run.calls[before:] = item.calls
                             run.strategy = item.strategy
+                            self._cashier.release_all(task.task_id, item.calls)
                             yield await self._answer(run, item.draft, run.calls)
                             return
                         run.note(item)
@@ -267,6 +288,7 @@ class Dispatch:
                             yield item
                 raise NodeLost("the node ended without an answer")
             except NodeLost as lost:
+                self._cashier.release_all(task.task_id)
                 self._metrics.node_lost()
                 run.calls = list(dict.fromkeys((*run.calls, *lost.calls)))
                 run.note(Event(kind="node_lost", at=self._wall(), data={"node": node.spec.name, "attempt": run.attempts}))
@@ -277,9 +299,13 @@ class Dispatch:
                 await self._pause(run)
                 run.attempts += 1
                 self._metrics.redispatched()
+            except AgentError as error:
+                if not run.left_alone:
+                    self._cashier.release_all(task.task_id, error.calls)
+                raise
             finally:
                 del self.running.by_task[task.task_id]
-                self._desk.release_all(task.task_id)
+                self._cashier.release_later(task.task_id)
 
     def account_peer(self, task_id: str, peer: str, calls: Sequence[CallRecord], error: str | None) -> None:
         """What node ``peer`` spent on a question of ``task_id``, or of a peer that was asked for it: the request's own cost."""
@@ -296,51 +322,6 @@ class Dispatch:
         if self._left_s(run) <= pause_s:
             raise DeadlineExceeded("the node died, and no time is left for another", calls=tuple(run.calls))
         await asyncio.sleep(pause_s)
-
-    def _task(self, run: OpenRequest, node: NodeStatus) -> Task:
-        request = run.request
-        strategies: Mapping[str, Json] = self._settings.strategies
-        strategy = choose_strategy(request, backends=self._pool.specs, strategies=strategies)
-        choice = preferring(choice_of(request, may_replace_named=bool(self._settings.requests.fallback)), node)
-        used = strategy or node.spec.strategy
-        run.node, run.strategy = node.spec.name, strategy_name(used)
-        task_id = TaskId(f"{request.request_id}/{self._boot}.{run.number}.{run.attempts}")
-        health = self._desk.health()
-        opening = opening_choice(used, choice)
-        permit = self._lease(opening, task_id) if opening is not None else None
-        if permit is not None and choice.backend is None:
-            choice = replace(choice, preferred=(permit.backend, *(b for b in node.spec.backends if b != permit.backend)))
-        return Task(
-            task_id=task_id,
-            request_id=request.request_id,
-            work=Work(
-                messages=request.messages,
-                params=request.params,
-                schema=request.schema,
-                count=request.count,
-                place=request.place,
-                rules=request.rules,
-                constraints=request.constraints,
-                quality=request.quality,
-                importance=request.importance,
-            ),
-            strategy=strategy,
-            choice=choice,
-            budget=Budget(deadline_s=max(0.0, self._left_s(run))),
-            stream=request.stream,
-            permits=(permit,) if permit else (),
-            health=health,
-            attempt=run.attempts,
-        )
-
-    def _lease(self, choice: Choice, holder: str) -> Permit | None:
-        """A permit for the first call, so that it needs no second hop. None: the node asks for one itself, and waits for it."""
-        for spec in self._pool.candidates(choice, self._desk.health()):
-            if (permit := self._desk.try_lease(spec.name, holder=holder)) is not None:
-                return permit
-            if choice.backend is not None:
-                return None
-        return None
 
 
 def _seen(future: asyncio.Future[None]) -> None:

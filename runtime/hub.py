@@ -17,11 +17,13 @@ from agents.llm.desk import Desk
 from agents.records import (
     AgentError,
     Budget,
+    CallCost,
     CallRecord,
     DeadlineExceeded,
     Event,
     InvalidRequest,
     Json,
+    NodeLost,
     NotFound,
     Permit,
     Reply,
@@ -32,6 +34,7 @@ from agents.records import (
 )
 from registry.embedding import Embedder
 from registry.records import RegistryError
+from runtime.admission import Cashier
 from runtime.cluster import Cluster, NodeStatus
 
 MAX_QUESTION_CHARS = 32_768
@@ -50,12 +53,14 @@ class DaemonHub:
         self,
         *,
         desk: Desk,
+        cashier: Cashier | None = None,
         embedder: Embedder | None,
         max_hops: int,
         announce: Callable[[Event], None] = lambda event: None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._desk = desk
+        self.cashier = cashier or Cashier(desk)
         self._embedder = embedder
         self.max_hops = max_hops
         self._announce = announce
@@ -64,11 +69,11 @@ class DaemonHub:
         self.cluster: Cluster | None = None
         self.account: Account = lambda task_id, peer, calls, error: None
 
-    async def lease(self, backend: str, *, holder: str, wait_s: float) -> Permit:
-        return await self._desk.lease(backend, holder=holder, wait_s=wait_s)
+    async def lease(self, backend: str, *, holder: str, wait_s: float, cost: CallCost | None = None) -> Permit:
+        return await self.cashier.lease(backend, holder=holder, wait_s=wait_s, cost=cost)
 
     def release(self, permit: Permit, record: CallRecord | None) -> None:
-        self._desk.release(permit, record)
+        self.cashier.release(permit, record)
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Unit-length vectors ``(n, d)``. Raises InvalidRequest where the daemon has no embedding model."""
@@ -93,7 +98,7 @@ class DaemonHub:
             task_id=TaskId(f"{task_id}/peer{next(self._ids)}"),
             request_id=RequestId(task_id.split("/", 1)[0]),
             work=Work(messages=({"role": "user", "content": question},)),
-            budget=Budget(deadline_s=deadline_s),
+            budget=Budget(deadline_s=deadline_s, assumed_tokens=self.cashier.assumed_tokens(task_id)),
             health=self._desk.health(),
             hops=hops + 1,
         )
@@ -101,14 +106,19 @@ class DaemonHub:
         try:
             async with asyncio.timeout(deadline_s + GRACE_S):
                 return await self._answer(node, task, spent)
+        except NodeLost as lost:
+            spent.calls, spent.error = list(dict.fromkeys((*spent.calls, *lost.calls))), lost.code
+            self.cashier.release_all(task.task_id)
+            raise
         except TimeoutError:
             spent.error = DeadlineExceeded.code
             raise DeadlineExceeded(f"node {peer!r} gave no answer within {deadline_s:g} s") from None
         except AgentError as error:
             spent.calls, spent.error = list(dict.fromkeys((*spent.calls, *error.calls))), error.code
+            self.cashier.release_all(task.task_id, spent.calls)
             raise
         finally:
-            self._desk.release_all(task.task_id)
+            self.cashier.release_later(task.task_id)
             self.account(task_id, peer, spent.calls, spent.error)
 
     async def _answer(self, node: NodeStatus, task: Task, spent: _Spent) -> str:
@@ -117,6 +127,7 @@ class DaemonHub:
             async for item in items:
                 if isinstance(item, Reply):
                     spent.calls = list(item.calls)
+                    self.cashier.release_all(task.task_id, item.calls)
                     return item.draft.text
                 if item.kind == "call":
                     spent.calls.append(item.data["record"])

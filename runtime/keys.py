@@ -16,10 +16,12 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from agents.records import InvalidRequest, Json
+from runtime.accounts import Limits
 from runtime.ledger.records import KeyRow, KeyScope
 from runtime.records import Principal
 
@@ -91,8 +93,8 @@ class KeyRing:
             return None
         return row
 
-    async def create(self, name: str, scope: KeyScope) -> tuple[str, str]:
-        """(key id, the key, which is never shown again). Durable on return. Raises InvalidRequest."""
+    async def create(self, name: str, scope: KeyScope, limits: Limits | None = None) -> tuple[str, str]:
+        """(key id, the key, which is never shown again). Durable on return. ``limits`` a day. Raises InvalidRequest."""
         clean = "".join(char for char in name if char.isprintable()).strip()
         if not clean or len(clean) > _MAX_NAME:
             raise InvalidRequest(f"a key needs a name of 1 to {_MAX_NAME} printable characters", param="name")
@@ -101,8 +103,31 @@ class KeyRing:
         if len(self._rows) >= MAX_KEYS:
             raise InvalidRequest(f"there are {MAX_KEYS} keys already", param="name")
         key_id, key = _new_key(scope)
-        await self._register(key, name=clean)
+        await self._register(key, name=clean, limits=limits or Limits())
         return key_id, key
+
+    async def limit(self, key_id: str, limits: Limits) -> bool:
+        """Give a key other limits a day. Durable on return. False where there is none, or it was revoked."""
+        row = self._rows.get(key_id)
+        if row is None or row.revoked_at is not None:
+            return False
+        row = replace(row, usd_per_day=limits.usd, tokens_per_day=limits.tokens)
+        await self._store.save_key(row)
+        self._rows[key_id] = row
+        return True
+
+    def limits(self) -> dict[str, Limits]:
+        """The own limits of every key that has any."""
+        return {
+            key_id: Limits(usd=row.usd_per_day, tokens=row.tokens_per_day)
+            for key_id, row in self._rows.items()
+            if row.usd_per_day is not None or row.tokens_per_day is not None
+        }
+
+    def name(self, key_id: str) -> str:
+        """What the key is called; "" where it is not known."""
+        row = self._rows.get(key_id)
+        return row.name if row else ""
 
     async def revoke(self, key_id: str) -> bool:
         """The key is refused from now on. False where there is none or it was revoked before."""
@@ -121,7 +146,15 @@ class KeyRing:
     def list(self) -> list[dict[str, Json]]:
         """One row a key, without anything secret; oldest first."""
         return [
-            {"id": r.key_id, "name": r.name, "scope": r.scope, "created_at": r.created_at, "revoked_at": r.revoked_at}
+            {
+                "id": r.key_id,
+                "name": r.name,
+                "scope": r.scope,
+                "created_at": r.created_at,
+                "revoked_at": r.revoked_at,
+                "usd_per_day": r.usd_per_day,
+                "tokens_per_day": r.tokens_per_day,
+            }
             for r in sorted(self._rows.values(), key=lambda r: (r.created_at, r.key_id))
         ]
 
@@ -148,12 +181,20 @@ class KeyRing:
             raise KeyFileBroken(f"{path} holds another secret than the ledger knows for key {key_id}; delete it and start again")
         return key_id
 
-    async def _register(self, key: str, *, name: str) -> None:
+    async def _register(self, key: str, *, name: str, limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
         parsed = _parse(key)
         if parsed is None:
             raise AssertionError("only well-formed keys are registered")
         scope, key_id = parsed
-        row = KeyRow(key_id=key_id, name=name, scope=scope, digest=_digest(key), created_at=self._clock())
+        row = KeyRow(
+            key_id=key_id,
+            name=name,
+            scope=scope,
+            digest=_digest(key),
+            created_at=self._clock(),
+            usd_per_day=limits.usd,
+            tokens_per_day=limits.tokens,
+        )
         await self._store.save_key(row)
         self._rows[key_id] = row
 
@@ -179,7 +220,7 @@ def _digest(key: str) -> bytes:
 
 
 def _revoked(row: KeyRow, at: float) -> KeyRow:
-    return KeyRow(key_id=row.key_id, name=row.name, scope=row.scope, digest=row.digest, created_at=row.created_at, revoked_at=at)
+    return replace(row, revoked_at=at)
 
 
 # ── the operator key's file ─────────────────────────────────────────────────────────────────────────────────────────────

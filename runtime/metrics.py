@@ -28,39 +28,27 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from agents.records import CallRecord, Verdict
+from runtime.accounts import Scope, Unit
 from runtime.cluster import ClusterStatus
+from runtime.labels import OTHER, Bounded
 from runtime.ledger.records import LedgerLoad
 from runtime.records import BackendStatus, ReloadOutcome
-
-MAX_LABEL_VALUES = 64
-"""Distinct values of one label that are told apart."""
-OTHER = "other"
 
 _LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _OVERHEAD_S = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.125, 0.25, 1.0, 5.0)
 _LAG_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 _SCORE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+_BUDGET = {
+    "spent_usd": "Spent today (UTC), in USD.",
+    "reserved_usd": "Held for calls under way, in USD.",
+    "remaining_usd": "Left of the day's budget in USD; absent without one.",
+    "remaining_tokens": "Left of the day's budget in tokens; absent without one.",
+}
 _BREAKER_LEVEL = {"closed": 0, "half_open": 1, "open": 2}
 
 
 # A second series beside every counter, which no dashboard of ours reads. The switch is the library's, so it is for the process.
 disable_created_metrics()  # type: ignore[no-untyped-call]
-
-
-class _Bounded:
-    """The first ``limit`` values pass, later ones become ``other``: a typo in a loop must not fill a time-series database."""
-
-    def __init__(self, limit: int = MAX_LABEL_VALUES) -> None:
-        self._limit = limit
-        self._seen: set[str] = set()
-
-    def __call__(self, value: str) -> str:
-        if value in self._seen:
-            return value
-        if len(self._seen) >= self._limit or len(value) > 100:
-            return OTHER
-        self._seen.add(value)
-        return value
 
 
 class _RequestSeries:
@@ -80,6 +68,7 @@ class _Present(Collector):
         self.cluster: Callable[[], ClusterStatus] | None = None
         self.ledger: Callable[[], LedgerLoad] | None = None
         self.jobs: Callable[[], Mapping[str, int]] | None = None
+        self.budget: Callable[[], Mapping[str, float]] | None = None
 
     def collect(self) -> Iterator[Metric]:
         """All families, even where nobody answers yet, so that names and labels can be checked and documented."""
@@ -90,6 +79,9 @@ class _Present(Collector):
         for state, count in (self.jobs() if self.jobs else {}).items():
             jobs.add_metric([state], count)
         yield jobs
+        budget = self.budget() if self.budget else {}
+        for name, text in _BUDGET.items():
+            yield GaugeMetricFamily(f"morphogen_budget_{name}", text, value=budget.get(name))
 
     def _backends(self, statuses: Iterable[BackendStatus]) -> Iterator[Metric]:
         level = GaugeMetricFamily(
@@ -150,7 +142,7 @@ class Metrics:
         self.registry = CollectorRegistry(auto_describe=False)
         self._present = _Present()
         self._series: dict[tuple[str, str, str, str], _RequestSeries] = {}
-        self._strategies, self._statuses, self._backends, self._errors = (_Bounded() for _ in range(4))
+        self._strategies, self._statuses, self._backends, self._errors = (Bounded() for _ in range(4))
         self._request_metrics()
         self._call_metrics()
         self._node_metrics()
@@ -197,6 +189,8 @@ class Metrics:
         self._cost = self._counter("morphogen_cost_usd_total", "Cost by the configured prices, in USD.", "backend")
         self._retries = self._counter("morphogen_retries_total", "Calls that were a further attempt at a backend.", "backend")
         self._fallbacks = self._counter("morphogen_fallbacks_total", "Times that another backend stood in.", "backend")
+
+        self._refused = self._counter("morphogen_budget_refused_total", "Calls that a budget did not allow.", "budget", "unit")
 
     def _node_metrics(self) -> None:
         self._nodes_lost = self._counter("morphogen_nodes_lost_total", "Nodes that died while they held work.")
@@ -290,6 +284,10 @@ class Metrics:
         """Another backend stood in for ``backend``."""
         self._fallbacks.labels(self._backends(backend)).inc()
 
+    def budget_refused(self, scope: Scope, unit: Unit) -> None:
+        """A budget (the request's, its key's, the day's) did not allow a call."""
+        self._refused.labels(scope, unit).inc()
+
     def node_lost(self) -> None:
         self._nodes_lost.inc()
 
@@ -330,6 +328,9 @@ class Metrics:
 
     def watch_jobs(self, ask: Callable[[], Mapping[str, int]]) -> None:
         self._present.jobs = ask
+
+    def watch_budget(self, ask: Callable[[], Mapping[str, float]]) -> None:
+        self._present.budget = ask
 
     def render(self) -> tuple[bytes, str]:
         """The exposition and its content type."""

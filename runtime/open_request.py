@@ -28,18 +28,24 @@ class Spent:
 
 @dataclass(slots=True)
 class OpenRequest:
-    """A request while it is worked on. With ``spent`` it is a part of a job: no row and no outcome of its own."""
+    """A request while it is worked on. With ``spent`` it is a part of a job: no row and no outcome of its own.
+
+    ``work_id`` (``request/boot.number``) differs for each part and each restart, so that a late word of an old node is nobody's.
+    """
 
     request: Request
     started: float
     deadline_s: float
     number: int
+    work_id: str
     spent: Spent | None = None
     events: list[Event] = field(default_factory=list)
     node: str | None = None
     strategy: str = "single"
     attempts: int = 1
     closed: bool = False
+    left_alone: bool = False
+    """Its node did not end in time: what it spent since its last word is not known."""
     calls: list[CallRecord] = field(default_factory=list)
     peer_calls: list[CallRecord] = field(default_factory=list)
     """Calls of nodes that were asked by the one that has the task; the replies do not have them."""
@@ -105,6 +111,7 @@ async def bounded(
             step = asyncio.ensure_future(anext(iterator))
             await asyncio.wait({step}, timeout=max(0.0, left_s() + GRACE_S))
             if not step.done():
+                run.left_alone = True
                 raise DeadlineExceeded(f"no answer within {run.deadline_s:g} s", calls=tuple(run.calls))
             try:
                 item = step.result()

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 from agents.llm.chat import BackendSpec
 from agents.records import CallRecord, Constraint, Draft, Event, Health, Importance, Json, Place, RequestId, Usage, Verdict
 from agents.strategy_specs import StrategySpec
+from runtime.accounts import Limits
 from runtime.cluster import ClusterStatus, NodeStatus
 from runtime.config import Settings
 
@@ -182,7 +183,9 @@ class Service(Protocol):
         cancels the work."""
         ...
 
-    async def embed(self, texts: Sequence[str], model: str) -> tuple[list[list[float]], Usage, str]:
+    async def embed(
+        self, texts: Sequence[str], model: str, *, request_id: str, key_id: str | None
+    ) -> tuple[list[list[float]], Usage, str]:
         """Unit-length vectors ``(n, d)``, usage and the model that made them; model ``auto`` is the built-in one."""
         ...
 
@@ -210,8 +213,22 @@ class Service(Protocol):
         """None: the key is wrong, or one is needed."""
         ...
 
-    async def create_key(self, *, name: str, scope: Literal["client", "operator"]) -> tuple[str, str]:
-        """(key id, the secret, shown once)."""
+    async def create_key(
+        self, *, name: str, scope: Literal["client", "operator"], limits: Limits | None = None
+    ) -> tuple[str, str]:
+        """(key id, the secret, shown once). ``limits`` are its own budget a day."""
+        ...
+
+    async def limit_key(self, key_id: str, limits: Limits) -> bool:
+        """Give a key another budget a day; False where there is no such key."""
+        ...
+
+    def budget_left(self, request_id: str, key_id: str | None) -> tuple[float | None, int | None]:
+        """(USD, tokens): the least that is left of the request's, its key's and the day's budget; None where none is limited."""
+        ...
+
+    def budget(self, *, key_id: str | None, whole: bool) -> dict[str, Json]:
+        """The accounts of today as JSON: all of them (``whole``), or those that a caller with this key pays from."""
         ...
 
     async def list_keys(self) -> list[dict[str, Json]]: ...

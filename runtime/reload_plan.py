@@ -21,6 +21,7 @@ LIVE: Mapping[str, frozenset[str]] = {
     "retry": WHOLE,
     "breaker": WHOLE,
     "requests": WHOLE,
+    "budget": WHOLE,
     "simulated": WHOLE,
     "strategies": WHOLE,
 }

@@ -17,6 +17,9 @@ from agents.records import CallRecord, Event, InvalidRequest, Json, NotFound, Ov
 from agents.strategies.compose import BUILTIN
 from registry.embedding import Embedder
 from registry.records import EmbeddingBusy, RegistryError
+from runtime.accounts import Limits
+from runtime.admission import Cashier
+from runtime.budget import statement
 from runtime.choosing import read_model
 from runtime.cluster import Cluster, ClusterStatus, NodeStatus
 from runtime.config import Settings
@@ -39,6 +42,7 @@ class DaemonService:
     pool_reason: str
     pool: Pool
     desk: Desk
+    cashier: Cashier
     cluster_port: Cluster
     ledger: Ledger
     keys: KeyRing
@@ -65,7 +69,9 @@ class DaemonService:
     def stream(self, request: Request) -> AsyncIterator[Event | Answer]:
         return self.dispatch.stream(request)
 
-    async def embed(self, texts: Sequence[str], model: str) -> tuple[list[list[float]], Usage, str]:
+    async def embed(
+        self, texts: Sequence[str], model: str, *, request_id: str, key_id: str | None
+    ) -> tuple[list[list[float]], Usage, str]:
         if self.embedder is not None and model in ("auto", self.embedder.model):
             return await self._embed_here(self.embedder, texts)
         target = self.resolve(model)
@@ -73,12 +79,18 @@ class DaemonService:
             known = f"{self.embedder.model}, or a backend's name" if self.embedder else "a backend's name"
             raise NotFound(f"{model!r} makes no embeddings; use {known}", param="model")
         calls: list[CallRecord] = []
-        holder = f"embed-{time.monotonic_ns()}"
+        self.cashier.open(request_id, key_id=key_id, limits=Limits())
         try:
             vectors, usage = await self.pool.embed(
-                target.name, texts, deadline_s=EMBED_DEADLINE_S, holder=holder, on_call=calls.append
+                target.name,
+                texts,
+                deadline_s=EMBED_DEADLINE_S,
+                holder=request_id,
+                on_call=calls.append,
+                assumed_tokens=self.cashier.assumed_tokens(request_id),
             )
         finally:
+            self.cashier.close(request_id, ())
             for call in calls:
                 self.metrics.call_finished(call)
         return vectors, usage, target.name
@@ -99,15 +111,19 @@ class DaemonService:
 
     def backends(self) -> Sequence[BackendStatus]:
         health = self.desk.health()
-        return [
-            BackendStatus(
+        statuses = []
+        for spec in self.pool.specs:
+            remaining, reset_s = self.desk.rate(spec.name) or (None, None)
+            status = BackendStatus(
                 spec=spec,
                 health=health[spec.name],
                 inflight=self.desk.inflight(spec.name),
                 queued=self.desk.queued(spec.name),
+                remaining_requests=remaining,
+                reset_s=reset_s,
             )
-            for spec in self.pool.specs
-        ]
+            statuses.append(status)
+        return statuses
 
     def strategies(self) -> Sequence[str]:
         return [*BUILTIN, *(name for name in self.settings.strategies if name not in BUILTIN)]
@@ -134,8 +150,24 @@ class DaemonService:
     def authenticate(self, bearer: str | None, *, loopback: bool) -> Principal | None:
         return self.keys.authenticate(bearer, loopback=loopback, require_client_key=self.settings.server.require_client_key)
 
-    async def create_key(self, *, name: str, scope: Literal["client", "operator"]) -> tuple[str, str]:
-        return await self.keys.create(name, scope)
+    async def create_key(
+        self, *, name: str, scope: Literal["client", "operator"], limits: Limits | None = None
+    ) -> tuple[str, str]:
+        key_id, secret = await self.keys.create(name, scope, limits)
+        self.cashier.purse.limit_key(key_id, limits or Limits())
+        return key_id, secret
+
+    async def limit_key(self, key_id: str, limits: Limits) -> bool:
+        if not await self.keys.limit(key_id, limits):
+            return False
+        self.cashier.purse.limit_key(key_id, limits)
+        return True
+
+    def budget_left(self, request_id: str, key_id: str | None) -> tuple[float | None, int | None]:
+        return self.cashier.left(request_id, key_id)
+
+    def budget(self, *, key_id: str | None, whole: bool) -> dict[str, Json]:
+        return statement(self.cashier.purse, key_id=key_id, whole=whole, name_of=self.keys.name)
 
     async def list_keys(self) -> list[dict[str, Json]]:
         return self.keys.list()

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from agents.llm.chat import Backend, BackendSpec, ChatRequest, Chunk
+from agents.llm.costs import capped, covers, prompt_tokens, worst_case
 from agents.llm.retry import RetryPolicy, next_delay_s, share_s
 from agents.llm.wire import CHARS_PER_TOKEN, estimate_usage, is_config_fault, message_chars
 from agents.records import (
     AgentError,
     BackendRejected,
+    CallCost,
     CallRecord,
     DeadlineExceeded,
     Permit,
@@ -67,7 +70,7 @@ class Route:
         return self.number
 
     def refused(self, error: AgentError) -> bool:
-        """The desk gave no permit. Move on; False when no backend is left."""
+        """The desk gave no permit, or no budget allows the call. Move on; False when no backend is left."""
         blame = self._blame
         soon = error.retry_after_s if error.retry_after_s is not None else float("inf")
         if blame is None or (
@@ -151,7 +154,8 @@ class Call:
         self._run = run
         self._permit = permit
         self._number = number
-        self._request = request
+        granted = permit.granted
+        self._request = request if request is None or granted is None else capped(request, granted)
         self._streamed = streamed
         self._started = run.clock()
         self._started_at = run.wall()
@@ -178,6 +182,16 @@ class Call:
     def first_s(self) -> float | None:
         """How long a stream may take to begin; None: there is no other limit than ``timeout_s``."""
         return self._share_s if self._share_s < self._granted_s else None
+
+    def of(self, request: ChatRequest) -> ChatRequest:
+        """``request`` (or what continues it) as this call may ask it: its answer capped at what was reserved."""
+        granted = self._permit.granted
+        if granted is None or self._request is None:
+            return request
+        if len(request.messages) > len(self._request.messages):
+            over = max(0, prompt_tokens(request) - granted.prompt_tokens)
+            granted = replace(granted, completion_tokens=max(1, granted.completion_tokens - over))
+        return capped(request, granted)
 
     def saw(self, chunk: Chunk) -> None:
         """Note one streamed chunk."""
@@ -242,8 +256,7 @@ class Call:
             streamed=self._streamed,
             retry_after_s=retry_after_s,
         )
-        ours = error in ("cancelled", "internal_error", "deadline_exceeded")
-        run.admission.release(self._permit, None if ours else record)
+        run.admission.release(self._permit, record)
         run.on_call(record)
 
     def _spent(self) -> Usage:
@@ -256,9 +269,20 @@ class Call:
 
 
 class Run:
-    """One ask: its deadline and the permits that came with it."""
+    """One ask: its deadline, the permits that came with it, and (while a budget is in force) what its calls are reserved by."""
 
-    __slots__ = ("_deadline", "_holder", "_permits", "admission", "backends", "clock", "on_call", "wall")
+    __slots__ = (
+        "_assumed_tokens",
+        "_deadline",
+        "_holder",
+        "_permits",
+        "admission",
+        "backends",
+        "clock",
+        "cost",
+        "on_call",
+        "wall",
+    )
 
     def __init__(
         self,
@@ -271,7 +295,11 @@ class Run:
         deadline_s: float,
         permits: Sequence[Permit],
         on_call: Callable[[CallRecord], None],
+        assumed_tokens: int | None = None,
     ) -> None:
+        self._assumed_tokens = assumed_tokens
+        self.cost: CallCost | None = None
+        """What a call takes that is no chat."""
         self.admission = admission
         self.backends = backends
         self.clock = clock
@@ -287,16 +315,25 @@ class Run:
     def is_over(self) -> bool:
         return self.remaining_s() <= EPSILON_S
 
-    async def permit(self, spec: BackendSpec) -> Permit:
-        """A permit that came with the ask, or a lease. Raises Refused, NotFound, DeadlineExceeded."""
+    async def permit(self, spec: BackendSpec, request: ChatRequest | None) -> Permit:
+        """A permit that came with the ask, or a lease. Raises Refused, NotFound, BudgetExceeded, DeadlineExceeded."""
         if self.is_over():
             raise DeadlineExceeded("the time for this request is over", backend=spec.name)
+        cost = self.cost
+        if self._assumed_tokens is not None and request is not None:
+            cost = worst_case(spec, request, assumed_tokens=self._assumed_tokens)
         for permit in self._permits:
             if permit.backend == spec.name:
                 self._permits.remove(permit)
-                return permit
+                if cost is None or covers(permit.granted, cost):
+                    return permit
+                # Too little was reserved ahead. It goes back first, or this call would wait for its own money.
+                self.admission.release(permit, None)
+                break
         wait_s = min(self.remaining_s(), spec.queue_timeout_s)
-        return await self.admission.lease(spec.name, holder=self._holder, wait_s=wait_s)
+        if cost is None:
+            return await self.admission.lease(spec.name, holder=self._holder, wait_s=wait_s)
+        return await self.admission.lease(spec.name, holder=self._holder, wait_s=wait_s, cost=cost)
 
     def give_back(self) -> None:
         """Return the permits that were not used."""

@@ -50,6 +50,11 @@ class BackendSpec:
     def simulated(self) -> bool:
         return self.kind == "simulated"
 
+    @property
+    def is_free(self) -> bool:
+        """It costs no money, so no budget of money ever stands in its way."""
+        return self.input_usd_per_mtok <= 0 and self.output_usd_per_mtok <= 0
+
     def cost_usd(self, usage: Usage) -> float:
         """Price of ``usage`` in USD: tokens x USD per million tokens."""
         return (usage.prompt_tokens * self.input_usd_per_mtok + usage.completion_tokens * self.output_usd_per_mtok) / 1_000_000

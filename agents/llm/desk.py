@@ -19,6 +19,7 @@ from agents.llm.chat import BackendSpec
 from agents.records import (
     AgentError,
     BreakerOpen,
+    CallCost,
     CallRecord,
     Health,
     NotFound,
@@ -40,7 +41,7 @@ FAILURES = frozenset(
 )
 """Error codes that count against a backend. A rejection does not: the backend works and said no."""
 
-IGNORED = frozenset({"cancelled", "deadline_exceeded"})
+IGNORED = frozenset({"cancelled", "deadline_exceeded", "internal_error"})
 """Error codes that are our own doing and say nothing about the backend."""
 
 MINUTE_S = 60.0
@@ -103,8 +104,10 @@ class Desk:
         self._gone: dict[str, _Counter] = {}
         self.update(specs)
 
-    async def lease(self, backend: str, *, holder: str, wait_s: float) -> Permit:
+    async def lease(self, backend: str, *, holder: str, wait_s: float, cost: CallCost | None = None) -> Permit:
         """Wait at most ``wait_s`` (and the backend's queue_timeout_s) for a permit; ``holder`` is the task's id.
+
+        The desk counts calls and not money: ``cost`` is for runtime/admission.py, which stands in front of it.
 
         Raises NotFound, BreakerOpen, RateLimited (the wait would be too long) or Overloaded (queue full, or waited in vain).
         Cancelling it leaves nothing behind.
@@ -158,6 +161,23 @@ class Desk:
         """Every backend's state. One that rests after a 429 reads as open, because it must not be asked either."""
         now = self._clock()
         return {name: self._health(counter, now) for name, counter in self._counters.items()}
+
+    def spec(self, backend: str) -> BackendSpec | None:
+        """The limits and prices of ``backend`` as they are now."""
+        counter = self._counters.get(backend)
+        return counter.spec if counter else None
+
+    def rate(self, backend: str) -> tuple[int, float] | None:
+        """(calls that may still begin in this minute, seconds until one more may); None where there is no such limit."""
+        counter = self._counters.get(backend)
+        limit = counter.spec.requests_per_minute if counter else None
+        if counter is None or limit is None:
+            return None
+        now = self._clock()
+        counter.wait_s(now, 0)
+        left = max(0, limit - len(counter.started))
+        oldest = counter.started[0] if counter.started else now - MINUTE_S
+        return (0 if counter.rest_until > now else left), max(oldest + MINUTE_S, counter.rest_until) - now
 
     def inflight(self, backend: str) -> int:
         """Permits out for ``backend``."""

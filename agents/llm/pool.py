@@ -16,12 +16,14 @@ from agents.llm import selection
 from agents.llm.attempt import Call, Route, Run
 from agents.llm.chat import Backend, BackendSpec, ChatReply, ChatRequest, Chunk
 from agents.llm.chunks import Closing, first_of
+from agents.llm.costs import embed_cost
 from agents.llm.relay import CannotJoin, Joiner, Mode, Told, continuation
 from agents.llm.retry import RetryPolicy
 from agents.llm.shelf import Shelf, Shelves
 from agents.llm.wire import estimate_usage
 from agents.records import (
     AgentError,
+    BudgetExceeded,
     CallRecord,
     Choice,
     DeadlineExceeded,
@@ -110,19 +112,21 @@ class Pool:
         permits: Sequence[Permit] = (),
         health: Mapping[str, Health] | None = None,
         on_call: OnCall,
+        assumed_tokens: int | None = None,
     ) -> ChatReply:
         """One whole answer. Retries one backend, then falls back to the next; all within ``deadline_s``.
 
-        Raises NotFound, Refused, BackendError, DeadlineExceeded. ``permits`` that were not used are given back.
+        Raises NotFound, Refused, BackendError, BudgetExceeded, DeadlineExceeded. ``permits`` that were not used are given back.
+        ``assumed_tokens`` (``records.Budget``): a budget is in force, and every call reserves its worst case first.
         """
 
         async def ask(backend: Backend, call: Call) -> ChatReply:
-            reply = await backend.chat(request, timeout_s=call.timeout_s)
+            reply = await backend.chat(call.of(request), timeout_s=call.timeout_s)
             call.ended(reply.usage, reply.model)
             return reply
 
         with self._shelves.use() as shelf:
-            run = self._run(shelf, holder, deadline_s, permits, on_call)
+            run = self._run(shelf, holder, deadline_s, permits, on_call, assumed_tokens)
             try:
                 route = self._route(shelf, choice, health, permits)
                 return await self._bounded(self._attempts(run, route, request, ask), deadline_s)
@@ -130,7 +134,14 @@ class Pool:
                 run.give_back()
 
     async def embed(
-        self, backend: str, texts: Sequence[str], *, deadline_s: float, holder: str, on_call: OnCall
+        self,
+        backend: str,
+        texts: Sequence[str],
+        *,
+        deadline_s: float,
+        holder: str,
+        on_call: OnCall,
+        assumed_tokens: int | None = None,
     ) -> tuple[list[list[float]], Usage]:
         """Vectors ``(len(texts), d)`` of one backend, without fallback: other models have other spaces. Errors as ``chat``."""
 
@@ -142,6 +153,7 @@ class Pool:
         with self._shelves.use() as shelf:
             run = self._run(shelf, holder, deadline_s, (), on_call)
             route = self._route(shelf, Choice(backend=backend, fallback=False), None, ())
+            run.cost = embed_cost(texts) if assumed_tokens is not None else None
             return await self._bounded(self._attempts(run, route, None, ask), deadline_s)
 
     async def stream(
@@ -155,6 +167,7 @@ class Pool:
         health: Mapping[str, Health] | None = None,
         on_call: OnCall,
         may_restart: bool = True,
+        assumed_tokens: int | None = None,
     ) -> AsyncGenerator[Chunk, None]:
         """One whole answer piece by piece; the last chunk has the usage of all calls that it was made of.
 
@@ -163,7 +176,7 @@ class Pool:
         it, or StreamBroken where ``may_restart`` is False. Iterate it at once, and close it (aclose) to cancel the call.
         """
         with self._shelves.use() as shelf:
-            run = self._run(shelf, holder, deadline_s, permits, on_call)
+            run = self._run(shelf, holder, deadline_s, permits, on_call, assumed_tokens)
             try:
                 route = self._route(shelf, choice, health, permits)
                 async with Closing(self._joined(run, route, request, may_restart)) as chunks:
@@ -203,8 +216,8 @@ class Pool:
         while True:
             spec = route.spec
             try:
-                permit = await run.permit(spec)
-            except (Refused, NotFound) as error:
+                permit = await run.permit(spec, request)
+            except (Refused, NotFound, BudgetExceeded) as error:
                 if not route.refused(error):
                     raise route.blame from None
                 continue
@@ -229,7 +242,7 @@ class Pool:
         while True:
             try:
                 call = await self._begin(run, route, request, streamed=True)
-            except Refused:
+            except (Refused, BudgetExceeded):
                 if broken is not None:
                     raise broken from None
                 raise
@@ -240,7 +253,7 @@ class Pool:
             said_before = len(told.text)
             before = spent if mode == "continue" else Usage()
             try:
-                async with Closing(self._one(call, ask)) as chunks:
+                async with Closing(self._one(call, call.of(ask))) as chunks:
                     async for chunk in chunks:
                         for out in joiner.feed(chunk):
                             if out.restart:
@@ -289,7 +302,15 @@ class Pool:
 
     # ── helpers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _run(self, shelf: Shelf, holder: str, deadline_s: float, permits: Sequence[Permit], on_call: OnCall) -> Run:
+    def _run(
+        self,
+        shelf: Shelf,
+        holder: str,
+        deadline_s: float,
+        permits: Sequence[Permit],
+        on_call: OnCall,
+        assumed_tokens: int | None = None,
+    ) -> Run:
         return Run(
             self._admission,
             shelf.backends,
@@ -299,6 +320,7 @@ class Pool:
             deadline_s=deadline_s,
             permits=permits,
             on_call=on_call,
+            assumed_tokens=assumed_tokens,
         )
 
     def _route(self, shelf: Shelf, choice: Choice, health: Mapping[str, Health] | None, permits: Sequence[Permit]) -> Route:

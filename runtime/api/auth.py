@@ -8,20 +8,21 @@ from __future__ import annotations
 import ipaddress
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agents.records import RequestId
-from runtime.api.errors import ApiError, Fault, fault_response
+from runtime.api.errors import ApiError, Fault, fault_response, usd
 from runtime.records import Principal, Service
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
 """Answered to anybody, also when the daemon is full: probes and the description of the API."""
 
 _CLIENT_SURFACES = ("/v1/chat/", "/v1/models", "/v1/embeddings", "/api/mock")
+_PAYING = (*_CLIENT_SURFACES, "/v1/requests")
 _HEADERS = frozenset({b"authorization", b"x-api-key", b"host", b"x-forwarded-for", b"forwarded"})
 
 
@@ -52,7 +53,9 @@ def require_operator(request: Request) -> Principal:
 
 
 class Gate:
-    """ASGI middleware. ``scope["state"]`` gets ``request_id`` and ``principal``; responses get ``x-request-id``."""
+    """ASGI middleware. ``scope["state"]`` gets ``request_id`` and ``principal``; responses get ``x-request-id``.
+
+    Replies to clients, errors included, say what is left of their budget."""
 
     def __init__(self, app: ASGIApp, *, service: Service, new_id: Callable[[], RequestId] = new_request_id) -> None:
         self._app = app
@@ -74,8 +77,11 @@ class Gate:
         raw_id = request_id.encode()
 
         async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start" and not any(k == b"x-request-id" for k, _ in message["headers"]):
-                message["headers"] = [*message["headers"], (b"x-request-id", raw_id)]
+            if message["type"] == "http.response.start":
+                more = [] if any(k == b"x-request-id" for k, _ in message["headers"]) else [(b"x-request-id", raw_id)]
+                if scope["path"].startswith(_PAYING):
+                    more += self._budget_left(scope["state"])
+                message["headers"] = [*message["headers"], *more]
             await send(message)
 
         if scope["path"] in OPEN_PATHS:
@@ -90,6 +96,19 @@ class Gate:
             await self._app(scope, receive, send_with_id)
         finally:
             self._inflight -= 1
+
+    def _budget_left(self, state: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
+        """What the caller may still spend, where anything limits it."""
+        principal: Principal | None = state.get("principal")
+        if principal is None:
+            return []
+        left_usd, left_tokens = self._service.budget_left(state["request_id"], principal.key_id)
+        headers = []
+        if left_usd is not None:
+            headers.append((b"x-morphogen-budget-remaining-usd", usd(left_usd).encode()))
+        if left_tokens is not None:
+            headers.append((b"x-morphogen-budget-remaining-tokens", str(left_tokens).encode()))
+        return headers
 
     def _refusal(self, scope: Scope) -> Fault | None:
         """Why this request is not let in; None lets it in and leaves its principal in the scope's state."""

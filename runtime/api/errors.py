@@ -28,7 +28,7 @@ ErrorType = Literal[
     "server_error",
 ]
 
-MANAGEMENT = ("/v1/requests", "/v1/nodes", "/v1/backends", "/v1/status", "/v1/keys", "/v1/config")
+MANAGEMENT = ("/v1/requests", "/v1/nodes", "/v1/backends", "/v1/status", "/v1/keys", "/v1/config", "/v1/budget")
 """Paths whose errors are RFC 9457 problem documents; every other path answers in OpenAI's shape."""
 
 _BY_CODE: Mapping[str, tuple[int, ErrorType]] = {
@@ -168,7 +168,7 @@ def fault_headers(fault: Fault) -> dict[str, str]:
         wait_s = max(0.0, fault.retry_after_s)
         headers["retry-after"] = str(max(1, math.ceil(wait_s)))
         headers["retry-after-ms"] = str(math.ceil(wait_s * 1000))
-    if fault.type == "insufficient_quota":
+    if fault.type == "insufficient_quota" and fault.retry_after_s is None:
         headers["x-should-retry"] = "false"
     if fault.status == 401:
         headers["www-authenticate"] = "Bearer"

@@ -26,7 +26,17 @@ from runtime.api.answers import ChunkWriter, answer_headers, completion, rate_li
 from runtime.api.auth import principal_of, request_id_of
 from runtime.api.body import parse_json, read_body, unless_hung_up
 from runtime.api.errors import ApiError, bad_request, dumps, from_agent_error, header_value
-from runtime.api.openai_models import Chat, is_integer, read_chat, read_count, read_inputs, read_model, read_seconds
+from runtime.api.openai_models import (
+    Chat,
+    is_integer,
+    read_chat,
+    read_count,
+    read_inputs,
+    read_model,
+    read_seconds,
+    read_tokens,
+    read_usd,
+)
 from runtime.records import Answer, Request, Service, Target
 
 _JSON = "application/json"
@@ -77,7 +87,8 @@ class OpenAISurface:
             raise bad_request("'encoding_format' must be float or base64", param="encoding_format")
         if size is not None and (not is_integer(size) or size < 1):
             raise bad_request("'dimensions' must be a whole number, 1 or more", param="dimensions")
-        vectors, usage, model = await unless_hung_up(http.receive, self._service.embed(texts, name))
+        work = self._service.embed(texts, name, request_id=request_id_of(http), key_id=principal_of(http).key_id)
+        vectors, usage, model = await unless_hung_up(http.receive, work)
         if size is not None and vectors and len(vectors[0]) != size:
             message = f"'{model}' gives vectors of {len(vectors[0])} dimensions; they cannot be shortened"
             raise bad_request(message, param="dimensions")
@@ -102,6 +113,8 @@ class OpenAISurface:
         strategy: StrategySpec | None = None
         count: int | None = None
         deadline_s: float | None = None
+        budget_usd: float | None = None
+        budget_tokens: int | None = None
         own = chat.morphogen
         if own:
             if "shape" in own:
@@ -114,6 +127,10 @@ class OpenAISurface:
                     raise bad_request("'morphogen.count' needs a shape or a response_format", param="morphogen.count")
             if "deadline_s" in own:
                 deadline_s = read_seconds(own["deadline_s"], most=settings.max_deadline_s, param="morphogen.deadline_s")
+            if "budget_usd" in own:
+                budget_usd = read_usd(own["budget_usd"], param="morphogen.budget_usd")
+            if "budget_tokens" in own:
+                budget_tokens = read_tokens(own["budget_tokens"], param="morphogen.budget_tokens")
             if "strategy" in own:
                 target, strategy = self._strategy(own["strategy"], target)
         return Request(
@@ -127,6 +144,8 @@ class OpenAISurface:
             strategy=strategy,
             stream=chat.stream,
             deadline_s=deadline_s,
+            budget_usd=budget_usd,
+            budget_tokens=budget_tokens,
             key_id=principal_of(http).key_id,
         )
 

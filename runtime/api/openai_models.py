@@ -20,8 +20,10 @@ _MAX_PARAMS = 64
 _MAX_NAME_CHARS = 64
 _MAX_MODEL_CHARS = 256
 _MAX_INPUTS = 2048
+MAX_BUDGET_USD = 1_000_000
+MAX_BUDGET_TOKENS = 10**15
 _OWN = frozenset({"model", "messages", "stream", "stream_options", "response_format", "morphogen"})
-_MORPHOGEN = frozenset({"strategy", "deadline_s", "count", "shape"})
+_MORPHOGEN = frozenset({"strategy", "deadline_s", "count", "shape", "budget_usd", "budget_tokens"})
 
 _NUMBERS: Mapping[str, tuple[float, float]] = {
     "temperature": (0, 2),
@@ -210,6 +212,20 @@ def read_seconds(value: Json, *, most: float, param: str) -> float:
     return float(value)
 
 
+def read_usd(value: Json, *, param: str) -> float:
+    """A budget in USD, from 0 (only models that cost nothing) to a million. Raises ApiError 400."""
+    if not is_number(value) or not 0 <= value <= MAX_BUDGET_USD:
+        raise bad_request(f"'{param}' must be an amount of USD from 0 to {MAX_BUDGET_USD:g}", param=param)
+    return float(value)
+
+
+def read_tokens(value: Json, *, param: str) -> int:
+    """A budget in tokens, prompts and answers together. Raises ApiError 400."""
+    if not is_integer(value) or not 0 <= value <= MAX_BUDGET_TOKENS:
+        raise bad_request(f"'{param}' must be a whole number of tokens from 0 to {MAX_BUDGET_TOKENS}", param=param)
+    return int(value)
+
+
 def read_inputs(value: Json) -> list[str]:
     """The texts of an embeddings request. Raises ApiError 400."""
     texts = [value] if isinstance(value, str) else value
@@ -273,6 +289,8 @@ CHAT_REQUEST: dict[str, Any] = {
                     "strategy": {"description": "A strategy's name, or a strategy as JSON"},
                     "deadline_s": {"type": "number", "exclusiveMinimum": 0},
                     "count": {"type": "integer", "minimum": 1},
+                    "budget_usd": {"type": "number", "minimum": 0, "maximum": MAX_BUDGET_USD},
+                    "budget_tokens": {"type": "integer", "minimum": 0, "maximum": MAX_BUDGET_TOKENS},
                     "shape": {"description": "An example of the answer, or a JSON Schema of it"},
                 },
             }

@@ -10,24 +10,27 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from agents.records import Json, NotFound
 from agents.strategies.compose import strategy_name
-from runtime.api.auth import require_operator
+from runtime.accounts import Limits
+from runtime.api.auth import principal_of, require_operator
 from runtime.api.body import read_json_object
 from runtime.api.errors import bad_request, dumps
+from runtime.api.openai_models import MAX_BUDGET_TOKENS, MAX_BUDGET_USD
 from runtime.cluster import NodeStatus
 from runtime.records import BackendStatus, Service
 
 _DEFAULT_LIMIT = 50
 _MAX_LIMIT = 500
 _MAX_ID_CHARS = 128
+_Body = TypeVar("_Body", bound=BaseModel)
 
 
 class NewKey(BaseModel):
@@ -37,6 +40,17 @@ class NewKey(BaseModel):
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
     scope: Literal["client", "operator"] = "client"
+    usd_per_day: Annotated[float, Field(ge=0, le=MAX_BUDGET_USD, allow_inf_nan=False)] | None = None
+    tokens_per_day: Annotated[int, Field(ge=0, le=MAX_BUDGET_TOKENS)] | None = None
+
+
+class KeyLimits(BaseModel):
+    """The body of PATCH /v1/keys/{id}: a field that is not there stays, null takes the limit away (the default holds)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    usd_per_day: Annotated[float, Field(ge=0, le=MAX_BUDGET_USD, allow_inf_nan=False)] | None = None
+    tokens_per_day: Annotated[int, Field(ge=0, le=MAX_BUDGET_TOKENS)] | None = None
 
 
 class OperatorSurface:
@@ -106,19 +120,42 @@ class OperatorSurface:
         return _json({"data": await self._service.list_keys()})
 
     async def create_key(self, http: HttpRequest) -> Response:
-        """POST /v1/keys ``{"name", "scope"}``: 201 with the secret, which is shown this once."""
+        """POST /v1/keys ``{"name", "scope", "usd_per_day", "tokens_per_day"}``: 201 with the secret, which is shown this once."""
         require_operator(http)
+        wanted = await self._read(http, NewKey)
+        limits = Limits(usd=wanted.usd_per_day, tokens=wanted.tokens_per_day)
+        key_id, secret = await self._service.create_key(name=wanted.name, scope=wanted.scope, limits=limits)
+        body: Json = {"id": key_id, "name": wanted.name, "scope": wanted.scope, "secret": secret}
+        return _json(body, status=201, headers={"cache-control": "no-store"})
+
+    async def limit_key(self, http: HttpRequest) -> Response:
+        """PATCH /v1/keys/{id} ``{"usd_per_day", "tokens_per_day"}``: its budget a day, from the next call on."""
+        require_operator(http)
+        key_id = http.path_params["key_id"]
+        wanted = await self._read(http, KeyLimits)
+        row = next((row for row in await self._service.list_keys() if row["id"] == key_id), None)
+        if row is not None:
+            given = {name: getattr(wanted, name) for name in wanted.model_fields_set}
+            usd, tokens = ({**row, **given}.get(name) for name in ("usd_per_day", "tokens_per_day"))
+            if await self._service.limit_key(key_id, Limits(usd=usd, tokens=tokens)):
+                return _json({"id": key_id, "name": row["name"], "usd_per_day": usd, "tokens_per_day": tokens})
+        raise NotFound(f"No key {key_id[:_MAX_ID_CHARS]!r} is in use", param="id")
+
+    async def budget(self, http: HttpRequest) -> Response:
+        """GET /v1/budget: an operator sees every account of today, a client the day's and its own."""
+        principal = principal_of(http)
+        return _json(self._service.budget(key_id=principal.key_id, whole=principal.operator))
+
+    async def _read(self, http: HttpRequest, model: type[_Body]) -> _Body:
+        """The body as ``model``. Raises ApiError 400 naming the field."""
         server = self._service.settings.server
         body = await read_json_object(http, max_bytes=min(65_536, server.max_body_bytes), max_depth=server.max_json_depth)
         try:
-            wanted = NewKey.model_validate(body)
+            return model.model_validate(body)
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             field = ".".join(str(part) for part in first["loc"]) or "body"
             raise bad_request(f"'{field[:64]}': {first['msg']}", param=field[:64]) from None
-        key_id, secret = await self._service.create_key(name=wanted.name, scope=wanted.scope)
-        body = {"id": key_id, "name": wanted.name, "scope": wanted.scope, "secret": secret}
-        return _json(body, status=201, headers={"cache-control": "no-store"})
 
     async def revoke_key(self, http: HttpRequest) -> Response:
         """DELETE /v1/keys/{id}."""

@@ -19,7 +19,7 @@ from runtime.api.health import HealthSurface
 from runtime.api.mock import METHODS, MockSurface
 from runtime.api.openai import OpenAISurface
 from runtime.api.openai_models import CHAT_REQUEST, EMBEDDINGS_REQUEST
-from runtime.api.operator import NewKey, OperatorSurface
+from runtime.api.operator import KeyLimits, NewKey, OperatorSurface
 
 Endpoint = Callable[[HttpRequest], Awaitable[Response]]
 
@@ -172,6 +172,14 @@ def _operator(surface: OperatorSurface, config: ConfigSurface) -> list[RouteSpec
             "Make a key",
             {"ok": {201: _OBJECT}, "body": NewKey.model_json_schema(), "errors": (400, 403, 413)},
         ),
+        (
+            "PATCH",
+            "/v1/keys/{key_id}",
+            surface.limit_key,
+            "Give a key another budget a day",
+            {"parameters": (_in_path("key_id"),), "body": KeyLimits.model_json_schema(), "errors": (400, 403, 404, 413)},
+        ),
+        ("GET", "/v1/budget", surface.budget, "What may be spent today, what was, what is held and what is left", {}),
         (
             "DELETE",
             "/v1/keys/{key_id}",

@@ -55,6 +55,10 @@ class Client:
         """JSON of a POST. Raises CliError."""
         return self._json(self.send("POST", path, operator=operator, body=body, headers=headers))
 
+    def patch(self, path: str, body: Json, *, operator: bool = False) -> Json:
+        """JSON of a PATCH. Raises CliError."""
+        return self._json(self.send("PATCH", path, operator=operator, body=body))
+
     def delete(self, path: str, *, operator: bool = False) -> None:
         """A DELETE that answers nothing. Raises CliError."""
         self.send("DELETE", path, operator=operator)

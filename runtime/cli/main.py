@@ -34,7 +34,9 @@ app = typer.Typer(
     The commands talk to $MORPHOGEN_URL (http://127.0.0.1:5116 where it is not set). The operator key comes from $MORPHOGEN_KEY,
     or from the data folder of a daemon on this machine.""",
 )
-keys_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make, list and revoke keys. Needs the operator key.")
+keys_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Make, list, limit and revoke keys. Needs the operator key."
+)
 config_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -44,6 +46,8 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(config_app, name="config")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+UsdPerDay = Annotated[float | None, typer.Option(min=0, help="Most that it spends in a day (UTC), in USD.")]
+TokensPerDay = Annotated[int | None, typer.Option(min=0, help="Most tokens that it takes in a day.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="morphogen.toml to read.")]
 
 
@@ -124,6 +128,14 @@ def requests(
 
 
 @app.command()
+def budget(as_json: AsJson = False) -> None:
+    """Show today's budgets. Limit, spent, held by running calls, left; every key with the operator key."""
+    from runtime.cli import budget as work
+
+    work.show(as_json=as_json)
+
+
+@app.command()
 def trace(
     request_id: Annotated[str, typer.Argument(metavar="ID", help="A request's id, or last.")], as_json: AsJson = False
 ) -> None:
@@ -186,16 +198,38 @@ def keys_list(as_json: AsJson = False) -> None:
 def keys_create(
     name: Annotated[str, typer.Argument(help="What the key is for.")],
     scope: Annotated[Literal["client", "operator"], typer.Option(help="operator may manage, client may ask.")] = "client",
+    usd_per_day: UsdPerDay = None,
+    tokens_per_day: TokensPerDay = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a key; its secret is printed once.
 
     \b
       KEY=$(morphogen keys create laptop)
+      KEY=$(morphogen keys create team-a --usd-per-day 5 --tokens-per-day 100000)
     """
     from runtime.cli import keys
 
-    keys.create(name, scope, as_json=as_json)
+    keys.create(name, scope, keys.Limits(usd_per_day=usd_per_day, tokens_per_day=tokens_per_day), as_json=as_json)
+
+
+@keys_app.command("limit")
+def keys_limit(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, from keys list.")],
+    usd_per_day: UsdPerDay = None,
+    tokens_per_day: TokensPerDay = None,
+    clear: Annotated[bool, typer.Option(help="Take its own limits away first; the default of every key holds.")] = False,
+) -> None:
+    """Change what a key may spend in a day, from its next call on.
+
+    \b
+      morphogen keys limit 4f1c2a9b03de --usd-per-day 20
+    """
+    from runtime.cli import keys
+
+    if usd_per_day is None and tokens_per_day is None and not clear:
+        raise CliError("name --usd-per-day, --tokens-per-day or --clear", exit_code=2)
+    keys.limit(key_id, keys.Limits(usd_per_day=usd_per_day, tokens_per_day=tokens_per_day), clear=clear)
 
 
 @keys_app.command("revoke")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents.records import AgentError, CallRecord, Event
+from runtime.accounts import Amount
 from runtime.ledger.rows import (
     CALL_SQL,
     EVENT_SQL,
@@ -26,6 +27,7 @@ from runtime.ledger.rows import (
     request_id_of,
     request_row,
 )
+from runtime.ledger.spend import SPEND_SQL, spend_row
 from runtime.records import Answer, Request
 
 _PROBE = 400
@@ -55,6 +57,7 @@ class Accepted:
     weight: int
     request: Request
     at: float
+    foreseen: Amount | None = None
 
 
 @dataclass(slots=True)
@@ -150,10 +153,11 @@ class WritingConnection(sqlite3.Connection):
 
     def _insert(self, writes: Sequence[Write]) -> None:
         keeping = self.keeping
-        requests = [request_row(w.request, w.at, keeping) for w in writes if isinstance(w, Accepted)]
+        requests = [request_row(w.request, w.at, keeping, w.foreseen) for w in writes if isinstance(w, Accepted)]
         outcomes: list[Row] = []
         calls: list[Row] = []
         events: list[Row] = []
+        spent: list[Row] = []
         finished = [w for w in writes if isinstance(w, Finished)]
         known = self._known({request_id_of(w.request_id) for w in finished})
         for w in finished:
@@ -166,7 +170,17 @@ class WritingConnection(sqlite3.Connection):
             )
             calls += call_rows(request_id, w.calls, keeping)
             events += event_rows(request_id, w.events, keeping)
-        for sql, rows in ((REQUEST_SQL, requests), (OUTCOME_SQL, outcomes), (CALL_SQL, calls), (EVENT_SQL, events)):
+            if w.calls:
+                spent.append(spend_row(request_id, w.calls, at=w.at))
+        # The order matters: what was spent takes its key from the request's row.
+        tables = (
+            (REQUEST_SQL, requests),
+            (OUTCOME_SQL, outcomes),
+            (CALL_SQL, calls),
+            (EVENT_SQL, events),
+            (SPEND_SQL, spent),
+        )
+        for sql, rows in tables:
             if rows:
                 self.executemany(sql, rows)
         for act in writes:

@@ -31,6 +31,7 @@ from runtime.ledger.rows import (
     request_row,
     status_of,
 )
+from runtime.ledger.spend import SPEND_SQL, spend_row
 from runtime.ledger.store import Ledger
 from runtime.records import Answer, Request
 
@@ -273,6 +274,7 @@ def _spend(connection: WritingConnection, request_id: str, calls: Sequence[CallR
             int(any(call.simulated for call in calls)),
             request_id,
         )
+        connection.execute(SPEND_SQL, spend_row(request_id, calls, at=calls[-1].started_at))
         row = connection.execute(
             "UPDATE jobs SET calls = calls + ?, prompt_tokens = prompt_tokens + ?, completion_tokens = completion_tokens + ?, "
             "estimated = max(estimated, ?), cost_usd = cost_usd + ?, simulated = max(simulated, ?) WHERE request_id = ? "

@@ -12,11 +12,16 @@ import aiosqlite
 
 from runtime.ledger.records import KeyRow, KeyScope, LedgerUnavailable
 
+_SAVE = """
+INSERT OR REPLACE INTO keys (key_id, name, scope, digest, created_at, revoked_at, usd_per_day, tokens_per_day)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
 
 async def save(writer: aiosqlite.Connection, row: KeyRow) -> None:
     """Durable on return; an existing key of the same id is replaced. Raises LedgerUnavailable."""
-    fields = (row.key_id, row.name, row.scope, row.digest, row.created_at, row.revoked_at)
-    await _execute(writer, "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?, ?, ?)", fields)
+    fields = (row.key_id, row.name, row.scope, row.digest, row.created_at, row.revoked_at, row.usd_per_day, row.tokens_per_day)
+    await _execute(writer, _SAVE, fields)
 
 
 async def revoke(writer: aiosqlite.Connection, key_id: str, *, at: float) -> bool:
@@ -39,6 +44,8 @@ def _row(row: sqlite3.Row) -> KeyRow:
         digest=bytes(row["digest"]),
         created_at=row["created_at"],
         revoked_at=row["revoked_at"],
+        usd_per_day=row["usd_per_day"],
+        tokens_per_day=row["tokens_per_day"],
     )
 
 

@@ -199,7 +199,22 @@ ALTER TABLE outcomes ADD COLUMN quality_source TEXT;
 ALTER TABLE outcomes ADD COLUMN quality_checks TEXT;
 """
 
-MIGRATIONS: tuple[tuple[int, str], ...] = ((1, _FIRST), (2, _JOBS), (3, _QUALITY))
+# usd_pico is money in 10^-12 USD: whole numbers, so that sums over a day are exact. key_id '' stands for callers without a key.
+_SPEND = """
+CREATE TABLE spend (
+    day INTEGER NOT NULL,
+    key_id TEXT NOT NULL,
+    usd_pico INTEGER NOT NULL,
+    tokens INTEGER NOT NULL,
+    PRIMARY KEY (day, key_id)
+) WITHOUT ROWID;
+ALTER TABLE requests ADD COLUMN reserved_usd_pico INTEGER;
+ALTER TABLE requests ADD COLUMN reserved_tokens INTEGER;
+ALTER TABLE keys ADD COLUMN usd_per_day REAL;
+ALTER TABLE keys ADD COLUMN tokens_per_day INTEGER;
+"""
+
+MIGRATIONS: tuple[tuple[int, str], ...] = ((1, _FIRST), (2, _JOBS), (3, _QUALITY), (4, _SPEND))
 
 
 def version_of(connection: sqlite3.Connection) -> int:

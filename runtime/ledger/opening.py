@@ -18,6 +18,7 @@ import aiosqlite
 from runtime.ledger.batch import WritingConnection
 from runtime.ledger.migrations import migrate
 from runtime.ledger.records import LedgerBusy, LedgerError, LedgerUnavailable
+from runtime.ledger.spend import CHARGE_INTERRUPTED_SQL
 
 CHECK_LIMIT_S = 3.0
 """The integrity check of a big file stops after this: a daemon that takes a minute to start is worse than a late report."""
@@ -170,6 +171,10 @@ def _bring_up(path: Path, *, now: float) -> int:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         migrate(connection)
         connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        return connection.execute(INTERRUPTED, (now,)).rowcount
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(CHARGE_INTERRUPTED_SQL)
+        interrupted = connection.execute(INTERRUPTED, (now,)).rowcount
+        connection.execute("COMMIT")
+        return interrupted
     finally:
         connection.close()

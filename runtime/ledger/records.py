@@ -46,7 +46,10 @@ class LedgerUnavailable(LedgerError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRow:
-    """A key at rest. ``digest`` is the SHA-256 of the whole key (32 bytes); times are Unix seconds."""
+    """A key at rest. ``digest`` is the SHA-256 of the whole key (32 bytes); times are Unix seconds.
+
+    ``usd_per_day`` and ``tokens_per_day`` are its own budget; None: the default of every key.
+    """
 
     key_id: str
     name: str
@@ -54,6 +57,8 @@ class KeyRow:
     digest: bytes = field(repr=False)
     created_at: float
     revoked_at: float | None = None
+    usd_per_day: float | None = None
+    tokens_per_day: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

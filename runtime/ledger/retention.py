@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import aiosqlite
 
+from runtime.ledger.spend import DAY_S, FORGET_SQL, KEPT_DAYS
+
 BITE = 200
 """Requests forgotten in one transaction."""
 _PAGES = 512
@@ -46,6 +48,7 @@ async def enforce(writer: aiosqlite.Connection, *, before: float, max_bytes: int
             if not count:
                 break
             forgotten += count
+    await _run(writer, FORGET_SQL, (before // DAY_S - KEPT_DAYS,))
     await _give_back(writer)
     return forgotten
 

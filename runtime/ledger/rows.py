@@ -18,6 +18,7 @@ import orjson
 from agents.constraints import to_json as constraints_json
 from agents.records import AgentError, CallRecord, Cancelled, Event, Json, Usage, Verdict
 from agents.strategy_specs import StrategySpec
+from runtime.accounts import Amount
 from runtime.records import Answer, Request
 
 Row = tuple[Any, ...]
@@ -155,14 +156,18 @@ def request_id_of(text: str) -> str:
     return _name(text)
 
 
-REQUEST_SQL = "INSERT OR IGNORE INTO requests VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+REQUEST_SQL = """
+INSERT OR IGNORE INTO requests (request_id, at, source, target_kind, target_name, backend, key_id, streamed, item_count,
+    deadline_s, body, reserved_usd_pico, reserved_tokens)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
 OUTCOME_SQL = "INSERT OR IGNORE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 CALL_SQL = "INSERT OR IGNORE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 EVENT_SQL = "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?)"
 
 
-def request_row(request: Request, at: float, keeping: Keeping) -> Row:
-    """One row of ``requests``, without seq."""
+def request_row(request: Request, at: float, keeping: Keeping, foreseen: Amount | None = None) -> Row:
+    """One row of ``requests``, in REQUEST_SQL's order. ``foreseen`` is what it is charged should the daemon be killed."""
     return (
         _name(request.request_id),
         _real(at),
@@ -175,6 +180,8 @@ def request_row(request: Request, at: float, keeping: Keeping) -> Row:
         None if request.count is None else _whole(request.count),
         None if request.deadline_s is None else _real(request.deadline_s),
         _request_body(request, keeping) if keeping.bodies else None,
+        None if foreseen is None else _whole(foreseen.usd),
+        None if foreseen is None else _whole(foreseen.tokens),
     )
 
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from agents.records import AgentError, CallRecord, Draining, Event, Json, NodeSpec
 from agents.strategy_specs import StrategySpec
+from runtime.accounts import Amount
 from runtime.ledger import desired, keyrows, queries, retention
 from runtime.ledger.batch import Accepted, Act, Finished, Marker, Write, WritingConnection, weight_of
 from runtime.ledger.desired import decode_single, encode_single
@@ -109,8 +110,8 @@ class Ledger:
 
     # ── the request path ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def accept(self, request: Request, *, at: float) -> asyncio.Future[None]:
-        """Queue a request; the future resolves when its row survives a kill of the daemon.
+    def accept(self, request: Request, *, at: float, foreseen: Amount | None = None) -> asyncio.Future[None]:
+        """Queue a request; the future resolves when its row survives a kill. ``foreseen`` is charged if that leaves no outcome.
 
         When the queue is full it waits for room; cancelling the future while it waits takes it back. The future raises
         Draining after close and LedgerError when this request cannot be stored.
@@ -119,7 +120,7 @@ class Ledger:
         if self._give_up_at is not None:
             _fail(future, Draining("the ledger is closed"))
             return future
-        self._offer(Accepted(future, self._loop.time(), weight_of(request), request, at))
+        self._offer(Accepted(future, self._loop.time(), weight_of(request), request, at, foreseen))
         return future
 
     def act(self, apply: Callable[[WritingConnection], T], *, weight: int = 400, synced: bool = False) -> asyncio.Future[T]:

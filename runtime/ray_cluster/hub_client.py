@@ -14,7 +14,7 @@ from typing import Any
 
 from ray.exceptions import RayError
 
-from agents.records import CallRecord, Draining, Json, Permit
+from agents.records import CallCost, CallRecord, Draining, Json, Permit
 from runtime.ray_cluster.mailbox import Answer, Call, Message, Method, Release, Withdraw
 
 _log = logging.getLogger(__name__)
@@ -37,8 +37,9 @@ class MailboxHub:
         # Made here and not on the first release: a task inherits its maker's context, and this one must belong to no task.
         self._poster = asyncio.get_running_loop().create_task(self._post_forever(), name="hub-poster")
 
-    async def lease(self, backend: str, *, holder: str, wait_s: float) -> Permit:
-        permit: Permit = await self._call("lease", backend=backend, holder=holder, wait_s=wait_s)
+    async def lease(self, backend: str, *, holder: str, wait_s: float, cost: CallCost | None = None) -> Permit:
+        more = {} if cost is None else {"cost": cost}
+        permit: Permit = await self._call("lease", backend=backend, holder=holder, wait_s=wait_s, **more)
         return permit
 
     def release(self, permit: Permit, record: CallRecord | None) -> None:

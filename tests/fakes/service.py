@@ -9,6 +9,7 @@ from typing import Literal
 
 from agents.llm.chat import BackendSpec
 from agents.records import CallRecord, Draft, Event, Health, Json, NodeId, NodeSpec, NotFound, Usage
+from runtime.accounts import Limits
 from runtime.cluster import ClusterStatus, NodeStatus
 from runtime.config import Settings
 from runtime.records import Answer, BackendStatus, ConfigStatus, Principal, ReloadResult, Request, Target
@@ -47,6 +48,7 @@ class FakeService:
         self.parts: dict[str, str] = {"ledger": "ok", "cluster": "ok"}
         self.keys: dict[str, dict[str, Json]] = {}
         self.looked_up: list[bool] = []
+        self.left: tuple[float | None, int | None] = (None, None)
         self.traces: dict[str, dict[str, Json]] = {"req_1": {"request": {"id": "req_1"}, "events": []}}
         self.listed: list[tuple[int, str | None]] = []
         self.config_status = ConfigStatus(path="/etc/morphogen.toml", digest="d1", loaded_at=1_000.0)
@@ -113,7 +115,9 @@ class FakeService:
         finally:
             self.closed_streams += 1
 
-    async def embed(self, texts: Sequence[str], model: str) -> tuple[list[list[float]], Usage, str]:
+    async def embed(
+        self, texts: Sequence[str], model: str, *, request_id: str, key_id: str | None
+    ) -> tuple[list[list[float]], Usage, str]:
         self.resolve(model)
         return [[0.6, 0.8] for _ in texts], Usage(prompt_tokens=len(texts)), "built-in"
 
@@ -158,10 +162,25 @@ class FakeService:
             return Principal(key_id=None, operator=False)
         return None
 
-    async def create_key(self, *, name: str, scope: Literal["client", "operator"]) -> tuple[str, str]:
+    async def create_key(
+        self, *, name: str, scope: Literal["client", "operator"], limits: Limits | None = None
+    ) -> tuple[str, str]:
         key_id = f"key_{len(self.keys)}"
-        self.keys[key_id] = {"id": key_id, "name": name, "scope": scope}
+        self.keys[key_id] = {"id": key_id, "name": name, "scope": scope, "usd_per_day": None, "tokens_per_day": None}
+        if limits is not None:
+            self.keys[key_id] |= {"usd_per_day": limits.usd, "tokens_per_day": limits.tokens}
         return key_id, f"secret-of-{key_id}"
+
+    async def limit_key(self, key_id: str, limits: Limits) -> bool:
+        if key_id in self.keys:
+            self.keys[key_id] |= {"usd_per_day": limits.usd, "tokens_per_day": limits.tokens}
+        return key_id in self.keys
+
+    def budget_left(self, request_id: str, key_id: str | None) -> tuple[float | None, int | None]:
+        return self.left
+
+    def budget(self, *, key_id: str | None, whole: bool) -> dict[str, Json]:
+        return {"data": [], "key_id": key_id, "whole": whole}
 
     async def list_keys(self) -> list[dict[str, Json]]:
         return list(self.keys.values())

@@ -107,6 +107,7 @@ class FakePool:
         health: Mapping[str, Health] | None = None,
         on_call: Callable[[CallRecord], None],
         may_restart: bool = True,
+        assumed_tokens: int | None = None,
     ) -> AsyncGenerator[Chunk, None]:
         given = {"deadline_s": deadline_s, "permits": permits, "on_call": on_call, "may_restart": may_restart}
         step = await self._step(request, choice, given)

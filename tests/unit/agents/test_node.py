@@ -38,7 +38,7 @@ from agents.records import (
 )
 from agents.strategy_specs import Pipeline, Single, Stage
 from agents.task_toolbox import TaskToolbox
-from tests.fakes.toolbox import CHEAP, FakePool
+from tests.fakes.toolbox import CHEAP, JUDGE, FakePool
 
 KIT = NodeKit(backends=(CHEAP,), retry=RetryPolicy(), fallback=(), items_per_call=5, parallel_calls=2)
 PERMIT = Permit(permit_id="p1", backend="cheap")
@@ -228,6 +228,7 @@ async def test_closing_the_stream_cancels_the_backends_call() -> None:
 
 async def test_the_budget_is_kept_between_asks() -> None:
     pool = FakePool("x", cost_usd=0.05)
+    pool.specs = (JUDGE,)
     node, _ = a_node(pool)
     _, reply = await node.answer(a_task(strategy=TWO, usd=0.05))
     assert not reply.draft.complete

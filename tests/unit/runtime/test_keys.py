@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from agents.records import InvalidRequest
+from runtime.accounts import Limits
 from runtime.keys import KeyFileBroken, KeyRing, UnsafeBinding, check_binding, is_loopback
 from runtime.ledger.records import KeyRow, LedgerUnavailable
 
@@ -71,7 +72,21 @@ async def test_only_the_digest_is_kept(ring: KeyRing, store: MemoryStore) -> Non
     row = store.rows[key_id]
     assert row.digest == hashlib.sha256(key.encode()).digest()
     assert secret not in repr(row) + repr(ring.list())
-    assert ring.list() == [{"id": key_id, "name": "phone", "scope": "client", "created_at": 1000.0, "revoked_at": None}]
+    shown = {"id": key_id, "name": "phone", "scope": "client", "created_at": 1000.0, "revoked_at": None}
+    assert ring.list() == [{**shown, "usd_per_day": None, "tokens_per_day": None}]
+
+
+async def test_a_keys_own_limits_are_kept(ring: KeyRing, store: MemoryStore) -> None:
+    key_id, _ = await ring.create("team", "client", Limits(usd=5.0))
+    await ring.create("other", "client")
+    assert ring.limits() == {key_id: Limits(usd=5.0)}
+    assert await ring.limit(key_id, Limits(usd=2.0, tokens=1000))
+    again = await KeyRing.load(store)
+    assert again.limits() == {key_id: Limits(usd=2.0, tokens=1000)}
+    assert again.name(key_id) == "team"
+    await ring.revoke(key_id)
+    assert not await ring.limit(key_id, Limits())
+    assert not await ring.limit("nobody", Limits())
 
 
 async def test_keys_survive_a_restart(ring: KeyRing, store: MemoryStore) -> None:

@@ -74,7 +74,7 @@ def test_forgetting_a_request_takes_its_details_along(connection: sqlite3.Connec
     migrate(connection)
     for name in ("a", "b"):
         connection.execute(
-            "INSERT INTO requests VALUES (NULL, ?, 1, 'mock', 'auto', NULL, NULL, NULL, 0, NULL, NULL, NULL)", (name,)
+            "INSERT INTO requests (request_id, at, source, target_kind, streamed) VALUES (?, 1, 'mock', 'auto', 0)", (name,)
         )
         connection.execute(
             "INSERT INTO outcomes (request_id, at, status, attempts, latency_s, overhead_s, prompt_tokens, completion_tokens,"

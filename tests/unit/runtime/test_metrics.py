@@ -11,10 +11,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from agents.llm.chat import BackendSpec
 from agents.records import CallRecord, Health, Usage, Verdict
+from runtime.budget import Purse
 from runtime.cluster import ClusterStatus
+from runtime.config import BudgetSettings
+from runtime.labels import MAX_LABEL_VALUES
 from runtime.ledger.records import LedgerLoad
 from runtime.loop_lag import LoopLag
-from runtime.metrics import MAX_LABEL_VALUES, Metrics
+from runtime.metrics import Metrics
 from runtime.records import BackendStatus
 
 LABELS = {
@@ -27,6 +30,8 @@ LABELS = {
     "error",
     "token_type",
     "state",
+    "budget",
+    "unit",
     "result",
     "version",
     "python_version",
@@ -54,6 +59,8 @@ def full() -> Metrics:
     metrics.call_finished(CallRecord(backend="b", model="m", started_at=0, latency_s=1, error="backend_timeout"))
     metrics.fell_back("b")
     metrics.node_lost()
+    metrics.budget_refused("key", "usd")
+    metrics.watch_budget(Purse(BudgetSettings(usd_per_day=5, tokens_per_day=100)).gauges)
     metrics.redispatched()
     metrics.cache_lookup(hit=True)
     metrics.job_crashed()

@@ -16,6 +16,7 @@ from agents.llm.pool import Pool
 from agents.llm.retry import RetryPolicy
 from agents.records import BackendFailed, InvalidRequest, NotFound, Overloaded, Refused, RequestId
 from registry.records import EmbeddingBusy, RegistryError
+from runtime.admission import Cashier
 from runtime.dispatch import Dispatch
 from runtime.records import Answer, Request, Service, Target
 from runtime.service import DaemonService, strategy_names_are_free
@@ -44,18 +45,23 @@ class Embedder:
     async def aclose(self) -> None: ...
 
 
+WHO: dict[str, Any] = {"request_id": "r1", "key_id": None}
+
+
 def make(
     *script: Any, embedder: Any = None, nodes: Any = None, backends: Sequence[str] = ("a", "b"), **sections: Any
 ) -> DaemonService:
     scripted = [ScriptedBackend(BackendSpec(name=name, model="m", aliases=(f"{name}-alias",)), *script) for name in backends]
     settings = fake_settings(**sections)
     desk = Desk([backend.spec for backend in scripted], breaker=BreakerPolicy())
-    pool = Pool(scripted, admission=desk, retry=RetryPolicy(enabled=False))
+    cashier = Cashier(desk)
+    pool = Pool(scripted, admission=cashier, retry=RetryPolicy(enabled=False))
     cluster = ScriptedCluster(["hello"], nodes=nodes)
     ledger: Any = RecordingLedger()
     metrics: Any = RecordingMetrics()
     keys: Any = object()
-    fields: dict[str, Any] = {"settings": settings, "pool": pool, "desk": desk, "ledger": ledger, "metrics": metrics}
+    fields: dict[str, Any] = {"settings": settings, "pool": pool, "desk": desk, "cashier": cashier}
+    fields |= {"ledger": ledger, "metrics": metrics}
     dispatch = Dispatch(cluster=cluster, **fields)
     return DaemonService(
         pool_reason="configured", cluster_port=cluster, keys=keys, dispatch=dispatch, embedder=embedder, **fields
@@ -121,7 +127,7 @@ def test_backends_show_their_load() -> None:
 
 @pytest.mark.parametrize("model", ["auto", "tiny"])
 async def test_the_built_in_model_embeds(model: str) -> None:
-    vectors, usage, name = await make(embedder=Embedder()).embed(["ab", "c"], model)
+    vectors, usage, name = await make(embedder=Embedder()).embed(["ab", "c"], model, **WHO)
     assert (vectors, usage.prompt_tokens, name) == ([[2.0], [1.0]], 3, "tiny")
 
 
@@ -130,25 +136,25 @@ async def test_embedding_trouble_is_a_refusal(raised: Exception, error: type[Exc
     embedder = Embedder()
     embedder.error = raised
     with pytest.raises(error):
-        await make(embedder=embedder).embed(["a"], "auto")
+        await make(embedder=embedder).embed(["a"], "auto", **WHO)
 
 
 @pytest.mark.parametrize("embedder", [None, Embedder()])
 async def test_what_makes_no_embeddings_is_named(embedder: Any) -> None:
     with pytest.raises(NotFound, match="backend's name") as caught:
-        await make(embedder=embedder).embed(["a"], "node/generalist")
+        await make(embedder=embedder).embed(["a"], "node/generalist", **WHO)
     assert caught.value.param == "model"
 
 
 async def test_a_backend_embeds_and_its_call_is_counted_also_when_it_fails() -> None:
     service = make()
     metrics: Any = service.metrics
-    vectors, usage, name = await service.embed(["ab"], "a-alias")
+    vectors, usage, name = await service.embed(["ab"], "a-alias", **WHO)
     assert (vectors, usage.prompt_tokens, name) == ([[2.0, 1.0]], 1, "a")
     assert [call.error for call in metrics.calls] == [None]
     failing = make(BackendFailed("500", backend="a"))
     metrics = failing.metrics
     with pytest.raises(BackendFailed):
-        await failing.embed(["ab"], "a")
+        await failing.embed(["ab"], "a", **WHO)
     assert [call.error for call in metrics.calls] == ["backend_failed"]
     assert failing.desk.inflight("a") == 0
