@@ -155,5 +155,5 @@ def test_the_checks_of_a_verdict_are_bounded() -> None:
 def test_the_constraints_of_a_request_are_kept() -> None:
     constraint = Constraint(kind="range", field="users[].age", value=[1, None])
     request = Request(request_id=RequestId("r"), source="native", messages=(), constraints=(constraint,))
-    assert orjson.loads(request_row(request, 1.0, KEEPING)[-1])["constraints"] == [{"field": "users[].age", "range": [1, None]}]
+    assert orjson.loads(request_row(request, 1.0, KEEPING)[10])["constraints"] == [{"field": "users[].age", "range": [1, None]}]
     assert request_row(request, 1.0, MEASURES)[-1] is None
