@@ -11,7 +11,6 @@ import hashlib
 import logging
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -38,9 +37,15 @@ from runtime.config_file import LoadedConfig
 from runtime.dispatch import Dispatch
 from runtime.first_backends import choose_backends, probe_ollama
 from runtime.hub import DaemonHub
+from runtime.jobs.bell import Bell
+from runtime.jobs.runner import JobRunner
+from runtime.jobs.tools import Tools
 from runtime.keys import KeyRing, check_binding
+from runtime.ledger.jobs import JobLedger
+from runtime.ledger.replies import ReplyLedger
 from runtime.ledger.spending import books
 from runtime.ledger.store import Ledger
+from runtime.listener import listener, shown
 from runtime.live import LiveParts, breaker_policy, check_strategies, node_kit
 from runtime.local_cluster import LocalCluster
 from runtime.loop_lag import LoopLag
@@ -53,10 +58,6 @@ from runtime.topology.first import desired_nodes
 log = logging.getLogger("morphogen")
 
 RETENTION_EVERY_S = 3600.0
-
-
-class PortTaken(OSError):
-    """Another process listens on ``server.port``."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,6 +103,7 @@ async def serve(
         loop.add_signal_handler(signal.SIGHUP, hang_up)
         on_ready(f"listening on {daemon.url}\nbackends: {daemon.service.pool_reason}\noperator key: {daemon.operator_key_path}")
         await stop.wait()
+        await daemon.service.jobs.stop()
         await daemon.service.dispatch.drain(daemon.service.settings.server.drain_s)
 
 
@@ -142,7 +144,7 @@ async def running(settings: Settings, *, source: ConfigSource | None = None) -> 
     check_strategies(settings)
     data = settings.data.dir.expanduser()
     async with AsyncExitStack() as stack:
-        listener = stack.enter_context(_listener(settings))
+        listening = stack.enter_context(listener(settings.server))
         ledger = await _open_ledger(settings, data)
         stack.push_async_callback(ledger.close)
         if ledger.set_aside is not None:
@@ -154,18 +156,19 @@ async def running(settings: Settings, *, source: ConfigSource | None = None) -> 
         source = source or ConfigSource(loaded=LoadedConfig(settings=settings, path=None))
         service = await _build(settings, source, ledger, keys, stack)
         server = _HttpServer(_uvicorn_config(create_app(service)))
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
         stack.push_async_callback(_end_http, server, serving)
         while not server.started:
             if serving.done():
                 serving.result()
             await asyncio.sleep(0.005)
         service.starting = False
+        await service.jobs.start()
         for chore in _chores(service):
             task = asyncio.create_task(chore)
             stack.push_async_callback(_end_task, task)
-        host, port = listener.getsockname()[:2]
-        yield Daemon(service=service, url=f"http://{_shown(host)}:{port}", operator_key_path=operator_key_path)
+        host, port = listening.getsockname()[:2]
+        yield Daemon(service=service, url=f"http://{shown(host)}:{port}", operator_key_path=operator_key_path)
 
 
 async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys: KeyRing, stack: AsyncExitStack) -> DaemonService:
@@ -193,6 +196,10 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     stack.push_async_callback(pool.aclose)
     dispatch = Dispatch(settings=settings, pool=pool, desk=desk, cashier=cashier, cluster=cluster, ledger=ledger, metrics=metrics)
     hub.account = dispatch.account_peer
+    bell = Bell()
+    job_ledger = JobLedger(ledger, on_written=bell.ring)
+    jobs = JobRunner(Tools(runs=dispatch, ledger=job_ledger, settings=lambda: dispatch.settings.jobs, metrics=metrics), bell)
+    stack.push_async_callback(jobs.stop)
     service = DaemonService(
         settings=settings,
         pool_reason=found.reason,
@@ -205,6 +212,8 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         metrics=metrics,
         dispatch=dispatch,
         embedder=embedder,
+        jobs=jobs,
+        replies=ReplyLedger(ledger),
     )
     parts = LiveParts(service=service, hub=hub, servers=servers, found=found, kit=kit)
     stack.push_async_callback(parts.stop)
@@ -213,6 +222,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     metrics.watch_cluster(service.cluster)
     metrics.watch_ledger(ledger.load)
     metrics.watch_budget(cashier.purse.gauges)
+    metrics.watch_jobs(lambda: {"queued": jobs.queued, "running": jobs.running})
     return service
 
 
@@ -275,34 +285,6 @@ def _uvicorn_config(app: Callable[..., Any]) -> uvicorn.Config:
     )
 
 
-@contextlib.contextmanager
-def _listener(settings: Settings) -> Iterator[socket.socket]:
-    """The listening socket, bound before anything else starts, so that a taken port is known at once."""
-    host, port = settings.server.host, settings.server.port
-    try:
-        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.socket(family, kind, proto)
-    except OSError as error:
-        raise PortTaken(f"server.host: cannot listen on {host!r}: {error.strerror or error}") from error
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(address)
-            listener.listen(2048)
-        except OSError as error:
-            raise PortTaken(
-                f"server.port: {host}:{port} cannot be used ({error.strerror}); another daemon may listen there. "
-                "Set server.port or --port, or stop it."
-            ) from error
-        yield listener
-    finally:
-        listener.close()
-
-
-def _shown(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
 async def _end_http(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
     server.should_exit = True
     await serving
@@ -340,6 +322,7 @@ async def _retain(service: DaemonService) -> None:
         await asyncio.sleep(RETENTION_EVERY_S)
         try:
             removed = await service.ledger.enforce_retention()
+            await service.replies.tidy()
         except (OSError, AgentError) as error:
             log.error("the ledger could not be tidied: %s", error)
         else:

@@ -80,6 +80,11 @@ class Dispatch:
         self._boot = secrets.token_hex(4)
         self._draining = False
 
+    @property
+    def settings(self) -> Settings:
+        """Those that hold now."""
+        return self._settings
+
     def renew(self, settings: Settings) -> None:
         """Requests that come from now on go by ``settings``; so do the next attempts of running ones."""
         self._settings = settings

@@ -15,6 +15,7 @@ from agents.strategy_specs import StrategySpec
 from runtime.accounts import Limits
 from runtime.cluster import ClusterStatus, NodeStatus
 from runtime.config import Settings
+from runtime.jobs.records import Caller, Feedback, Job, JobEvent, Part, StoredReply
 
 Source = Literal["openai", "mock", "native"]
 
@@ -156,8 +157,61 @@ class ReloadResult:
     error: ConfigFault | None = None
 
 
+class Replies(Protocol):
+    """Kept replies by idempotency key."""
+
+    async def find(self, caller: Caller) -> StoredReply | None: ...
+
+    async def keep(self, caller: Caller, reply: StoredReply) -> None:
+        """Durable on return."""
+        ...
+
+
+class Jobs(Protocol):
+    """Durable work as the surfaces see it."""
+
+    async def submit(
+        self, request: Request, *, deadline_s: float | None, caller: Caller | None = None, reply: StoredReply | None = None
+    ) -> Job:
+        """Accept a request; durable on return, together with the ``reply`` that its idempotency key gives again.
+
+        Raises Overloaded (the queue is full), Draining, InvalidRequest.
+        """
+        ...
+
+    async def cancel(self, request_id: str) -> Job | None:
+        """End a job now; one that is over stays as it is. None: there is no such job."""
+        ...
+
+    async def find(self, request_id: str) -> Job | None: ...
+
+    async def events(self, request_id: str, *, from_seq: int, limit: int) -> Sequence[JobEvent]:
+        """Events from ``from_seq`` on, in order."""
+        ...
+
+    async def parts(self, request_id: str, *, first: int, limit: int) -> Sequence[Part]:
+        """At most ``limit`` parts that reach beyond item ``first``, in order."""
+        ...
+
+    async def changed(self, request_id: str, *, timeout_s: float) -> None:
+        """Wait until something is written of this job, or for so long."""
+        ...
+
+    async def feedback(self, request_id: str, key_id: str | None, feedback: Feedback) -> None:
+        """Keep it; durable on return. A later one of the same key takes its place."""
+        ...
+
+    async def feedbacks(self, request_id: str) -> Sequence[Mapping[str, Json]]: ...
+
+
 class Service(Protocol):
     """The daemon as its surfaces see it."""
+
+    @property
+    def jobs(self) -> Jobs: ...
+
+    @property
+    def replies(self) -> Replies: ...
 
     @property
     def settings(self) -> Settings: ...
@@ -243,6 +297,10 @@ class Service(Protocol):
 
     def cache_looked_up(self, *, hit: bool) -> None:
         """Count a look-up of a ``$cache`` variant."""
+        ...
+
+    def replayed(self) -> None:
+        """Count a POST that was answered again by its idempotency key."""
         ...
 
     def metrics_text(self) -> tuple[bytes, str]:

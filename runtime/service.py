@@ -24,8 +24,10 @@ from runtime.choosing import read_model
 from runtime.cluster import Cluster, ClusterStatus, NodeStatus
 from runtime.config import Settings
 from runtime.dispatch import Dispatch
+from runtime.jobs.runner import JobRunner
 from runtime.keys import KeyRing
 from runtime.ledger.records import LedgerUnavailable
+from runtime.ledger.replies import ReplyLedger
 from runtime.ledger.store import Ledger
 from runtime.metrics import Metrics
 from runtime.records import Answer, BackendStatus, ConfigStatus, Principal, ReloadResult, Request, Target
@@ -49,6 +51,8 @@ class DaemonService:
     metrics: Metrics
     dispatch: Dispatch
     embedder: Embedder | None
+    jobs: JobRunner
+    replies: ReplyLedger
     wall: Callable[[], float] = time.time
     started_at: float = field(default_factory=time.time)
     starting: bool = True
@@ -187,6 +191,9 @@ class DaemonService:
 
     def cache_looked_up(self, *, hit: bool) -> None:
         self.metrics.cache_lookup(hit=hit)
+
+    def replayed(self) -> None:
+        self.metrics.replayed()
 
     def metrics_text(self) -> tuple[bytes, str]:
         return self.metrics.render()

@@ -24,7 +24,11 @@ from runtime.api.config_routes import ConfigSurface
 from runtime.api.docs import docs_page
 from runtime.api.errors import ApiError, Fault, fault_response, from_agent_error, from_http_status
 from runtime.api.health import HealthSurface
+from runtime.api.idempotency import Idempotency
 from runtime.api.mock import MockSurface
+from runtime.api.native import NativeSurface
+from runtime.api.native_reads import NativeReads
+from runtime.api.native_routes import native_routes
 from runtime.api.openai import OpenAISurface
 from runtime.api.operator import OperatorSurface, product_version
 from runtime.api.routes import ERROR_SCHEMA, PROBLEM_SCHEMA, RouteSpec, describe, route_table
@@ -62,13 +66,10 @@ def create_app(
     )
     app.state.service = service
     app.state.mock = mock
-    specs = route_table(
-        OpenAISurface(service, clock=clock),
-        mock,
-        OperatorSurface(service, clock=clock),
-        ConfigSurface(service),
-        HealthSurface(service),
-    )
+    native = native_routes(NativeSurface(service, clock=clock), NativeReads(service, clock=clock))
+    operator, health = OperatorSurface(service, clock=clock), HealthSurface(service)
+    keys = Idempotency(service, clock=clock)
+    specs = route_table(OpenAISurface(service, clock=clock), mock, native, operator, ConfigSurface(service), health, keys)
     for spec in specs:
         app.add_route(spec.path, spec.endpoint, methods=list(spec.methods), include_in_schema=False)
     # Docs come last in the walk down the routes: they are asked for least.

@@ -11,12 +11,9 @@ import sys
 import time
 from array import array
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
 
-from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from agents.records import AgentError, Event, InvalidRequest, Json, StreamBroken
 from agents.shaping import ShapeLimits, check_schema, parse_shape, split_controls
@@ -37,6 +34,7 @@ from runtime.api.openai_models import (
     read_tokens,
     read_usd,
 )
+from runtime.api.streams import EventStream, close_stream
 from runtime.records import Answer, Request, Service, Target
 
 _JSON = "application/json"
@@ -167,7 +165,7 @@ class OpenAISurface:
         try:
             first = await unless_hung_up(http.receive, _next(events))
         except BaseException:
-            await _close(events)
+            await close_stream(events)
             raise
         simulated = self._simulated(request.target)
         headers = {"x-morphogen-request-id": request.request_id, "cache-control": "no-cache", "x-accel-buffering": "no"}
@@ -178,7 +176,8 @@ class OpenAISurface:
         if simulated:
             headers["x-morphogen-simulated"] = "true"
         writer = ChunkWriter(request_id=request.request_id, model=chat.model, created=int(self._clock()), simulated=simulated)
-        return EventStream(_chunks(first, events, writer, chat.include_usage), events, headers)
+        chunks = _chunks(first, events, writer, chat.include_usage)
+        return EventStream(chunks, events, headers, final=ChunkWriter.DONE)
 
     def _simulated(self, target: Target) -> bool:
         """Whether only simulated backends can answer ``target``."""
@@ -208,35 +207,6 @@ class OpenAISurface:
         return {"id": name, "object": "model", "created": created, "owned_by": owner, "morphogen": about}
 
 
-class EventStream(Response):
-    """Server-sent events. When the client hangs up, ``source`` is closed, which cancels the work behind it."""
-
-    media_type = "text/event-stream"
-
-    def __init__(self, chunks: AsyncIterator[bytes], source: AsyncIterator[Any], headers: Mapping[str, str]) -> None:
-        self.status_code = 200
-        self.background = None
-        self.charset = "utf-8"
-        self._chunks = chunks
-        self._source = source
-        self.init_headers(headers)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await unless_hung_up(receive, self._send(send))
-        except ClientDisconnect:
-            pass  # nobody is left to be told
-        finally:
-            await _close(self._chunks)
-            await _close(self._source)
-
-    async def _send(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async for chunk in self._chunks:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
 async def _chunks(
     first: Event | Answer, events: AsyncIterator[Event | Answer], writer: ChunkWriter, include_usage: bool
 ) -> AsyncIterator[bytes]:
@@ -261,12 +231,6 @@ async def _next(events: AsyncIterator[Event | Answer]) -> Event | Answer:
         if item.kind == "restart":
             raise StreamBroken("The answer began anew after a part of it had been sent")
     raise StreamBroken("The stream ended without an answer")
-
-
-async def _close(events: AsyncIterator[Any]) -> None:
-    close = getattr(events, "aclose", None)
-    if close is not None:
-        await close()
 
 
 def _parse_shape(value: Json, limits: ShapeLimits) -> dict[str, Json]:

@@ -65,8 +65,8 @@ def read_chat(body: Json) -> Chat:
     own = body.get("morphogen")
     return Chat(
         model=read_model(body),
-        messages=_messages(body.get("messages")),
-        params=_params(body),
+        messages=read_messages(body.get("messages")),
+        params=read_params(body),
         stream=stream,
         include_usage=_include_usage(options) if options is not None else False,
         schema=_schema(response_format) if response_format is not None else None,
@@ -82,7 +82,7 @@ def read_model(body: Mapping[str, Json]) -> str:
     return model
 
 
-def _messages(value: Json) -> tuple[Mapping[str, Json], ...]:
+def read_messages(value: Json) -> tuple[Mapping[str, Json], ...]:
     if not isinstance(value, list) or not value:
         raise bad_request("'messages' must be a list with at least one message", param="messages")
     if len(value) > _MAX_MESSAGES:
@@ -125,7 +125,7 @@ def _check_tool_calls(calls: Json, index: int) -> None:
         raise bad_request("'tool_calls' must be a list of objects", param=f"messages[{index}].tool_calls")
 
 
-def _params(body: Mapping[str, Json]) -> dict[str, Json]:
+def read_params(body: Mapping[str, Json]) -> dict[str, Json]:
     """What goes to the backend as it is. Known numbers are checked; unknown names are kept, bounded in number and length."""
     params = {name: value for name, value in body.items() if name not in _OWN and value is not None}
     if len(params) > _MAX_PARAMS:

@@ -70,15 +70,6 @@ class OperatorSurface:
         rows = await self._service.requests(limit=limit, before=before)
         return _json({"data": rows})
 
-    async def trace(self, http: HttpRequest) -> Response:
-        """GET /v1/requests/{id}: all that is known of one request."""
-        require_operator(http)
-        request_id = http.path_params["request_id"]
-        trace = await self._service.trace(request_id) if len(request_id) <= _MAX_ID_CHARS else None
-        if trace is None:
-            raise NotFound(f"No request {request_id[:_MAX_ID_CHARS]!r} is known", param="id")
-        return _json(trace)
-
     async def nodes(self, http: HttpRequest) -> Response:
         """GET /v1/nodes."""
         return _json({"data": [node_view(node) for node in self._service.nodes()]})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from runtime.api.config_routes import ConfigSurface
 from runtime.api.health import HealthSurface
+from runtime.api.idempotency import Idempotency
 from runtime.api.mock import METHODS, MockSurface
 from runtime.api.openai import OpenAISurface
 from runtime.api.openai_models import CHAT_REQUEST, EMBEDDINGS_REQUEST
@@ -58,7 +59,10 @@ _OBJECT = {"type": "object"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteSpec:
-    """One path: its endpoint, and its operation as OpenAPI says it. ``ok`` is status -> schema (None: no body)."""
+    """One path: its endpoint, and its operation as OpenAPI says it. ``ok`` is status -> schema (None: no body).
+
+    ``secret``: its reply is shown once and must not be kept for its idempotency key.
+    """
 
     path: str
     methods: tuple[str, ...]
@@ -69,14 +73,29 @@ class RouteSpec:
     ok: dict[int, dict[str, Any] | None] = field(default_factory=lambda: {200: _OBJECT})
     media_type: str = "application/json"
     parameters: tuple[dict[str, Any], ...] = ()
+    secret: bool = False
     errors: tuple[int, ...] = ()
 
 
 def route_table(
-    openai: OpenAISurface, mock: MockSurface, operator: OperatorSurface, config: ConfigSurface, health: HealthSurface
+    openai: OpenAISurface,
+    mock: MockSurface,
+    native: Sequence[RouteSpec],
+    operator: OperatorSurface,
+    config: ConfigSurface,
+    health: HealthSurface,
+    keys: Idempotency,
 ) -> Sequence[RouteSpec]:
-    """Every route; the hottest first, because matching is a walk down this list."""
-    return (*_openai(openai), *_mock(mock), *_operator(operator, config), *_health(health))
+    """Every route; the hottest first, because matching is a walk down this list. Every POST takes an Idempotency-Key."""
+    specs = (*_openai(openai), *_mock(mock), *native, *_operator(operator, config), *_health(health))
+    return [_keyed(spec, keys) if "POST" in spec.methods else spec for spec in specs]
+
+
+def _keyed(spec: RouteSpec, keys: Idempotency) -> RouteSpec:
+    endpoint = keys.wrap(spec.endpoint, secret=spec.secret)
+    return replace(
+        spec, endpoint=endpoint, parameters=(*spec.parameters, _KEY), errors=tuple(sorted({*spec.errors, 400, 409, 422}))
+    )
 
 
 def _openai(surface: OpenAISurface) -> list[RouteSpec]:
@@ -115,7 +134,7 @@ def _openai(surface: OpenAISurface) -> list[RouteSpec]:
             endpoint=surface.model,
             summary="One model",
             tag="openai",
-            parameters=(_in_path("model"),),
+            parameters=(in_path("model"),),
             errors=(401, 404, 429),
         ),
     ]
@@ -123,9 +142,9 @@ def _openai(surface: OpenAISurface) -> list[RouteSpec]:
 
 def _mock(surface: MockSurface) -> list[RouteSpec]:
     parameters = (
-        _in_query("shape", {"type": "string"}),
-        _in_query("count", {"type": "integer", "minimum": 1}),
-        _in_query("backend", {"type": "string"}),
+        in_query("shape", {"type": "string"}),
+        in_query("count", {"type": "integer", "minimum": 1}),
+        in_query("backend", {"type": "string"}),
         {"name": "X-Response-Shape", "in": "header", "schema": {"type": "string"}},
         {"name": "X-LLM-Backend", "in": "header", "schema": {"type": "string"}},
     )
@@ -139,13 +158,13 @@ def _mock(surface: MockSurface) -> list[RouteSpec]:
         "errors": (400, 401, 404, 413, 429, 500, 502, 503, 504),
     }
     return [
-        RouteSpec(path="/api/mock/{path:path}", parameters=(_in_path("path"), *parameters), **common),
+        RouteSpec(path="/api/mock/{path:path}", parameters=(in_path("path"), *parameters), **common),
         RouteSpec(path="/api/mock", parameters=parameters, **common),
     ]
 
 
 def _operator(surface: OperatorSurface, config: ConfigSurface) -> list[RouteSpec]:
-    page = (_in_query("limit", {"type": "integer", "minimum": 1, "maximum": 500}), _in_query("before", {"type": "string"}))
+    page = (in_query("limit", {"type": "integer", "minimum": 1, "maximum": 500}), in_query("before", {"type": "string"}))
     rows: list[tuple[str, str, Endpoint, str, dict[str, Any]]] = [
         ("GET", "/v1/status", surface.status, "Version, readiness, pool and cluster", {}),
         ("GET", "/v1/nodes", surface.nodes, "Nodes as they stand", {"ok": {200: _DATA}}),
@@ -157,27 +176,20 @@ def _operator(surface: OperatorSurface, config: ConfigSurface) -> list[RouteSpec
             "The newest requests",
             {"ok": {200: _DATA}, "parameters": page, "errors": (400, 403)},
         ),
-        (
-            "GET",
-            "/v1/requests/{request_id}",
-            surface.trace,
-            "All that is known of one request",
-            {"parameters": (_in_path("request_id"),), "errors": (403, 404)},
-        ),
         ("GET", "/v1/keys", surface.list_keys, "Keys, without their secrets", {"ok": {200: _DATA}, "errors": (403,)}),
         (
             "POST",
             "/v1/keys",
             surface.create_key,
             "Make a key",
-            {"ok": {201: _OBJECT}, "body": NewKey.model_json_schema(), "errors": (400, 403, 413)},
+            {"ok": {201: _OBJECT}, "secret": True, "body": NewKey.model_json_schema(), "errors": (400, 403, 413)},
         ),
         (
             "PATCH",
             "/v1/keys/{key_id}",
             surface.limit_key,
             "Give a key another budget a day",
-            {"parameters": (_in_path("key_id"),), "body": KeyLimits.model_json_schema(), "errors": (400, 403, 404, 413)},
+            {"parameters": (in_path("key_id"),), "body": KeyLimits.model_json_schema(), "errors": (400, 403, 404, 413)},
         ),
         ("GET", "/v1/budget", surface.budget, "What may be spent today, what was, what is held and what is left", {}),
         (
@@ -185,7 +197,7 @@ def _operator(surface: OperatorSurface, config: ConfigSurface) -> list[RouteSpec
             "/v1/keys/{key_id}",
             surface.revoke_key,
             "Revoke a key",
-            {"ok": {204: None}, "parameters": (_in_path("key_id"),), "errors": (403, 404)},
+            {"ok": {204: None}, "parameters": (in_path("key_id"),), "errors": (403, 404)},
         ),
         ("GET", "/v1/config", config.config, "The configuration as it stands, secrets masked", {"errors": (403,)}),
         ("POST", "/v1/config/reload", config.reload, "Read the configuration again", {"errors": (403, 422)}),
@@ -240,9 +252,9 @@ def _operation(spec: RouteSpec, method: str) -> dict[str, Any]:
         responses[str(status)] = {"description": "OK" if status < 300 else "Not ready"}
         if schema is not None and not bodiless:
             responses[str(status)]["content"] = {spec.media_type: {"schema": schema}}
-    if spec.path == "/v1/chat/completions":
+    if spec.path in ("/v1/chat/completions", "/v1/requests") and method == "POST":
         responses["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
-    problem = spec.tag == "operator"
+    problem = spec.tag in ("operator", "native")
     media_type = "application/problem+json" if problem else "application/json"
     reference = {"$ref": "#/components/schemas/Problem" if problem else "#/components/schemas/Error"}
     for status in spec.errors:
@@ -261,9 +273,17 @@ def _operation(spec: RouteSpec, method: str) -> dict[str, Any]:
     return operation
 
 
-def _in_path(name: str) -> dict[str, Any]:
+def in_path(name: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 
 
-def _in_query(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+def in_query(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "in": "query", "required": False, "schema": schema}
+
+
+_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+}

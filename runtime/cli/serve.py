@@ -112,9 +112,9 @@ def ready_text(message: str, *, config_path: Path | None) -> str:
 def _explained() -> Any:
     """What keeps a daemon from starting, as CliError; anything else is a bug of ours and keeps its traceback."""
     from agents.records import AgentError
-    from runtime.daemon import PortTaken
     from runtime.keys import CredentialError
     from runtime.ledger.records import LedgerError
+    from runtime.listener import PortTaken
 
     try:
         yield

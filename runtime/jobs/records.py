@@ -1,16 +1,15 @@
-"""The words of durable work: jobs, their parts, their events, kept replies, and the ports through which surfaces reach them.
+"""The words of durable work: jobs, their parts, their events, kept replies.
 
-Called by the rest of runtime/jobs, by the ledger's tables for them and by the API. Imports no database and no HTTP.
+Called by the rest of runtime/jobs, by the ledger's tables for them and by the surfaces. Imports of the project only agents/.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 from agents.records import Json
-from runtime.records import Request
 
 JobState = Literal["queued", "running", "done", "partial", "failed", "cancelled"]
 OPEN_STATES: frozenset[JobState] = frozenset({"queued", "running"})
@@ -109,50 +108,3 @@ class Feedback:
     score: float
     comment: str = ""
     at: float
-
-
-class Replies(Protocol):
-    """Kept replies by idempotency key."""
-
-    async def find(self, caller: Caller) -> StoredReply | None: ...
-
-    async def keep(self, caller: Caller, reply: StoredReply) -> None:
-        """Durable on return."""
-        ...
-
-
-class Jobs(Protocol):
-    """Durable work as the surfaces see it."""
-
-    async def submit(
-        self, request: Request, *, deadline_s: float | None, caller: Caller | None = None, reply: StoredReply | None = None
-    ) -> Job:
-        """Accept a request; durable on return, together with the ``reply`` that its idempotency key gives again.
-
-        Raises Overloaded (the queue is full), Draining, InvalidRequest.
-        """
-        ...
-
-    async def cancel(self, request_id: str) -> Job | None:
-        """End a job now; one that is over stays as it is. None: there is no such job."""
-        ...
-
-    async def find(self, request_id: str) -> Job | None: ...
-
-    async def events(self, request_id: str, *, from_seq: int, limit: int) -> Sequence[JobEvent]:
-        """Events from ``from_seq`` on, in order."""
-        ...
-
-    async def parts(self, request_id: str, *, first: int, limit: int) -> Sequence[Part]:
-        """At most ``limit`` parts that reach beyond item ``first``, in order."""
-        ...
-
-    async def changed(self, request_id: str, *, timeout_s: float) -> None:
-        """Wait until something is written of this job, or for so long."""
-        ...
-
-    async def feedback(self, request_id: str, key_id: str | None, feedback: Feedback) -> None:
-        """Keep it; durable on return. A later one of the same key takes its place."""
-        ...
-
-    async def feedbacks(self, request_id: str) -> Sequence[Mapping[str, Json]]: ...

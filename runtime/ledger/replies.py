@@ -19,8 +19,6 @@ from runtime.ledger.store import Ledger
 KEPT_S = 24 * 3600.0
 MAX_REPLIES = 100_000
 MAX_BYTES = 256 * 2**20
-MAX_REPLY_BYTES = 2**20
-"""A larger body is not kept; the key then says so."""
 _TIDY_EVERY = 256
 
 
