@@ -50,7 +50,6 @@ from runtime.live import LiveParts, breaker_policy, check_strategies, node_kit
 from runtime.local_cluster import LocalCluster
 from runtime.loop_lag import LoopLag
 from runtime.metrics import Metrics
-from runtime.ray_cluster.cluster import RayCluster
 from runtime.reload import ConfigSource, Reloader
 from runtime.service import DaemonService
 from runtime.topology.first import desired_nodes
@@ -254,6 +253,9 @@ def _cluster(settings: Settings, kit: NodeKit, hub: DaemonHub) -> Cluster:
 
     if settings.cluster.kind == "local":
         return LocalCluster(kit=kit, hub=hub, settings=settings.cluster, on_node_lost=on_node_lost)
+    # Half a second and much memory, which "local" is there to save.
+    from runtime.ray_cluster.cluster import RayCluster
+
     return RayCluster(
         kit=kit, hub=hub, settings=settings.cluster, ray=settings.ray, daemon_id=daemon_id, on_node_lost=on_node_lost
     )

@@ -22,6 +22,7 @@ LIVE: Mapping[str, frozenset[str]] = {
     "breaker": WHOLE,
     "requests": WHOLE,
     "budget": WHOLE,
+    "jobs": WHOLE,
     "simulated": WHOLE,
     "strategies": WHOLE,
 }

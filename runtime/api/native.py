@@ -24,8 +24,7 @@ from runtime.api.idempotency import claim_of
 from runtime.api.native_models import NativeRequest, first_wrong
 from runtime.api.openai_models import read_count, read_messages, read_params, read_seconds
 from runtime.api.streams import EventStream, close_stream, sse
-from runtime.jobs.records import Job
-from runtime.jobs.views import progress_body, sync_body
+from runtime.jobs.views import sync_body
 from runtime.records import Answer, Request, Service, Target
 
 _JSON = "application/json"
@@ -69,16 +68,12 @@ class NativeSurface:
         if claim is not None:
             now = self._clock()
             reply = claim.reply(request_id=request.request_id, status=202, headers=headers, body=body, at=now)
-        job = await self._service.jobs.submit(
+        await self._service.jobs.submit(
             request, deadline_s=request.deadline_s, caller=claim.caller if claim else None, reply=reply
         )
         if claim is not None:
             claim.settled = True
-        return Response(dumps({**accepted_body(request.request_id), **self._progress(job)}), status_code=202, headers=headers)
-
-    @staticmethod
-    def _progress(job: Job) -> dict[str, Json]:
-        return {**progress_body(job), "deadline_at": job.deadline_at}
+        return Response(body, status_code=202, headers=headers)
 
     # ── reading a request ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -176,7 +171,7 @@ def accepted_body(request_id: str) -> dict[str, Json]:
 
 async def _told(request: Request, first: Event | Answer, events: AsyncIterator[Event | Answer]) -> AsyncIterator[bytes]:
     """Events as they come; the answer, or what went wrong, last."""
-    yield sse("accepted", accepted_body(request.request_id))
+    yield sse("accepted", {"id": request.request_id, "status": "running", "trace": f"/v1/requests/{request.request_id}"})
     item = first
     try:
         while not isinstance(item, Answer):

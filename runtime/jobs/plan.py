@@ -34,7 +34,7 @@ def gaps(total: int, done: Iterable[Range]) -> list[Range]:
     found: list[Range] = []
     place = 0
     for part in sorted(done, key=lambda part: part.first):
-        start, end = max(0, part.first), min(total, part.end)
+        start, end = (min(total, max(0, edge)) for edge in (part.first, part.end))
         if start > place:
             found.append(Range(first=place, count=start - place))
         place = max(place, end)

@@ -13,6 +13,7 @@ from runtime.accounts import Limits
 from runtime.cluster import ClusterStatus, NodeStatus
 from runtime.config import Settings
 from runtime.records import Answer, BackendStatus, ConfigStatus, Principal, ReloadResult, Request, Target
+from tests.fakes.jobs import FakeJobs
 
 OPERATOR_KEY = "op-secret"
 CLIENT_KEY = "client-secret"
@@ -41,6 +42,9 @@ class FakeService:
         kind: Literal["simulated", "openai"] = "simulated" if simulated else "openai"
         self.specs = list(backends or (BackendSpec(name="fast", kind=kind, model="m", aliases=("quick",), api_key="sk-hidden"),))
         self.asked: list[Request] = []
+        self.jobs = FakeJobs()
+        self.replies = self.jobs.replies
+        self.replays = 0
         self.arrived = asyncio.Event()
         self.release: asyncio.Event | None = None
         self.cancelled = 0
@@ -49,7 +53,9 @@ class FakeService:
         self.keys: dict[str, dict[str, Json]] = {}
         self.looked_up: list[bool] = []
         self.left: tuple[float | None, int | None] = (None, None)
-        self.traces: dict[str, dict[str, Json]] = {"req_1": {"request": {"id": "req_1"}, "events": []}}
+        self.traces: dict[str, dict[str, Json]] = {
+            "req_1": {"id": "req_1", "request": {"id": "req_1"}, "outcome": None, "events": []}
+        }
         self.listed: list[tuple[int, str | None]] = []
         self.config_status = ConfigStatus(path="/etc/morphogen.toml", digest="d1", loaded_at=1_000.0)
         self.reload_result = ReloadResult(outcome="unchanged", summary="nothing changed")
@@ -196,6 +202,9 @@ class FakeService:
 
     def cache_looked_up(self, *, hit: bool) -> None:
         self.looked_up.append(hit)
+
+    def replayed(self) -> None:
+        self.replays += 1
 
     def metrics_text(self) -> tuple[bytes, str]:
         return b"# HELP morphogen_up Up.\n", "text/plain; version=0.0.4; charset=utf-8"

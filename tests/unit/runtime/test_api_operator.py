@@ -41,7 +41,6 @@ async def test_nodes_backends_and_status_are_for_any_client_and_hold_no_secret()
 
 MANAGED = [
     ("GET", "/v1/requests"),
-    ("GET", "/v1/requests/req_1"),
     ("GET", "/v1/keys"),
     ("POST", "/v1/keys"),
     ("DELETE", "/v1/keys/k"),

@@ -60,11 +60,19 @@ def make(
     ledger: Any = RecordingLedger()
     metrics: Any = RecordingMetrics()
     keys: Any = object()
+    jobs: Any = object()
     fields: dict[str, Any] = {"settings": settings, "pool": pool, "desk": desk, "cashier": cashier}
     fields |= {"ledger": ledger, "metrics": metrics}
     dispatch = Dispatch(cluster=cluster, **fields)
     return DaemonService(
-        pool_reason="configured", cluster_port=cluster, keys=keys, dispatch=dispatch, embedder=embedder, **fields
+        pool_reason="configured",
+        cluster_port=cluster,
+        keys=keys,
+        dispatch=dispatch,
+        embedder=embedder,
+        jobs=jobs,
+        replies=jobs,
+        **fields,
     )
 
 
