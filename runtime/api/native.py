@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
+from agents.constraints import parse_constraints
 from agents.records import AgentError, Constraint, Event, InvalidRequest, Json
 from agents.shaping import ShapeLimits, check_schema, parse_shape, split_controls
 from agents.strategies.compose import parse_strategy
@@ -197,6 +198,4 @@ def _messages(wanted: NativeRequest) -> tuple[dict[str, Json], ...]:
 
 
 def _constraints(wanted: NativeRequest) -> tuple[Constraint, ...]:
-    if wanted.constraints:
-        raise bad_request("'constraints' are not understood by this version", param="constraints")
-    return ()
+    return () if wanted.constraints is None else parse_constraints(wanted.constraints)

@@ -5,6 +5,7 @@ Called by runner.py. Memory holds the parts that are being worked on and nothing
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
@@ -207,7 +208,7 @@ class Batch:
         asked = self._whole
         tally = quality.Tally(schema=asked.schema, count=self._total, constraints=asked.constraints)
         async for part in self._tools.ledger.all_parts(self._job.request_id):
-            tally.add(self._shaped(part))
+            await asyncio.to_thread(tally.add, self._shaped(part))
             if frame is None and part.frame is not None:
                 frame = orjson.loads(part.frame)
             flawless = flawless and part.complete

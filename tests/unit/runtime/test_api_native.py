@@ -40,6 +40,7 @@ async def test_all_fields_reach_the_request() -> None:
         "shape": {"users": [{"age": 0}]},
         "count": 3,
         "rules": ["adults only"],
+        "constraints": [{"field": "users[].age", "range": [18, None]}],
         "quality": 1,
         "importance": "critical",
         "budget_usd": 2,
@@ -56,6 +57,7 @@ async def test_all_fields_reach_the_request() -> None:
     assert (request.quality, request.importance, request.budget_usd, request.budget_tokens) == (1.0, "critical", 2.0, 500)
     assert (request.deadline_s, request.params) == (9.0, {"min_p": 0.1, "temperature": 0.5})
     assert isinstance(request.strategy, Pipeline)
+    assert [(one.kind, one.field, one.value) for one in request.constraints] == [("range", "users[].age", [18, None])]
     told = reply.json()
     assert (told["status"], told["answer"], told["complete"]) == ("done", {"data": {"ok": True}}, True)
     assert told["usage"]["total_tokens"] == 7
@@ -103,6 +105,8 @@ async def test_a_partial_answer_says_so() -> None:
         ({"prompt": "x", "temperature": 9}, "temperature"),
         ({"prompt": "x", "params": {"stream": True}}, "params.stream"),
         ({"prompt": "x", "rules": ["x" * 2001]}, "rules.0"),
+        ({"prompt": "x", "constraints": [{"field": "a", "range": "wide"}]}, "constraints[0].range"),
+        ({"prompt": "x", "constraints": {}}, "constraints"),
         ([], "body"),
     ],
 )
