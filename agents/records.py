@@ -280,7 +280,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """What a strategy produced. ``issues`` are what is known to be wrong with it; ``complete`` False marks a partial one."""
+    """What a strategy produced. ``issues`` are what is known to be wrong with it; ``complete`` False marks a partial one.
+
+    ``backend`` gave it; empty where several did, or none is known.
+    """
 
     text: str
     data: Json | None = None
@@ -289,6 +292,7 @@ class Draft:
     complete: bool = True
     message: Mapping[str, Json] | None = None
     choices: tuple[Mapping[str, Json], ...] | None = None
+    backend: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

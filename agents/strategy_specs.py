@@ -165,11 +165,11 @@ def parts_of(spec: StrategySpec) -> Iterator[StrategySpec]:
         case Pipeline(stages=stages):
             yield from (stage.strategy for stage in stages)
         case Parallel(aspects=aspects):
-            yield from (aspect.strategy for aspect in aspects)
+            yield from [aspect.strategy for aspect in aspects] or (Single(), Single())
         case ValidationLoop(generate=inner) | SelfHealing(generate=inner):
             yield inner
-        case Consensus(members=members):
-            yield from members
+        case Consensus(members=members, k=k):
+            yield from members or (Single(),) * k
         case SelfDialogue():
             yield from (spec.generate, spec.questioner or Single(), spec.critic, spec.style, spec.refine or spec.generate)
         case Routed(mid=mid):

@@ -150,18 +150,27 @@ class TaskToolbox:
             request = self._within_budget(request)
             self._tell_unmet(choice)
             permits, self._permits = self._permits, ()
+            answered: list[str] = []
+
+            def called(record: CallRecord) -> None:
+                self._called(record)
+                if record.error is None:
+                    answered.append(record.backend)
+
             if visible and self._task.stream:
-                return await self._ask_streaming(request, choice, permits)
-            return await self._pool.chat(
-                request,
-                choice,
-                deadline_s=self.remaining_s(),
-                holder=self._task.task_id,
-                permits=permits,
-                health=self._task.health,
-                on_call=self._called,
-                assumed_tokens=self._task.budget.assumed_tokens,
-            )
+                reply = await self._ask_streaming(request, choice, permits, called)
+            else:
+                reply = await self._pool.chat(
+                    request,
+                    choice,
+                    deadline_s=self.remaining_s(),
+                    holder=self._task.task_id,
+                    permits=permits,
+                    health=self._task.health,
+                    on_call=called,
+                    assumed_tokens=self._task.budget.assumed_tokens,
+                )
+            return replace(reply, backend=answered[-1]) if answered else reply
 
     def _tell_unmet(self, choice: Choice) -> None:
         """Note in the trace, once for each set of needs, that no backend declares what is needed, so that any is asked."""
@@ -178,7 +187,9 @@ class TaskToolbox:
             self.note("structured", repaired=True, schema=request.schema_name)
         return answer
 
-    async def _ask_streaming(self, request: ChatRequest, choice: Choice, permits: tuple[Permit, ...]) -> ChatReply:
+    async def _ask_streaming(
+        self, request: ChatRequest, choice: Choice, permits: tuple[Permit, ...], called: OnCall
+    ) -> ChatReply:
         """Stream to the client what the model says; the reply is put together from the same chunks.
 
         An answer that follows another one on the client's screen must not begin again: that would void both.
@@ -191,7 +202,7 @@ class TaskToolbox:
             holder=self._task.task_id,
             permits=permits,
             health=self._task.health,
-            on_call=self._called,
+            on_call=called,
             may_restart=not self._delivered,
             assumed_tokens=self._task.budget.assumed_tokens,
         )

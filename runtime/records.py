@@ -85,6 +85,9 @@ class Answer:
 
     @property
     def backend(self) -> str:
+        if self.draft.backend:
+            return self.draft.backend
+        # Put together of several: the last one that answered.
         answered = [call.backend for call in self.calls if call.error is None]
         return answered[-1] if answered else ""
 

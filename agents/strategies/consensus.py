@@ -12,7 +12,7 @@ from typing import Final
 from agents.counting import bounded
 from agents.llm.chat import BackendSpec
 from agents.llm.selection import by_price
-from agents.records import AgentError, Choice, Draft, Incomplete, InvalidRequest, Json, Work
+from agents.records import AgentError, BudgetExceeded, Choice, DeadlineExceeded, Draft, Incomplete, InvalidRequest, Json, Work
 from agents.shaping import compile_schema, conform
 from agents.strategies.agreement import agreement
 from agents.strategies.judging import JUDGE, checked, listen, score_of
@@ -49,7 +49,7 @@ async def run(work: Work, spec: Consensus, toolbox: Toolbox, choice: Choice, *, 
     """Ask every member at once, at most ``toolbox.max_parallel`` at a time, score, and pick.
 
     A failed member is in the trace. Raises the first error when all fail, Incomplete (``partial``: the best answer) when fewer
-    than the quorum answered.
+    than the quorum answered; where only time or money kept the others from it, the best answer is returned as partial.
     """
     members = spec.members or default_members(toolbox.backends, spec.k, choice)
     given = inner(work)
@@ -75,6 +75,9 @@ async def run(work: Work, spec: Consensus, toolbox: Toolbox, choice: Choice, *, 
     scored = await _scored(work, spec, good, toolbox, choice)
     best = max(scored, key=lambda one: one.score)
     quorum = spec.quorum or min(len(members), max(2, -(-len(members) // 2)))
+    if len(good) < quorum and all(isinstance(error, DeadlineExceeded | BudgetExceeded) for error in errors):
+        words = f"partial: {len(good)} of {len(members)} members answered before it ended: {errors[0].message}"
+        return replace(best.draft, complete=False, issues=joined_issues((words,), best.draft.issues))
     if len(good) < quorum:
         partial = best.draft.data if best.draft.data is not None else best.draft.text
         raise Incomplete(

@@ -87,7 +87,8 @@ async def run_items(
         raise failures[0]
     toolbox.note("stage", name=stage.name, state="items", worked_on=len(chosen), of=len(items), failed=len(failures))
     data: Json = {**known.data, found.path[0]: items} if found.path and isinstance(known.data, dict) else items
-    return replace(known, text=to_text(data), data=data, issues=joined_issues(issues), complete=known.complete and not failures)
+    whole = known.complete and not failures
+    return replace(known, text=to_text(data), data=data, issues=joined_issues(issues), complete=whole, backend="")
 
 
 def _chosen(stage: Stage, work: Work, found: Listed, issues: list[str]) -> list[int]:

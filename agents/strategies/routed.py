@@ -97,12 +97,8 @@ def expected_usd(work: Work, spec: StrategySpec, backends: Sequence[BackendSpec]
 def _leaves(spec: StrategySpec) -> Iterator[Single]:
     if isinstance(spec, Single):
         yield spec
-        return
-    inner = tuple(parts_of(spec))
-    for part in inner:
+    for part in parts_of(spec):
         yield from _leaves(part)
-    if not inner:
-        yield Single()
 
 
 def _backend_of(spec: Single, backends: Sequence[BackendSpec]) -> BackendSpec:

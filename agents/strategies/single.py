@@ -32,6 +32,7 @@ async def run(work: Work, spec: Single, toolbox: Toolbox, choice: Choice, *, vis
         complete=not cut,
         message=reply.message or None,
         choices=reply.choices or None,
+        backend=reply.backend,
     )
 
 
@@ -39,10 +40,12 @@ async def _shaped(work: Work, toolbox: Toolbox, choice: Choice) -> Draft:
     assert work.schema is not None
     request = ChatRequest(messages=work.messages, params=work.params, schema=work.schema)
     try:
-        data = (await toolbox.ask_structured(request, choice)).data
+        answer = await toolbox.ask_structured(request, choice)
+        data, backend = answer.data, answer.reply.backend
     except StructuredFailed as error:
+        backend = error.backend or ""
         data = conform(error.partial, work.schema)
         if error.partial is None or not compile_schema(work.schema).is_valid(data):
             raise
     data = conform(data, work.schema)
-    return Draft(text=to_text(data), data=data)
+    return Draft(text=to_text(data), data=data, backend=backend)

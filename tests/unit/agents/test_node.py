@@ -243,6 +243,13 @@ async def test_the_budget_is_kept_between_asks() -> None:
     assert len(pool.calls) == 2
 
 
+async def test_a_draft_knows_the_backend_that_gave_it_whoever_was_asked_after() -> None:
+    node, _ = a_node(FakePool("x"))
+    for stream in (False, True):
+        _, reply = await node.answer(a_task(stream=stream))
+        assert reply.draft.backend == "cheap"
+
+
 async def test_tokens_that_are_left_cap_the_answer() -> None:
     pool = FakePool("x")
     node, _ = a_node(pool)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agents.llm.chat import BackendSpec, ChatRequest
-from agents.records import BackendFailed, BackendTimeout, Choice, Draft, Incomplete, Json, Work
+from agents.records import BackendFailed, BackendTimeout, BudgetExceeded, Choice, DeadlineExceeded, Draft, Incomplete, Json, Work
 from agents.shaping import ShapeLimits, parse_shape
 from agents.strategies.agreement import agreement, likeness, overlap
 from agents.strategies.compose import parse_strategy, run_strategy
@@ -124,6 +124,17 @@ async def test_below_the_quorum_it_says_how_many_answered() -> None:
     assert draft.text == "23 metres"
     with pytest.raises(BackendFailed):
         await run(Work(messages=ASK), MEMBERS, by_backend(a=BackendFailed("x"), b=BackendFailed("y"), c=BackendFailed("z")))
+
+
+async def test_time_that_ends_leaves_the_best_answer_as_partial() -> None:
+    said = by_backend(a=DeadlineExceeded("no time"), b="23 metres", c=BudgetExceeded("no money"))
+    draft, _ = await run(Work(messages=ASK), MEMBERS, said)
+    assert (draft.text, draft.complete) == ("23 metres", False)
+    assert "1 of 3 members answered" in draft.issues[0]
+    with pytest.raises(DeadlineExceeded):
+        await run(
+            Work(messages=ASK), MEMBERS, by_backend(a=DeadlineExceeded("x"), b=DeadlineExceeded("y"), c=DeadlineExceeded("z"))
+        )
 
 
 async def test_a_majority_that_does_not_fit_together_gives_way_to_the_best_answer() -> None:

@@ -14,7 +14,7 @@ from agents.shaping import ShapeLimits, parse_shape
 from agents.strategies.complexity import Complexity, complexity, up
 from agents.strategies.compose import parse_strategy, run_strategy
 from agents.strategies.routed import decide, expected_usd
-from agents.strategy_specs import Pipeline, Single, Stage
+from agents.strategy_specs import Consensus, Pipeline, Single, Stage
 from tests.fakes.toolbox import FakeToolbox
 
 POOL = tuple(BackendSpec(name=name, output_usd_per_mtok=price) for name, price in (("a", 1.0), ("b", 10.0), ("c", 100.0)))
@@ -124,6 +124,9 @@ def test_expected_costs_follow_prices_and_parts() -> None:
     two = Pipeline(stages=(Stage(name="1", strategy=Single(tier="cheap")), Stage(name="2", strategy=Single(backend="b"))))
     assert expected_usd(work, two, POOL) == pytest.approx(cheap * 11)
     assert expected_usd(work, two, ()) == 0.0
+    members = Consensus(members=(Single(tier="cheap"), two))
+    assert expected_usd(work, members, POOL) == pytest.approx(cheap * 12)
+    assert expected_usd(work, Consensus(k=4), POOL) == pytest.approx(expected_usd(work, Single(), POOL) * 4)
 
 
 @pytest.mark.parametrize(("text", "usd", "tier"), [("Hi", None, "cheap"), ("Hi there", 0.0, "cheap")])
