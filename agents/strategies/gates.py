@@ -14,7 +14,7 @@ from typing import Final
 from agents import expressions
 from agents.llm.prompts import render
 from agents.records import AgentError, Choice, Draft, ExpressionFailed, InvalidRequest, Json, StructuredFailed, Work
-from agents.strategies.judging import CRITIC, checked, score_of, voiced
+from agents.strategies.judging import CRITIC, checked, score_of, unheard, voiced
 from agents.strategies.runner import RunChild, joined_issues, quoted, to_text, with_user
 from agents.strategy_specs import Gate, StrategySpec
 from agents.toolbox import Toolbox
@@ -48,10 +48,11 @@ def wanted(when: str | None, names: Mapping[str, Json]) -> tuple[bool, str | Non
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failing:
-    """What a draft fails of a gate: by rule, and in a critic's words."""
+    """What a draft fails of a gate: by rule, and in a critic's words; ``unheard`` says that the critic should have spoken."""
 
     by_rule: tuple[str, ...] = ()
     voiced: tuple[str, ...] = ()
+    unheard: tuple[str, ...] = ()
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -82,9 +83,7 @@ async def failing(gate: Gate, work: Work, draft: Draft, toolbox: Toolbox, choice
         return Failing(by_rule=by_rule)
     told = replace(work, rules=joined_issues(work.rules, gate.rules))
     found = await voiced(CRITIC, told, draft, toolbox, choice, spec=gate.critic)
-    if found is None:
-        toolbox.note("note", text="the gate's critic was not heard; its rules alone decided")
-    return Failing(voiced=found or ())
+    return Failing(voiced=found or (), unheard=unheard(CRITIC, toolbox, choice) if found is None else ())
 
 
 async def corrected(

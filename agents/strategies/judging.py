@@ -74,10 +74,9 @@ async def listen(
     None when no backend can judge, when it failed, or when time or money has ended, which the trace says: a reader that is
     missing must not cost the answer.
     """
-    only = choice.backend if not choice.fallback else None
-    able = [backend for backend in toolbox.backends if not voice.able or "critique" in backend.capabilities]
-    if not any(only in (None, backend.name, *backend.aliases) for backend in able):
+    if not available(voice, toolbox, choice):
         return None
+    only = choice.backend if not choice.fallback else None
     rules = "\n".join(f"Rule: {rule}" for rule in work.rules)
     own = spec.prompt if spec is not None and spec.prompt else ""
     question = render("critique_question", request=request_text(work.messages), answer=quoted(draft))
@@ -101,6 +100,19 @@ async def listen(
     except AgentError as error:
         toolbox.note("note", text=f"the {voice.name} failed", error=error.code)
     return None
+
+
+def available(voice: Voice, toolbox: Toolbox, choice: Choice) -> bool:
+    """Whether any backend that may be asked can speak with this voice."""
+    only = choice.backend if not choice.fallback else None
+    able = [backend for backend in toolbox.backends if not voice.able or "critique" in backend.capabilities]
+    return any(only in (None, backend.name, *backend.aliases) for backend in able)
+
+
+def unheard(voice: Voice, toolbox: Toolbox, choice: Choice) -> tuple[str, ...]:
+    """What a client should know of an answer whose reader could have been heard and was not."""
+    words = f"no model could be heard for the {voice.name}; only rules have checked this answer"
+    return (words,) if available(voice, toolbox, choice) else ()
 
 
 async def voiced(
@@ -155,6 +167,11 @@ def checked(work: Work, draft: Draft) -> tuple[str, ...]:
         constraints = within(work.constraints, work.schema)
         issues.extend(quality.issues(quality.check(draft.data, constraints=constraints, text=draft.text)))
     return joined_issues(issues)
+
+
+def defects(work: Work, draft: Draft) -> tuple[str, ...]:
+    """What rules find; where they find nothing, what a partial draft says of itself. Pure."""
+    return checked(work, draft) or (() if draft.complete else joined_issues(draft.issues))
 
 
 def _implausible(value: Json, path: str, depth: int) -> Iterator[str]:

@@ -102,6 +102,7 @@ async def _passes(line: _Line, stage: Stage, gate: Gate, number: int) -> bool:
         given = inner(line.work)
         draft, found = await corrected(gate, stage.strategy, given, draft, found, line.toolbox, line.choice, line.run_child)
     passed = not found.all
+    line.issues += [f"after stage {stage.name!r}: {words}" for words in found.unheard]
     line.note(stage, number, "gate", issues=list(found.all), passed=passed)
     line.drafts[-1] = (stage, replace(draft, issues=joined_issues(found.all, draft.issues)))
     if not passed and gate.on_fail == "continue":

@@ -22,7 +22,7 @@ from agents.records import (
     Work,
 )
 from agents.strategies.gates import drafted
-from agents.strategies.judging import CRITIC, STYLE, Voice, checked, listen, schema_of, voiced
+from agents.strategies.judging import CRITIC, STYLE, Voice, defects, listen, schema_of, unheard, voiced
 from agents.strategies.runner import RunChild, joined_issues, quoted, with_user
 from agents.strategy_specs import SelfDialogue, Single
 from agents.toolbox import Toolbox
@@ -43,6 +43,7 @@ class Heard:
     critic: tuple[str, ...] = ()
     style: tuple[str, ...] = ()
     dialogue: tuple[tuple[str, str], ...] = ()
+    unheard: tuple[str, ...] = ()
 
     @property
     def defects(self) -> tuple[str, ...]:
@@ -93,9 +94,10 @@ async def _heard(work: Work, spec: SelfDialogue, draft: Draft, toolbox: Toolbox,
         voiced(CRITIC, work, draft, toolbox, choice, spec=spec.critic),
         voiced(STYLE, work, draft, toolbox, choice, spec=spec.style),
     )
-    heard = Heard(by_rule=checked(work, draft), critic=critic or (), style=style or ())
-    missing = [name for name, found in (("critic", critic), ("style checker", style)) if found is None]
-    toolbox.note("stage", name="voices", round=round_, issues=list(heard.defects), style=len(heard.style), missing=missing)
+    missing = unheard(CRITIC, toolbox, choice) if critic is None else ()
+    heard = Heard(by_rule=defects(work, draft), critic=critic or (), style=style or (), unheard=missing)
+    silent = [name for name, found in (("critic", critic), ("style checker", style)) if found is None]
+    toolbox.note("stage", name="voices", round=round_, issues=list(heard.defects), style=len(heard.style), missing=silent)
     return heard
 
 
@@ -151,4 +153,5 @@ async def _refined(
 def _ended(draft: Draft, heard: Heard) -> Draft:
     if not draft.text and draft.message is None:
         raise StructuredFailed(f"no valid answer: {'; '.join(heard.defects)[:500]}", partial=draft.data)
-    return replace(draft, issues=joined_issues(heard.defects, draft.issues), complete=draft.complete and not heard.by_rule)
+    issues = joined_issues(heard.defects, draft.issues, heard.unheard)
+    return replace(draft, issues=issues, complete=draft.complete and not heard.by_rule)

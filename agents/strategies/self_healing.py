@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from agents.llm.prompts import render
 from agents.records import AgentError, BudgetExceeded, Choice, DeadlineExceeded, Draft, InvalidRequest, StructuredFailed, Work
 from agents.strategies.gates import drafted
-from agents.strategies.judging import DETECTOR, checked, score_of, voiced
+from agents.strategies.judging import DETECTOR, defects, score_of, unheard, voiced
 from agents.strategies.runner import RunChild, joined_issues, quoted, with_user
 from agents.strategy_specs import SelfHealing
 from agents.toolbox import Toolbox
@@ -24,6 +24,7 @@ class State:
     score: float
     by_rule: tuple[str, ...] = ()
     seen: tuple[str, ...] = ()
+    unheard: tuple[str, ...] = ()
 
     @property
     def issues(self) -> tuple[str, ...]:
@@ -82,12 +83,13 @@ async def _healed(
 
 async def _detected(work: Work, spec: SelfHealing, draft: Draft, toolbox: Toolbox, choice: Choice, *, attempt: int) -> State:
     """What is wrong with it now. The detector is asked only about what the rules find nothing in."""
-    by_rule = checked(work, draft)
+    by_rule = defects(work, draft)
     seen: tuple[str, ...] | None = ()
     if not by_rule and spec.detector is not None:
         seen = await voiced(DETECTOR, work, draft, toolbox, choice, spec=spec.detector)
     heard = "not asked" if by_rule or spec.detector is None else "not available" if seen is None else "asked"
-    state = State(draft=draft, score=score_of(work, draft), by_rule=by_rule, seen=seen or ())
+    missing = unheard(DETECTOR, toolbox, choice) if seen is None else ()
+    state = State(draft=draft, score=score_of(work, draft), by_rule=by_rule, seen=seen or (), unheard=missing)
     toolbox.note("stage", name="detect", attempt=attempt, issues=list(state.issues), detector=heard)
     return state
 
@@ -95,5 +97,5 @@ async def _detected(work: Work, spec: SelfHealing, draft: Draft, toolbox: Toolbo
 def _ended(best: State) -> Draft:
     if not best.draft.text and best.draft.message is None:
         raise StructuredFailed(f"no valid answer: {'; '.join(best.issues)[:500]}", partial=best.draft.data)
-    issues = joined_issues(best.issues, best.draft.issues)
+    issues = joined_issues(best.issues, best.draft.issues, best.unheard)
     return replace(best.draft, issues=issues, complete=best.draft.complete and not best.by_rule)

@@ -5,14 +5,24 @@ Called through compose.py. Reaches models only through the Toolbox.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from agents.llm.prompts import render
-from agents.records import AgentError, BudgetExceeded, Choice, DeadlineExceeded, Draft, StructuredFailed, Work
-from agents.strategies.judging import CRITIC, checked, voiced
-from agents.strategies.runner import RunChild, joined_issues, quoted, to_text, with_user
+from agents.records import AgentError, BudgetExceeded, Choice, DeadlineExceeded, Draft, InvalidRequest, StructuredFailed, Work
+from agents.strategies.gates import drafted
+from agents.strategies.judging import CRITIC, checked, defects, unheard, voiced
+from agents.strategies.runner import RunChild, joined_issues, quoted, with_user
 from agents.strategy_specs import StrategySpec, ValidationLoop
 from agents.toolbox import Toolbox
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A draft with the issues that drive the loop. ``own`` is what its strategy said of it, ``unheard`` that no critic spoke."""
+
+    draft: Draft
+    own: tuple[str, ...] = ()
+    unheard: tuple[str, ...] = ()
 
 
 async def run(work: Work, spec: ValidationLoop, toolbox: Toolbox, choice: Choice, *, visible: bool, run_child: RunChild) -> Draft:
@@ -23,44 +33,36 @@ async def run(work: Work, spec: ValidationLoop, toolbox: Toolbox, choice: Choice
     """
     rules = joined_issues(work.rules, spec.rules)
     work = replace(work, rules=rules)
-    draft = await _generated(work, spec.generate, toolbox, choice, run_child)
-    draft = await _judged(work, spec, draft, toolbox, choice, attempt=0)
-    best = draft
-    corrector = spec.correct or spec.generate
-    steps: list[tuple[str, StrategySpec]] = [("correct", corrector)] * spec.max_attempts
+    toolbox.note("stage", name="generate", attempt=0)
+    first = await drafted(work, spec.generate, toolbox, choice, run_child, visible=False)
+    best = latest = await _judged(work, spec, first, toolbox, choice, attempt=0)
+    steps: list[tuple[str, StrategySpec]] = [("correct", spec.correct or spec.generate)] * spec.max_attempts
     if spec.premium is not None:
         steps.append(("premium", spec.premium))
     for attempt, (name, strategy) in enumerate(steps, start=1):
-        if not best.issues:
+        if not best.draft.issues:
             break
-        toolbox.note("stage", name=name, attempt=attempt, issues=list(draft.issues))
+        toolbox.note("stage", name=name, attempt=attempt, issues=list(latest.draft.issues))
         try:
-            draft = await _corrected(work, draft, strategy, toolbox, choice, run_child)
-            draft = await _judged(work, spec, draft, toolbox, choice, attempt=attempt)
+            draft = await _corrected(work, latest.draft, strategy, toolbox, choice, run_child)
+            latest = await _judged(work, spec, draft, toolbox, choice, attempt=attempt)
         except (DeadlineExceeded, BudgetExceeded):
             toolbox.note("stage", name=name, attempt=attempt, state="failed", error="out of time or budget")
             break
+        except InvalidRequest:
+            raise
         except AgentError as error:
             toolbox.note("stage", name=name, attempt=attempt, state="failed", error=error.code)
             continue
-        if len(draft.issues) <= len(best.issues):
-            best = draft
+        if len(latest.draft.issues) <= len(best.draft.issues):
+            best = latest
     return _ended(best)
 
 
-def _ended(best: Draft) -> Draft:
-    if not best.text:
-        raise StructuredFailed(f"no valid answer: {'; '.join(best.issues)[:500]}", partial=best.data)
-    return best
-
-
-async def _generated(work: Work, spec: StrategySpec, toolbox: Toolbox, choice: Choice, run_child: RunChild) -> Draft:
-    toolbox.note("stage", name="generate", attempt=0)
-    try:
-        return await run_child(work, spec, toolbox, choice, visible=False)
-    except StructuredFailed as error:
-        text = "" if error.partial is None else to_text(error.partial)
-        return Draft(text=text, data=error.partial, issues=(error.message,), complete=False)
+def _ended(best: Judged) -> Draft:
+    if not best.draft.text and best.draft.message is None:
+        raise StructuredFailed(f"no valid answer: {'; '.join(best.draft.issues)[:500]}", partial=best.draft.data)
+    return replace(best.draft, issues=joined_issues(best.draft.issues, best.own, best.unheard))
 
 
 async def _corrected(
@@ -71,15 +73,22 @@ async def _corrected(
     return await run_child(with_user(work, text), spec, toolbox, choice, visible=False)
 
 
-async def _judged(work: Work, spec: ValidationLoop, draft: Draft, toolbox: Toolbox, choice: Choice, *, attempt: int) -> Draft:
-    """The draft with the issues that it has now. The critic is asked only about what the rules find nothing in."""
-    issues = checked(work, draft)
-    critic = "not asked"
+async def _judged(work: Work, spec: ValidationLoop, draft: Draft, toolbox: Toolbox, choice: Choice, *, attempt: int) -> Judged:
+    """The draft with the issues that it has now. The critic is asked only about what the rules find nothing in.
+
+    What the draft's own strategy says of it counts where it says that it is partial; else it is only handed on.
+    """
+    by_rule = checked(work, draft)
+    issues = defects(work, draft)
+    critic, silent = "not asked", False
     if not issues:
         found = await voiced(CRITIC, work, draft, toolbox, choice, spec=spec.critic)
-        critic = "not available" if found is None else "asked"
+        silent = found is None
+        critic = "not available" if silent else "asked"
         issues = found or ()
     toolbox.note("stage", name="validate", attempt=attempt, issues=list(issues), critic=critic)
-    return replace(
-        draft, issues=issues, complete=draft.complete and not (draft.data is not None and issues and critic == "not asked")
+    return Judged(
+        draft=replace(draft, issues=issues, complete=draft.complete and not (draft.data is not None and by_rule)),
+        own=draft.issues if draft.complete else (),
+        unheard=unheard(CRITIC, toolbox, choice) if silent else (),
     )

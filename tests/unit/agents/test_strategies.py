@@ -327,6 +327,21 @@ async def test_constraints_are_corrected_and_those_left_are_said() -> None:
     assert (draft.data, draft.issues, draft.complete) == ({"seats": 12}, (), True)
 
 
+async def test_nothing_that_is_known_to_be_wrong_gets_lost_in_the_loop() -> None:
+    def answer(request: ChatRequest, choice: Choice) -> Json:
+        if request.schema_name == "critique":
+            return BackendFailed("down")
+        return {"premium": {"name": 4}, "cheap": {"name": "Ebb"}}[choice.tier or ""]
+
+    both = Parallel(aspects=(Aspect(name="a", strategy=Single(tier="cheap")), Aspect(name="b", strategy=Single(tier="premium"))))
+    work = Work(messages=ASK, schema={"type": "object", "properties": {"name": {}}})
+    draft, _ = await run(work, ValidationLoop(generate=both), answer)
+    assert draft.data == {"name": "Ebb"}
+    assert draft.complete
+    assert any("the aspects disagree at name" in issue for issue in draft.issues)
+    assert any("could be heard for the critique" in issue for issue in draft.issues)
+
+
 async def test_without_a_judge_only_rules_count() -> None:
     draft, box = await run(Work(messages=ASK), LOOP, says("fine"), backends=(CHEAP,))
     assert draft.issues == ()

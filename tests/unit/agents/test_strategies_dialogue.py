@@ -118,6 +118,7 @@ async def test_a_voice_that_fails_does_not_cost_the_answer() -> None:
     said = script(answer=["x"], critique=[BackendFailed("down")], style=[issues()], self_questions=[BackendFailed("down")])
     draft, box = await run(Work(messages=ASK), "self_dialogue", said)
     assert draft.text == "x"
+    assert draft.issues == ("no model could be heard for the critique; only rules have checked this answer",)
     assert any(data.get("missing") == ["critic"] for _, data in box.notes)
 
 
@@ -177,6 +178,21 @@ async def test_heals_are_bounded_and_what_is_left_is_said() -> None:
     assert asked(box) == ["answer"] * 3
     assert draft.issues == ("quantity: -4 must not be negative",)
     assert not draft.complete
+
+
+async def test_a_detector_that_fails_is_no_clean_bill_of_health() -> None:
+    draft, _ = await run(shaped(), "self_healing", script(answer=[WELL], detection=[BackendFailed("down")]))
+    assert (draft.data, draft.complete) == (WELL, True)
+    assert draft.issues == ("no model could be heard for the detection; only rules have checked this answer",)
+
+
+async def test_what_a_partial_draft_says_of_itself_is_healed() -> None:
+    gate = {"check": "data.metres > 10", "on_fail": "stop"}
+    spec = {"self_healing": {"generate": {"pipeline": [{"strategy": "single", "gate": gate}]}}}
+    said = script(answer=[{"name": "Kilkee", "metres": 4}, WELL], detection=[issues()])
+    draft, box = await run(shaped(), spec, said)
+    assert (draft.data, draft.issues, draft.complete) == (WELL, (), True)
+    assert "it must hold that data.metres > 10" in texts(box.asked[1][0])
 
 
 async def test_without_a_detector_only_rules_count() -> None:

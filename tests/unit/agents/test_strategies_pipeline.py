@@ -253,6 +253,13 @@ async def test_a_critics_objections_that_were_let_through_are_not_hidden() -> No
     assert "Rule: Name a keeper" in texts(box.asked[1][0])
 
 
+async def test_a_gate_whose_critic_fails_lets_through_and_says_so() -> None:
+    said = tier_says(cheap="short", premium="long", critique=BackendFailed("down"))
+    draft, _ = await run(Work(messages=ASK), gated("critic"), said)
+    assert (draft.text, draft.complete) == ("long", True)
+    assert draft.issues == ("after stage 'draft': no model could be heard for the critique; only rules have checked this answer",)
+
+
 async def test_a_gate_checks_the_schema_and_what_never_became_valid_is_corrected() -> None:
     said = tier_says(cheap=[{"name": "x"}, GOOD], premium=DEAR)
     draft, _ = await run(shaped(BERTH), gated("validate"), said)
