@@ -160,10 +160,12 @@ class JobLedger:
         return await self._write(request_id, apply, weight=weight)
 
     async def feedback(self, request_id: str, key_id: str | None, feedback: Feedback) -> None:
+        """Keep what a person says, which is the answer's score from now on: of several the mean, of one key the latest."""
         fields = (request_id, key_id or NO_KEY, feedback.at, feedback.score, feedback.comment)
 
         def apply(connection: WritingConnection) -> None:
             connection.execute("INSERT OR REPLACE INTO feedback VALUES (?, ?, ?, ?, ?)", fields)
+            connection.execute(_JUDGED, {"id": request_id})
 
         await self._ledger.act(apply)
 
@@ -224,6 +226,11 @@ class JobLedger:
     async def _rows(self, sql: str, fields: tuple[Any, ...]) -> list[aiosqlite.Row]:
         return list(await self._ledger.reader.execute_fetchall(sql, fields))
 
+
+_JUDGED = """
+UPDATE outcomes SET quality_source = 'feedback', quality_score = (SELECT avg(score) FROM feedback WHERE request_id = :id)
+WHERE request_id = :id
+"""
 
 _SUMS = """
 UPDATE outcomes SET (prompt_tokens, completion_tokens, estimated, cost_usd, simulated) =

@@ -88,6 +88,17 @@ def test_a_native_request_has_its_constraints_told_and_checked(daemon: Running) 
     assert stored["request"]["body"]["constraints"] == RULES
 
 
+def test_what_a_person_says_is_the_score_and_the_checks_stay(daemon: Running) -> None:
+    _, reply, _ = daemon.call("POST", "/v1/requests", {"prompt": "A sailor", "shape": {"name": "string"}})
+    before = trace_of(daemon, reply["id"])["outcome"]
+    for score in (0.9, 0.25):
+        assert daemon.call("POST", f"/v1/requests/{reply['id']}/feedback", {"score": score, "comment": "no"})[0] < 300
+    after = trace_of(daemon, reply["id"])["outcome"]
+    assert (before["quality_score"], before["quality_source"]) == (1.0, "checks")
+    assert (after["quality_score"], after["quality_source"]) == (0.25, "feedback")
+    assert after["quality_checks"] == before["quality_checks"]
+
+
 def test_a_batch_is_judged_as_a_whole(daemon: Running) -> None:
     rules = [
         {"field": "crew[].age", "range": [30, 40]},
