@@ -183,4 +183,4 @@ def _words(account: Account, unit: Unit) -> tuple[str, str, str | None]:
 
 
 def _usd(amount: int) -> str:
-    return f"{amount / PICO:.6f}".rstrip("0").rstrip(".") + " USD"
+    return f"{amount / PICO:.9f}".rstrip("0").rstrip(".") + " USD"

@@ -136,8 +136,8 @@ class Purse:
             raise
 
     def try_reserve(self, chain: Chain, ask: Ask) -> Reservation | None:
-        """The same without waiting: None where it would have to wait. Raises BudgetExceeded."""
-        found = self._try(chain, ask, queued=False)
+        """The same without waiting: None where it would have to wait. Raises BudgetExceeded, which counts as no refusal yet."""
+        found = self._try(chain, ask, queued=False, counted=False)
         return found if isinstance(found, Reservation) else None
 
     def settle(self, reservation: Reservation, amount: Amount) -> None:
@@ -194,7 +194,7 @@ class Purse:
         account.limit_usd = None if limits.usd is None else pico(limits.usd)
         account.limit_tokens = limits.tokens
 
-    def _try(self, chain: Chain, ask: Ask, *, queued: bool) -> Reservation | Account:
+    def _try(self, chain: Chain, ask: Ask, *, queued: bool, counted: bool = True) -> Reservation | Account:
         """A reservation, or the account to wait at. Raises BudgetExceeded. ``queued``: it is this asker's turn."""
         self._roll()
         most = ask.cost.completion_tokens
@@ -202,7 +202,8 @@ class Purse:
             if account.limited:
                 fits, unit = account.affords(ask)
                 if fits < ask.cost.least_tokens:
-                    self._on_refused(account.scope, unit)
+                    if counted:
+                        self._on_refused(account.scope, unit)
                     raise refusal(account, unit, ask)
                 most = min(most, fits)
         amount = ask.amount(most)

@@ -73,7 +73,7 @@ def limit(key_id: str, limits: Limits, *, clear: bool) -> None:
     body = {**({"usd_per_day": None, "tokens_per_day": None} if clear else {}), **limits.given()}
     with client.open_client() as daemon:
         row = daemon.patch(f"/v1/keys/{quote(key_id, safe='')}", body, operator=True)
-    tables.console().print(f"{key_id} ({row['name']}): {_budget(row)} a day.")
+    tables.console().print(f"{key_id} ({row['name']}): its budget a day is {_budget(row)}.")
 
 
 def revoke(key_id: str) -> None:
