@@ -103,8 +103,9 @@ class NativeSurface:
             constraints=_constraints(wanted),
             quality=wanted.quality,
             importance=wanted.importance,
-            budget_usd=wanted.budget_usd,
-            budget_tokens=wanted.budget_tokens,
+            # Defaults as well: a job's parts share the budget of the whole.
+            budget_usd=settings.budget.usd_per_request if wanted.budget_usd is None else wanted.budget_usd,
+            budget_tokens=settings.budget.tokens_per_request if wanted.budget_tokens is None else wanted.budget_tokens,
             strategy=strategy,
             backend=self._backend(wanted.backend),
             stream=wanted.mode == "stream" and schema is None,

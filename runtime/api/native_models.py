@@ -61,8 +61,8 @@ class NativeRequest(BaseModel):
     """The score that is wanted."""
     importance: Importance = "normal"
     """How much depends on it."""
-    budget_usd: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None = None
-    """Most that it may cost, in USD."""
+    budget_usd: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] | None = None
+    """Most that it may cost, in USD; 0 leaves only models that cost nothing."""
     budget_tokens: Annotated[int, Field(gt=0, le=10**12)] | None = None
     """Most tokens that it may take."""
     deadline_s: _Positive | None = None

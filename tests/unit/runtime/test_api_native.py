@@ -91,7 +91,6 @@ async def test_a_partial_answer_says_so() -> None:
         ({"prompt": "x", "count": 3}, "count"),
         ({"prompt": "x", "shape": [0], "count": 0}, "count"),
         ({"prompt": "x", "shape": [0], "count": 10_001}, "count"),
-        ({"prompt": "x", "budget_usd": 0}, "budget_usd"),
         ({"prompt": "x", "budget_usd": -1}, "budget_usd"),
         ({"prompt": "x", "budget_usd": "1"}, "budget_usd"),
         ({"prompt": "x", "budget_tokens": 0}, "budget_tokens"),
@@ -118,6 +117,16 @@ async def test_what_is_wrong_is_refused_by_name_and_nothing_is_asked(body: Json,
     assert reply.json()["param"] == param
     assert not service.asked
     assert not service.jobs.submitted
+
+
+async def test_a_budget_of_nothing_is_one_and_the_default_holds_where_none_is_named() -> None:
+    service = FakeService(settings=fake_settings(budget={"usd_per_request": 0.5, "tokens_per_request": 900}))
+    service.left = (0.25, 12)
+    replies = [await post(service, {"prompt": "x", "budget_usd": 0}), await post(service, {"prompt": "x"})]
+    assert [(asked.budget_usd, asked.budget_tokens) for asked in service.asked] == [(0.0, 900), (0.5, 900)]
+    names = ("x-morphogen-budget-remaining-usd", "x-morphogen-budget-remaining-tokens")
+    assert [reply.headers[name] for reply in replies for name in names] == ["0.25", "12"] * 2
+    assert (await post(service, {"prompt": 7})).headers[names[0]] == "0.25"  # errors say it as well
 
 
 async def test_nan_is_no_budget() -> None:
