@@ -45,7 +45,7 @@ _REASONING: Final = re.compile(
     re.I,
 )
 _CODE: Final = re.compile(
-    r"```|\bdef \w+\(|\bclass \w+[:({]|\bSELECT\b.+\bFROM\b|\bfunction\s*\w*\(|=>|;\s*\n"
+    r"```|\bdef \w+\(|\bclass \w+[:({]|\bSELECT\b.{1,200}?\bFROM\b|\bfunction\s*\w*\(|=>|;\s*\n"
     r"|\b(?:python|javascript|typescript|rust|golang|java|sql|regex|algorithm|unit tests?|refactor|source code|stack trace)\b",
     re.I | re.S,
 )

@@ -52,13 +52,17 @@ async def run(work: Work, spec: Consensus, toolbox: Toolbox, choice: Choice, *, 
     than the quorum answered; where only time or money kept the others from it, the best answer is returned as partial.
     """
     members = spec.members or default_members(toolbox.backends, spec.k, choice)
+    pinned = choice.backend is not None and not choice.fallback
+    spread = not spec.members and not pinned and len(set(members)) > 1
+    # A stand-in would say what another member says already, and count twice.
+    own = replace(choice, backend=None, fallback=False) if spread else choice
     given = inner(work)
 
     async def one(job: tuple[str, StrategySpec]) -> tuple[str, Draft | AgentError]:
         name, member = job
         toolbox.note("stage", name=name, state="begun")
         try:
-            draft = await run_child(given, member, toolbox, choice, visible=False)
+            draft = await run_child(given, member, toolbox, own, visible=False)
         except InvalidRequest:
             raise
         except AgentError as error:

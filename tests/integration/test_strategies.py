@@ -173,3 +173,46 @@ def test_division_by_zero_in_a_condition_skips_nothing_and_is_said(daemon: Runni
     assert status == 200, reply
     assert any("polish" in issue and "could not be worked out" in issue for issue in reply["morphogen"]["issues"])
     assert any(stage["name"] == "polish" and stage.get("state") == "done" for stage in stages)
+
+
+PATTERNS: dict[str, Any] = {
+    "sequential": {"pipeline": [{"name": "draft", "tier": "cheap"}, {"name": "enrich", "tier": "quality"}, {"tier": "premium"}]},
+    "divergent": {"parallel": [{"name": "who", "fields": ["name", "email"]}, {"name": "where", "fields": ["port", "seats"]}]},
+    "loop": {"validation": {"generate": {"single": {"tier": "cheap"}}, "premium": {"single": {"tier": "premium"}}}},
+    "routing": {"routed": {"mid": {"pipeline": ["single", {"parallel": ["single", "single"]}, "single"]}, "thresholds": [0, 10]}},
+    "voting": {"consensus": {"pick": "majority", "members": [{"tier": "cheap"}, {"tier": "quality"}, {"tier": "premium"}]}},
+    "healing": "self_healing",
+    "talking": "self_dialogue",
+}
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_every_pattern_is_one_native_request_with_its_trace(daemon: Running, pattern: str) -> None:
+    body = {
+        "prompt": "A ferry for the bay",
+        "shape": SHIP,
+        "strategy": PATTERNS[pattern],
+        "constraints": [{"field": "seats", "range": [0, 100_000]}],
+        "importance": "high",
+    }
+    status, reply, headers = daemon.call("POST", "/v1/requests", body)
+    assert status == 200, reply
+    _, trace, _ = daemon.call("GET", f"/v1/requests/{headers['x-request-id']}", operator=True)
+    stages = [event["data"] for event in trace["events"] if event["kind"] == "stage"]
+    assert stages, trace
+    assert len(trace["calls"]) >= 2
+    if pattern == "routing":
+        assert {"route", "stage 2", "aspect 1", "aspect 2", "stage 3"} <= {stage["name"] for stage in stages}
+
+
+def test_importance_decides_over_the_premium_stage(daemon: Running) -> None:
+    strategy = {"pipeline": [{"tier": "cheap"}, {"name": "review", "tier": "premium", "when": "importance == 'critical'"}]}
+    for importance, state in (("critical", "done"), ("normal", "skipped")):
+        body = {"prompt": "A ferry", "shape": SHIP, "strategy": strategy, "importance": importance}
+        status, _, headers = daemon.call("POST", "/v1/requests", body)
+        assert status == 200
+        _, trace, _ = daemon.call("GET", f"/v1/requests/{headers['x-request-id']}", operator=True)
+        assert any(
+            event["kind"] == "stage" and event["data"]["name"] == "review" and event["data"].get("state") == state
+            for event in trace["events"]
+        )

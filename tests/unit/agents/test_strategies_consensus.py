@@ -63,6 +63,7 @@ async def test_without_members_the_pool_is_asked_at_once() -> None:
     )
     assert [choice.backend for _, choice, _ in box.asked] == ["cheap", "judge"]
     assert box.peak == 2
+    assert not any(choice.fallback for _, choice, _ in box.asked)
     assert not any(visible for _, _, visible in box.asked)
     assert draft.text == "23 metres"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -77,6 +78,13 @@ def test_a_recursive_schema_ends() -> None:
 def test_the_score_stays_within_its_bounds(text: str, rules: int, fields: int) -> None:
     work = asks(text, {f"f{n}": [{"x": 0}] for n in range(fields)}, rules=("r",) * rules)
     assert 0 <= complexity(work).score <= 10
+
+
+@pytest.mark.parametrize("text", ["SELECT " * 15_000, "; " * 50_000, "-\n" * 50_000, "1,." * 30_000, "function " * 10_000])
+def test_hostile_words_take_no_time(text: str) -> None:
+    began = time.monotonic()
+    complexity(asks(text))
+    assert time.monotonic() - began < 2
 
 
 def test_up_is_half_of_its_most_at_its_half() -> None:
