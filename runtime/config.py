@@ -150,10 +150,10 @@ class BackendSettings(_Section):
         if self.kind == "openai":
             if not self.base_url or not self.base_url.startswith(("http://", "https://")):
                 raise _wrong("base_url must be an http:// or https:// URL for kind = 'openai'", "base_url")
-            if not _names_a_host(self.base_url):
-                raise _wrong("base_url names no host and port that can be asked", "base_url")
             if not self.model:
                 raise _wrong("model is required for kind = 'openai'", "model")
+        if self.base_url and not _names_a_host(self.base_url):
+            raise _wrong("base_url names no host and port that can be asked", "base_url")
         return self
 
     def spec(self, *, base_url: str | None = None) -> BackendSpec:

@@ -105,10 +105,11 @@ class LiveParts:
         elif kit != self._kit:
             await self._service.cluster_port.update(kit)
         self._exchange(new, found, kit)
+        last = self._service.dispatch.running.last
         if removed:
             await self._service.cluster_port.update(kit)
         self._kit = kit
-        task = asyncio.create_task(self._settle(update), name="reload settles")
+        task = asyncio.create_task(self._settle(update, last), name="reload settles")
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
 
@@ -149,11 +150,11 @@ class LiveParts:
         for watcher in self.watchers:
             watcher(new)
 
-    async def _settle(self, update: int) -> None:
-        """Put away what went with the ``update``-th update, once nobody can ask for it any more."""
+    async def _settle(self, update: int, last: int) -> None:
+        """Put away what went with the ``update``-th update, once the requests up to number ``last`` have ended."""
         service = self._service
         until = self._clock() + service.settings.requests.max_deadline_s + SETTLE_GRACE_S
-        running, last = service.dispatch.running, service.dispatch.running.last
+        running = service.dispatch.running
         while (running.any_until(last) or service.pool.has_leaving) and self._clock() < until:  # noqa: ASYNC110 - two conditions
             await asyncio.sleep(SETTLE_POLL_S)
         for name in [name for name, (left_at, _) in self._leaving.items() if left_at <= update]:

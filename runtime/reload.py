@@ -110,7 +110,7 @@ class Reloader:
         """The digest of the file as it is; None where there is none."""
         try:
             path = self._path or find(None, env=os.environ)
-        except ConfigError:
+        except (ConfigError, OSError):
             return None
         return digest_of(path) if path is not None else None
 
@@ -130,6 +130,8 @@ class Reloader:
                 return self._refused(error.problems)
             except AgentError as error:
                 return self._refused((_problem(error, loaded),))
+            except OSError as error:  # a folder on the way that may not be read
+                return self._refused((Problem(setting="", message=f"cannot be read: {error.strerror}", path=self._path),))
             return self._taken(loaded, todo)
 
     def _taken(self, loaded: LoadedConfig, todo: ReloadPlan) -> ReloadResult:
