@@ -63,10 +63,8 @@ def check_strategies(settings: Settings) -> None:
 
 
 class LiveParts:
-    """Everything that a reload exchanges. ``watchers`` are told the settings that hold from now on; they must not fail or wait.
-
-    ``choose`` finds backends where none is configured; ``found`` is what it found at start.
-    """
+    """Everything that a reload exchanges. ``choose`` finds backends where none is configured; ``found`` is what it found at
+    start."""
 
     def __init__(
         self,
@@ -88,7 +86,6 @@ class LiveParts:
         self._clock = clock
         self._leaving: dict[str, tuple[int, BackendSpec]] = {}
         self._settling: set[asyncio.Task[None]] = set()
-        self.watchers: list[Callable[[Settings], None]] = []
 
     async def apply(self, plan: ReloadPlan) -> None:
         """Let ``plan.settings`` hold. Raises ConfigError or AgentError when they cannot, and then nothing has changed."""
@@ -147,8 +144,6 @@ class LiveParts:
         service.cashier.purse.configure(new.budget)
         self._hub.max_hops = new.cluster.max_hops
         self._found = found
-        for watcher in self.watchers:
-            watcher(new)
 
     async def _settle(self, update: int, last: int) -> None:
         """Put away what went with the ``update``-th update, once the requests up to number ``last`` have ended."""

@@ -12,6 +12,7 @@ from agents.llm.desk import Desk
 from agents.llm.pool import Pool
 from agents.records import BackendUnreachable, InvalidRequest
 from runtime import backend_servers, live
+from runtime.admission import Cashier
 from runtime.backend_servers import BackendServers
 from runtime.config import Settings
 from runtime.dispatch import Dispatch
@@ -61,10 +62,10 @@ class World:
         pool = Pool([], admission=desk)
         pool.renew(specs, make=live.HttpBackend, retry=node_kit(settings, specs).retry)
         fields: dict[str, Any] = {"ledger": RecordingLedger(), "metrics": RecordingMetrics()}
-        fields |= {"settings": settings, "pool": pool, "desk": desk}
+        fields |= {"settings": settings, "pool": pool, "desk": desk, "cashier": Cashier(desk)}
         dispatch = Dispatch(cluster=self.cluster, **fields)
-        hub = DaemonHub(desk=desk, embedder=None, max_hops=1)
-        more: dict[str, Any] = {"keys": object(), "embedder": None}
+        hub = DaemonHub(desk=desk, cashier=fields["cashier"], embedder=None, max_hops=1)
+        more: dict[str, Any] = {"keys": object(), "embedder": None, "jobs": object(), "replies": object()}
         self.hub = hub
         self.service = DaemonService(cluster_port=self.cluster, dispatch=dispatch, pool_reason="", **fields, **more)
         self.parts = LiveParts(
@@ -113,12 +114,12 @@ async def test_nodes_know_a_new_backend_before_clients_and_a_removed_one_after(w
 
 async def test_what_is_not_a_nodes_business_is_not_told_to_nodes(world: World) -> None:
     await world.start(settings("a"))
-    told: list[Settings] = []
-    world.parts.watchers.append(told.append)
-    await world.change(settings("a", server={"max_inflight": 3}, cluster={"max_hops": 9}, breaker={"failures": 1}))
+    sections: dict[str, Any] = {"server": {"max_inflight": 3}, "cluster": {"max_hops": 9}, "breaker": {"failures": 1}}
+    await world.change(settings("a", **sections, budget={"usd_per_day": 2.5}, jobs={"max_queued": 4}))
     assert world.cluster.kits == []
     assert (world.service.settings.server.max_inflight, world.hub.max_hops) == (3, 9)
-    assert told == [world.service.settings]
+    assert world.service.cashier.purse.settings.usd_per_day == 2.5
+    assert world.service.dispatch.settings.jobs.max_queued == 4
     await world.settled()
 
 
