@@ -1,6 +1,7 @@
 """``morphogen ask``: one question to the daemon, streamed as it comes, with a line that says where the answer is from.
 
-Called by main.py. Speaks OpenAI's surface, as any client would.
+Called by main.py. Speaks OpenAI's surface, as any client would, and the native one where that is not enough (a strategy as JSON,
+an answer for later).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runtime.cli import client, tables
+from runtime.cli import client, jobs, tables
 from runtime.cli.errors import CliError
 
 Json = Any
@@ -29,6 +30,13 @@ class Question:
     shape: Json | None = None
     count: int | None = None
     system: str | None = None
+    strategy: Json | None = None
+    later: bool = False
+
+    def native(self) -> dict[str, Json]:
+        """The body of POST /v1/requests."""
+        fields = ("prompt", "model", "shape", "count", "system", "strategy")
+        return {name: value for name in fields if (value := getattr(self, name)) is not None}
 
     def body(self, *, stream: bool) -> dict[str, Json]:
         """OpenAI's request; shape and count travel in the ``morphogen`` extension."""
@@ -68,6 +76,12 @@ class Heard:
 def run(question: Question, *, as_json: bool) -> None:
     """Ask and print: text as it streams, a shaped answer as indented JSON, or with ``as_json`` the daemon's whole reply."""
     with client.open_client() as daemon:
+        if question.later:
+            jobs.submit(daemon, question.native(), as_json=as_json)
+            return
+        if question.strategy is not None:
+            _native(daemon, question, as_json=as_json)
+            return
         if as_json:
             tables.print_json(daemon.post(CHAT, question.body(stream=False)))
             return
@@ -98,6 +112,29 @@ def _whole(daemon: client.Client, question: Question) -> Heard:
     except ValueError:
         sys.stdout.write(tables.printable(text) + "\n")
     return Heard(text=[text], about=reply.get("morphogen") or {}, usage=reply.get("usage") or {})
+
+
+def _native(daemon: client.Client, question: Question, *, as_json: bool) -> None:
+    """A strategy as JSON goes through the native surface."""
+    with tables.console(stderr=True).status("Waiting for the answer …"):
+        reply = daemon.post(jobs.REQUESTS, question.native())
+    if as_json:
+        tables.print_json(reply)
+        return
+    answer = reply.get("answer") or {}
+    if "data" in answer:
+        tables.print_json(answer["data"])
+    else:
+        sys.stdout.write(tables.printable(str(answer.get("text") or "")) + "\n")
+    footer = footer_of(reply, latency_s=reply.get("latency_s") or 0.0, url=daemon.url)
+    tables.console(stderr=True).print(footer, style="dim", soft_wrap=True)
+
+
+def read_strategy(argument: str | None) -> Json | None:
+    """``--strategy``: a name, JSON, or ``@FILE`` that holds it. Raises CliError(exit 2)."""
+    if argument is None or not argument.lstrip().startswith(("{", "@")):
+        return argument
+    return read_json(argument, option="--strategy", example='{"pipeline": [{"single": {}}]}')
 
 
 def footer_of(about: dict[str, Json], *, latency_s: float, url: str = client.DEFAULT_URL) -> str:
@@ -135,17 +172,22 @@ def read_prompt(words: list[str]) -> str:
 
 def read_shape(argument: str | None) -> Json | None:
     """``--shape``: JSON, or ``@FILE`` that holds it. Raises CliError(exit 2) that says where it is not JSON."""
-    if argument is None:
-        return None
-    text, source = argument, "--shape"
+    return (
+        None if argument is None else read_json(argument, option="--shape", example='{"users": [{"name": "string", "age": 0}]}')
+    )
+
+
+def read_json(argument: str, *, option: str, example: str) -> Json:
+    """The JSON of ``option``, or of the file that ``@FILE`` names. Raises CliError(exit 2)."""
+    text, source = argument, option
     if argument.startswith("@"):
         source = argument[1:]
         try:
             text = Path(source).expanduser().read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise CliError(f"--shape: {source} cannot be read: {error}", exit_code=2) from None
+            raise CliError(f"{option}: {source} cannot be read: {error}", exit_code=2) from None
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        hint = """Example: --shape '{"users": [{"name": "string", "age": 0}]}'   or --shape @shape.json"""
+        hint = f"Example: {option} '{example}'   or {option} @file.json"
         raise CliError(f"{source} is not JSON: {error}", hint=hint, exit_code=2) from None

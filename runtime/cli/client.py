@@ -24,6 +24,8 @@ KEY_FILE = "operator.key"
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 900.0
 """As long as a request may take by default configuration; the daemon's own deadlines are shorter."""
+NO_DAEMON = 3
+"""The exit code where no daemon answers, or its connection broke."""
 _MAX_KEY_BYTES = 4096
 _SERVE_HINT = "Start it with: morphogen serve   (another address: export MORPHOGEN_URL=http://HOST:PORT)"
 
@@ -99,6 +101,41 @@ class Client:
                 yield _parsed_event(data)
         raise CliError("The answer broke off before its end", hint="Ask again, or see: morphogen requests")
 
+    def numbered_events(self, path: str, *, from_seq: int) -> Iterator[Json]:
+        """``{"seq", "kind", "data"}`` of each event of a GET stream until it ends. Raises CliError (NO_DAEMON when it breaks)."""
+        fields: dict[str, str] = {}
+        with self._streamed(path, params={"from_seq": from_seq}) as response:
+            for line in response.iter_lines():
+                name, _, value = line.partition(": ")
+                if name in ("id", "event", "data"):
+                    fields[name] = value
+                elif not line and "id" in fields:
+                    yield {
+                        "seq": int(fields["id"]),
+                        "kind": fields.get("event", ""),
+                        "data": json.loads(fields.get("data") or "null"),
+                    }
+                    fields = {}
+
+    def lines(self, path: str) -> Iterator[tuple[str, str, bytes]]:
+        """(status, how many are missing, bytes) of a GET that answers lines, as they come. Raises CliError."""
+        with self._streamed(path) as response:
+            status, missing = (response.headers.get(f"x-morphogen-{name}", "") for name in ("status", "missing"))
+            yield status, missing, b""
+            for chunk in response.iter_bytes():
+                yield status, missing, chunk
+
+    @contextmanager
+    def _streamed(self, path: str, params: Mapping[str, str | int] | None = None) -> Iterator[httpx.Response]:
+        with (
+            self._explained(),
+            self._http.stream("GET", self.url + path, params=params, headers=self._auth(True)) as response,
+        ):
+            if response.status_code >= 400:
+                response.read()
+                raise self._refusal(response, operator=True)
+            yield response
+
     def _auth(self, operator: bool) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._key}"} if self._key and (operator or self._always) else {}
 
@@ -107,13 +144,13 @@ class Client:
         try:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout):
-            raise CliError(f"No daemon answers at {self.url}", hint=_SERVE_HINT, exit_code=3) from None
+            raise CliError(f"No daemon answers at {self.url}", hint=_SERVE_HINT, exit_code=NO_DAEMON) from None
         except httpx.TimeoutException:
             raise CliError(f"{self.url} did not answer in time", hint="morphogen doctor says what is wrong") from None
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise CliError(f"MORPHOGEN_URL is not a URL: {error}", exit_code=2) from None
         except httpx.HTTPError as error:
-            raise CliError(f"The connection to {self.url} broke: {error or type(error).__name__}", exit_code=3) from None
+            raise CliError(f"The connection to {self.url} broke: {error or type(error).__name__}", exit_code=NO_DAEMON) from None
 
     def _refusal(self, response: httpx.Response, *, operator: bool) -> CliError:
         message, param = _words_of(response)

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import typer
 
 from runtime.cli.errors import CliError
+from runtime.cli.job_commands import AsJson, jobs_app
 
 app = typer.Typer(
     name="morphogen",
@@ -42,10 +43,10 @@ config_app = typer.Typer(
     rich_markup_mode=None,
     help="Check, show or import a configuration, or see and reload a running daemon's.",
 )
+app.add_typer(jobs_app)
 app.add_typer(keys_app, name="keys")
 app.add_typer(config_app, name="config")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 UsdPerDay = Annotated[float | None, typer.Option(min=0, help="Most that it spends in a day (UTC), in USD.")]
 TokensPerDay = Annotated[int | None, typer.Option(min=0, help="Most tokens that it takes in a day.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="morphogen.toml to read.")]
@@ -81,6 +82,8 @@ def ask(
     shape: Annotated[str | None, typer.Option(help="The answer by example, or a JSON Schema: JSON or @FILE.")] = None,
     count: Annotated[int | None, typer.Option(min=1, help="How many items of the shape's list.")] = None,
     system: Annotated[str | None, typer.Option(help="A system message.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="How to go about it: a name, JSON or @FILE.")] = None,
+    later: Annotated[bool, typer.Option("--async", help="Only hand it in; prints an id that survives any restart.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask a question. The answer streams to stdout; where it came from goes to stderr.
@@ -89,6 +92,8 @@ def ask(
       morphogen ask "Name three rivers"
       morphogen ask --model strategy/pipeline "Plan a week of dinners"
       morphogen ask --shape '{"cities": [{"name": "string", "population": 0}]}' --count 5 "Cities by the sea"
+      morphogen ask --strategy '{"pipeline": [{"single": {}}, {"single": {"tier": "premium"}}]}' "Plan a trip"
+      morphogen ask --async --shape @customer.json --count 10000 "Customers of a bakery"
       git diff | morphogen ask - --system "Review this change"
     """
     from runtime.cli import ask as work
@@ -96,7 +101,13 @@ def ask(
     if count is not None and shape is None:
         raise CliError("--count needs --shape: it says how many items the shape's list holds", exit_code=2)
     question = work.Question(
-        prompt=work.read_prompt(prompt or []), model=model, shape=work.read_shape(shape), count=count, system=system
+        prompt=work.read_prompt(prompt or []),
+        model=model,
+        shape=work.read_shape(shape),
+        count=count,
+        system=system,
+        strategy=work.read_strategy(strategy),
+        later=later,
     )
     work.run(question, as_json=as_json)
 

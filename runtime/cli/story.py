@@ -42,7 +42,7 @@ def story_of(trace: Mapping[str, Json]) -> list[str]:
     happened = list(_events(events, start=request.get("at")))
     if happened:
         lines += ["", "What happened", *happened]
-    lines += ["", *_came_out(outcome)]
+    lines += ["", *_came_out(outcome), *_later(trace)]
     return [printable(line).rstrip() for line in lines]
 
 
@@ -224,3 +224,14 @@ def _came_out(outcome: Mapping[str, Json]) -> Iterator[str]:
             yield f"The answer: {clip(str(text), TEXT_CHARS)}"
     elif isinstance(body, str) and body:
         yield f"The answer: {clip(body, TEXT_CHARS)}"
+
+
+def _later(trace: Mapping[str, Json]) -> Iterator[str]:
+    """What only requests in parts have, and what people said of the answer."""
+    progress = trace.get("progress") or {}
+    if trace.get("items") and progress:
+        there = f"{progress.get('done')} of {progress.get('total')} items are there"
+        yield f"In parts: {there}; read them with: morphogen result {trace['id']}"
+    for given in trace.get("feedback") or ():
+        comment = f": {clip(str(given['comment']), TEXT_CHARS)}" if given.get("comment") else ""
+        yield f"Feedback: {given.get('score')} of 1{comment}"

@@ -1,0 +1,42 @@
+"""The commands for requests that are answered later, with their options and help. What they do is in jobs.py.
+
+Added to the command line by main.py.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+jobs_app = typer.Typer(rich_markup_mode=None)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+AnId = Annotated[str, typer.Argument(metavar="ID", help="A request's id, or last.")]
+
+
+@jobs_app.command()
+def watch(request_id: AnId, as_json: AsJson = False) -> None:
+    """Watch a request to its end. Picks up where it was when the connection broke; --json prints events as lines."""
+    from runtime.cli import jobs
+
+    jobs.watch(request_id, as_json=as_json)
+
+
+@jobs_app.command()
+def result(request_id: AnId) -> None:
+    """Print the items of a request, one line of JSON each.
+
+    \b
+      morphogen result last > customers.ndjson
+    """
+    from runtime.cli import jobs
+
+    jobs.result(request_id)
+
+
+@jobs_app.command()
+def cancel(request_id: AnId, as_json: AsJson = False) -> None:
+    """End a request that was handed in with --async; what is done of it stays."""
+    from runtime.cli import jobs
+
+    jobs.cancel(request_id, as_json=as_json)
