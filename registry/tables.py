@@ -90,7 +90,8 @@ class Tables:
             self._specs[spec.name] = spec
             try:
                 table = await self._open(spec)
-                await self._read_through(spec, table)
+                if table is not None:
+                    await self._read_through(spec, table)
             except RegistryDamaged as error:
                 self.damaged[spec.name] = self._set_aside(spec, error)
                 table = None
@@ -108,6 +109,10 @@ class Tables:
             if spec.name in await self._names():
                 await self._connection.drop_table(spec.name)
         await self.ensure(spec)
+
+    def spec(self, name: str) -> TableSpec:
+        """How an open table was declared."""
+        return self._specs[name]
 
     def close(self) -> None:
         """Let go of the files. Idempotent."""
@@ -200,8 +205,8 @@ class Tables:
     async def revisions(self, name: str) -> list[Revision]:
         """The table's own versions that are still kept, oldest first."""
         async with translated(name):
-            listed = await self._tables[name].list_versions()
-            return sorted((Revision(number=v["version"], at=v["timestamp"].timestamp()) for v in listed), key=lambda r: r.number)
+            listed = [Revision(number=v["version"], at=v["timestamp"].timestamp()) for v in await
+            self._tables[name].list_versions()] return sorted(listed, key=lambda each: each.number)
 
     async def rows_at(self, name: str, revision: int | str, where: str = "") -> list[Row] | None:
         """Rows as they were in a revision or under a tag; None where it is not kept any more."""
@@ -239,8 +244,7 @@ class Tables:
     async def optimize(self, *, retention_s: float) -> None:
         """Compact files, bring indexes up to date, forget revisions older than ``retention_s`` (or the table's own retention).
 
-        Tags on forgotten revisions go first: LanceDB refuses to forget anything while one stands in the way. Raises
-        RegistryUnavailable.
+        Tags on forgotten revisions go first: LanceDB forgets nothing while one is in the way. Raises RegistryUnavailable.
         """
         for name, spec in self._specs.items():
             keep_s = max(_MIN_RETENTION_S, retention_s if spec.retention_s is None else min(spec.retention_s, retention_s))
@@ -256,8 +260,7 @@ class Tables:
         """What all tables take; files of forgotten and half-written revisions included where the place is a folder."""
         if self._folder is not None:
             return await asyncio.to_thread(folder_bytes, self._folder)
-        sizes = [int((await table.stats())["total_bytes"]) for table in self._tables.values()]
-        return sum(sizes)
+        return sum([int((await table.stats())["total_bytes"]) for table in self._tables.values()])
 
     # ── opening one table ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -309,10 +312,8 @@ class Tables:
             await self._keep_version(spec)
             return table
 
-    async def _read_through(self, spec: TableSpec, table: Any | None) -> None:
+    async def _read_through(self, spec: TableSpec, table: Any) -> None:
         """Read everything once: a file that was cut off is only found by reading it. Raises RegistryDamaged."""
-        if table is None:
-            return
         async with translated(spec.name):
             async for _ in await table.query().to_batches():
                 pass
