@@ -14,7 +14,7 @@ from registry.artifacts import Registry
 from registry.catalog import Catalog
 from registry.evidence import Day, mean_quality
 from registry.records import CODE_KINDS, KINDS, STATES, InvalidArtifact, RegistryError, VersionId
-from registry.standards import compliance, rules_of
+from registry.standards import Rule, compliance, rules_of
 from registry.upkeep import BREAKTHROUGH
 
 TOP = 10
@@ -64,7 +64,7 @@ def totals(catalog: Catalog) -> dict[str, Any]:
 
 def most_used(catalog: Catalog) -> list[dict[str, Any]]:
     """By nodes that ran one of its versions in the active window, then by executions."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, version_ids in catalog.by_name.items():
         used = [catalog.usage[each] for each in version_ids if each in catalog.usage]
         runs = sum(each.runs for each in used)
@@ -78,7 +78,7 @@ def most_used(catalog: Catalog) -> list[dict[str, Any]]:
 def recent_breakthroughs(catalog: Catalog) -> list[dict[str, Any]]:
     """Tagged versions, the newest first, with what came of each: forks, improvements, nodes that run it."""
     below = lineage.children(catalog.parents)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for version_id, standing in catalog.standings.items():
         if BREAKTHROUGH not in standing.tags:
             continue
@@ -99,8 +99,8 @@ def recent_breakthroughs(catalog: Catalog) -> list[dict[str, Any]]:
 
 def most_starred(catalog: Catalog) -> list[dict[str, Any]]:
     """Versions by stars."""
-    rows = [{"version": version_id, "stars": len(stars)} for version_id, stars in catalog.stars.items()]
-    return sorted(rows, key=lambda row: (-int(str(row["stars"])), str(row["version"])))[:TOP]
+    rows: list[dict[str, Any]] = [{"version": version_id, "stars": len(stars)} for version_id, stars in catalog.stars.items()]
+    return sorted(rows, key=lambda row: (-row["stars"], row["version"]))[:TOP]
 
 
 def quality_trend(days: Sequence[Day]) -> list[dict[str, Any]]:
@@ -132,9 +132,9 @@ def depths(catalog: Catalog) -> dict[str, Any]:
 async def _standards(registry: Registry) -> dict[str, Any]:
     """How much of the published code keeps the machine-checkable rules of the standards in force; share None without such
     rules."""
-    rules = []
+    rules: list[Rule] = []
     in_force: list[VersionId] = []
-    for artifact in registry.catalog.artifacts.values():
+    for artifact in list(registry.catalog.artifacts.values()):
         if artifact.kind == "standard" and registry.versions_of(artifact.name, "published"):
             chosen = registry.find(artifact.name)
             try:
@@ -143,7 +143,7 @@ async def _standards(registry: Registry) -> dict[str, Any]:
                 continue  # prose that no machine understands is still a standard for its readers
             in_force.append(chosen.version_id)
     codes = []
-    for version_id, standing in registry.catalog.standings.items() if rules else ():
+    for version_id, standing in list(registry.catalog.standings.items()) if rules else ():
         if standing.state == "published" and registry.catalog.versions[version_id].kind in CODE_KINDS:
             try:
                 codes.append((await registry.content(version_id)).content)

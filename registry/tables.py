@@ -106,8 +106,7 @@ class Tables:
     async def recreate(self, spec: TableSpec) -> None:
         """Begin the table anew, empty, with this schema: for tables that are derived from others."""
         async with self._writing, translated(spec.name):
-            if spec.name in await self._names():
-                await self._connection.drop_table(spec.name)
+            await self._connection.drop_table(spec.name, ignore_missing=True)
         await self.ensure(spec)
 
     def spec(self, name: str) -> TableSpec:
@@ -175,7 +174,7 @@ class Tables:
     # ── writing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def merge(self, name: str, rows: Sequence[Row]) -> None:
-        """Insert or replace rows by the table's key, 2,000 of them in one version of the table. Raises RegistryUnavailable."""
+        """Insert or replace rows by key, 2,000 of them in one version of the table. Raises RegistryUnavailable."""
         spec = self._specs[name]
         last = {row[spec.key]: row for row in rows}
         unique = list(last.values())
@@ -205,8 +204,9 @@ class Tables:
     async def revisions(self, name: str) -> list[Revision]:
         """The table's own versions that are still kept, oldest first."""
         async with translated(name):
-            listed = [Revision(number=v["version"], at=v["timestamp"].timestamp()) for v in await
-            self._tables[name].list_versions()] return sorted(listed, key=lambda each: each.number)
+            listed = await self._tables[name].list_versions()
+            found = [Revision(number=each["version"], at=each["timestamp"].timestamp()) for each in listed]
+            return sorted(found, key=lambda each: each.number)
 
     async def rows_at(self, name: str, revision: int | str, where: str = "") -> list[Row] | None:
         """Rows as they were in a revision or under a tag; None where it is not kept any more."""
@@ -257,18 +257,12 @@ class Tables:
                 await despite_conflicts(partial(table.optimize, cleanup_older_than=timedelta(seconds=keep_s)))
 
     async def size_bytes(self) -> int:
-        """What all tables take; files of forgotten and half-written revisions included where the place is a folder."""
-        if self._folder is not None:
+        """What all tables take; in a folder, files of forgotten and half-written revisions included."""
+        if self._folder:
             return await asyncio.to_thread(folder_bytes, self._folder)
         return sum([int((await table.stats())["total_bytes"]) for table in self._tables.values()])
 
     # ── opening one table ───────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _names(self) -> list[str]:
-        found: list[str] = []
-        while page := await self._connection.table_names(start_after=found[-1] if found else None, limit=100):
-            found += page
-        return found
 
     async def _open(self, spec: TableSpec) -> Any | None:
         """The table, migrated; None where there is none. Raises RegistryTooNew, RegistryDamaged."""
@@ -320,7 +314,7 @@ class Tables:
 
     def _set_aside(self, spec: TableSpec, error: RegistryDamaged) -> str:
         if self._folder is None:
-            raise RegistryUnavailable(f"{error}; it is at {self.uri}, where it cannot be set aside: rename it by hand") from error
+            raise RegistryUnavailable(f"{error}; set it aside by hand: it is at {self.uri}") from error
         try:
             return str(set_aside(self._folder / f"{spec.name}.lance", now=self._clock()))
         except OSError as problem:

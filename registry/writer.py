@@ -57,6 +57,9 @@ class Writer:
         behind: set[tuple[str, str]] = set()
         for spec in SPECS:
             behind |= await _reconcile(tables, journal, spec, catalog, clock())
+        for lost in [each for each in catalog.standings if each not in catalog.versions]:
+            log.error("%s has a standing and no content; it is left out", lost)
+            del catalog.standings[lost]
         writer = cls(tables, journal, catalog, clock=clock)
         writer.behind = behind
         return writer
