@@ -40,15 +40,13 @@ from registry.records import (
     VersionId,
 )
 from registry.review import Decision, decide, may_review
-from registry.rules import MAX_REASON_CHARS, after_review, may_move, pointed, prepare, without
+from registry.rules import MAX_REASON_CHARS, after_review, may_move, may_star, pointed, prepare, without
 from registry.tables import Tables
 from registry.writer import Writer
 
 log = logging.getLogger(__name__)
 
 MAX_TAGS = 20
-STAR_RUNS = 5
-STAR_SUCCESS = 0.8
 
 
 class Registry:
@@ -343,11 +341,7 @@ class Registry:
             raise NotAllowed(f"{by} wrote {version.version_id} and cannot star it")
         node = None if by == OPERATOR else by
         runs, successes = await self.evidence.used_by(version.version_id, node=node, other_than=version.author)
-        if runs < STAR_RUNS or successes < STAR_SUCCESS * runs:
-            measured = f"{successes} of {runs} runs went well"
-            raise NotAllowed(
-                f"a star needs measured reuse: at least {STAR_RUNS} runs, {STAR_SUCCESS:.0%} of them good; here {measured}"
-            )
+        may_star(runs, successes)
         star = Star(version_id=version.version_id, by=by, runs=runs, successes=successes, at=self.clock())
         await self.writer.change(lambda catalog: [star])
         return star

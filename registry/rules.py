@@ -16,6 +16,7 @@ from registry.records import (
     Artifact,
     Conflict,
     NewVersion,
+    NotAllowed,
     RegistryUnavailable,
     Standing,
     State,
@@ -27,6 +28,8 @@ from registry.review import Decision
 MAX_VERSIONS = 50_000
 """The catalogue is in memory, about 1 kB each."""
 MAX_REASON_CHARS = 500
+STAR_RUNS = 5
+STAR_SUCCESS = 0.8
 
 
 def pointed(artifact: Artifact, alias: Alias, to: VersionId | None) -> Artifact:
@@ -47,6 +50,13 @@ def may_move(standing: Standing, to: State) -> bool:
     if to not in MOVES[standing.state]:
         return False
     return to != "published" or (standing.state != "draft" and standing.cases is not None)
+
+
+def may_star(runs: int, successes: int) -> None:
+    """Raises NotAllowed without measured reuse."""
+    if runs < STAR_RUNS or successes < STAR_SUCCESS * runs:
+        needed = f"a star needs measured reuse: at least {STAR_RUNS} runs, {STAR_SUCCESS:.0%} of them good"
+        raise NotAllowed(f"{needed}; here {successes} of {runs} runs went well")
 
 
 def after_review(decision: Decision, standing: Standing, now: float) -> Standing | None:
