@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
+from pydantic import Field, SecretStr, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from agents.llm.chat import BackendSpec
 from agents.records import Capability
+from runtime.config_sandbox import SandboxSettings
+from runtime.config_section import Section as _Section
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -27,10 +29,6 @@ CAPABILITIES: frozenset[Capability] = frozenset({"plan", "critique", "code", "wo
 def _wrong(message: str, *setting: str | int) -> PydanticCustomError:
     """An error of a whole table or list that says which ``setting`` within it is wrong."""
     return PydanticCustomError("setting", "{message}", {"message": message, "setting": setting})
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
 
 
 class ServerSettings(_Section):
@@ -318,6 +316,7 @@ class Settings(BaseSettings):
     jobs: JobSettings = JobSettings()
     budget: BudgetSettings = BudgetSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
+    sandbox: SandboxSettings = SandboxSettings()
     simulated: SimulatedSettings = SimulatedSettings()
     strategies: dict[Name, Any] = Field(default_factory=dict)
     """Named strategies, as JSON of agents/strategies/compose.py; strategy/<name> picks one."""

@@ -23,6 +23,7 @@ import httpx
 
 from runtime.cli import client, tables
 from runtime.cli.errors import CliError
+from runtime.cli.sandbox import probe
 from runtime.config import BackendSettings, Settings
 from runtime.config_file import ConfigError, LoadedConfig, load
 
@@ -84,7 +85,7 @@ def _checks(config: Path | None, *, deep: bool) -> Iterator[tuple[str, Callable[
         yield "backends", check_first_backends
     yield "local models", check_local
     yield "embeddings", lambda: check_embedding(settings, deep=deep)
-    yield "the sandbox", check_sandbox
+    yield "the sandbox", lambda: check_sandbox(settings)
 
 
 def check_python(version: tuple[int, int] = sys.version_info[:2]) -> Check:
@@ -288,25 +289,18 @@ def _embed_once(settings: Settings) -> Check:
     return Check(name="embeddings", state="ok", found=f"{settings.embedding.model}: loaded, {size} dimensions, {took}")
 
 
-def check_sandbox() -> Check:
-    """What this kernel offers to a sandbox. No part of this version runs generated code."""
-    offers = {
-        "user namespaces": Path("/proc/self/ns/user").exists() and _sysctl("user/max_user_namespaces") != "0",
-        "seccomp": "Seccomp:" in _read(Path("/proc/self/status")),
-        "cgroup v2": Path("/sys/fs/cgroup/cgroup.controllers").exists(),
-        "Landlock": "landlock" in _read(Path("/sys/kernel/security/lsm")),
-    }
-    have = ", ".join(name for name, there in offers.items() if there) or "none of " + ", ".join(offers)
-    found = f"this version runs no generated code, so nothing is needed of it; the kernel offers: {have}"
-    return Check(name="sandbox", state="ok", found=found)
+def check_sandbox(settings: Settings) -> Check:
+    """What holds here for code that models write, as probes in real children show it."""
+    if not settings.sandbox.enabled:
+        return Check(name="sandbox", state="ok", found="switched off: sandbox.enabled = false")
+    health = probe(settings.sandbox.setup())
+    holds = ", ".join(layer.name for layer in health.layers if layer.holds) or "nothing"
+    if health.level == "full":
+        return Check(name="sandbox", state="ok", found=f"full: {holds}")
+    if health.level == "off":
+        return Check(name="sandbox", state="warning", found=f"off: {health.reason}", todo="No code of models will run here")
+    todo = "Code runs all the same: sandbox.allow_reduced" if settings.sandbox.allow_reduced else _REDUCED_TODO
+    return Check(name="sandbox", state="warning", found=f"reduced: {health.reason}; holds: {holds}", todo=todo)
 
 
-def _sysctl(name: str) -> str:
-    return _read(Path("/proc/sys") / name).strip()
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+_REDUCED_TODO = "Allow user namespaces or use a kernel with Landlock; or accept it: sandbox.allow_reduced = true"

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from runtime.cli import sandbox_commands
 from runtime.cli.errors import CliError
 from runtime.cli.job_commands import AsJson, jobs_app
 
@@ -46,6 +47,7 @@ config_app = typer.Typer(
 app.add_typer(jobs_app)
 app.add_typer(keys_app, name="keys")
 app.add_typer(config_app, name="config")
+app.add_typer(sandbox_commands.app, name="sandbox")
 
 UsdPerDay = Annotated[float | None, typer.Option(min=0, help="Most that it spends in a day (UTC), in USD.")]
 TokensPerDay = Annotated[int | None, typer.Option(min=0, help="Most tokens that it takes in a day.")]
