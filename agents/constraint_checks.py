@@ -17,6 +17,8 @@ from agents.fields import MISSING, digest, parse_field, shown, spelled, spots
 from agents.fields import Steps as PathSteps
 from agents.records import Check, Constraint, ExpressionFailed, Json
 from agents.schema_check import compile_pattern, compile_schema
+from agents.statistical_checks import statistical_check
+from agents.statistical_constraints import STATISTICAL
 
 MAX_OFFENDERS: Final = 5
 _SHOWN: Final = 200
@@ -40,6 +42,8 @@ class ConstraintCheck(Protocol):
 
 def check_of(constraint: Constraint, steps: Steps) -> ConstraintCheck:
     """The check of a constraint; expressions and patterns keep within ``steps``, which several checks may share."""
+    if constraint.kind in STATISTICAL:
+        return statistical_check(constraint)
     match constraint.kind:
         case "unique":
             return _Unique(constraint)

@@ -13,6 +13,9 @@ or more kinds::
     {"field": "users", "count": 10}                 that many items, or [low, high]
     {"field": "users[].email", "format": "email"}   a JSON Schema format
     {"field": "orders[]", "expression": "end > start"}   holds for the fields of each item; without ``field``: of the answer
+
+and those on all values of a field together (``distribution``, ``correlation``, ``ratios``, ``monotonic``, ``sum``), which
+stand in statistical_constraints.py.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from agents.expressions import parse
 from agents.fields import digest, parse_field
 from agents.records import Constraint, ConstraintKind, InvalidRequest, Json
 from agents.schema_check import MAX_ITEMS, compile_pattern, resolve
+from agents.statistical_constraints import OF_THE_WHOLE, READERS, STATISTICAL, fields_of, read_pair, statistical_rule, write
 
 MAX_CONSTRAINTS: Final = 100
 MAX_PATTERN_CHARS: Final = 1000
@@ -75,7 +79,7 @@ def parse_constraints(value: Json, *, param: str = "constraints") -> tuple[Const
 
 def to_json(constraints: Iterable[Constraint]) -> list[dict[str, Json]]:
     """What ``parse_constraints`` reads as the same constraints."""
-    return [{**({"field": one.field} if one.field else {}), one.kind: one.value} for one in constraints]
+    return [write(one) for one in constraints]
 
 
 def to_rules(constraints: Iterable[Constraint]) -> tuple[str, ...]:
@@ -85,10 +89,12 @@ def to_rules(constraints: Iterable[Constraint]) -> tuple[str, ...]:
 
 def of_parts(constraints: Iterable[Constraint]) -> tuple[Constraint, ...]:
     """Those that already hold for a part of the items when they hold for all: not the count of a list, and not what is said of
-    the answer as a whole. (Unique values are also unique in a part, but only the whole shows that they are.)"""
-    return tuple(
-        one for one in constraints if None in parse_field(one.field) and not (one.kind == "count" and _counts_whole(one))
-    )
+    the answer or of a sample as a whole. (Unique values are also unique in a part, but only the whole shows that they are.)"""
+    return tuple(one for one in constraints if None in parse_field(one.field) and not _of_the_whole(one))
+
+
+def _of_the_whole(constraint: Constraint) -> bool:
+    return constraint.kind in OF_THE_WHOLE or (constraint.kind == "count" and _counts_whole(constraint))
 
 
 def within(constraints: Iterable[Constraint], schema: Mapping[str, Json] | None) -> tuple[Constraint, ...]:
@@ -99,7 +105,11 @@ def within(constraints: Iterable[Constraint], schema: Mapping[str, Json] | None)
 
 
 def _known(constraint: Constraint, root: Mapping[str, Json]) -> bool:
-    steps = parse_field(constraint.field)
+    return all(_known_field(constraint, field, root) for field in fields_of(constraint))
+
+
+def _known_field(constraint: Constraint, field: str, root: Mapping[str, Json]) -> bool:
+    steps = parse_field(field)
     top = resolve(root, root)
     if steps[:1] == ("items",) and isinstance(top, Mapping) and top.get("type") == "array":
         steps = steps[1:]
@@ -141,6 +151,8 @@ def _counts_whole(constraint: Constraint) -> bool:
 def _entry(entry: Json, where: str) -> list[Constraint]:
     if not isinstance(entry, Mapping):
         raise InvalidRequest("a constraint must be an object", param=where)
+    if "correlation" in entry and "fields" in entry:
+        return _pair(entry, where)
     unknown = [name for name in entry if name != "field" and name not in _READERS]
     if unknown:
         known = ", ".join(_READERS)
@@ -148,6 +160,8 @@ def _entry(entry: Json, where: str) -> list[Constraint]:
     kinds = [kind for kind in _READERS if kind in entry]
     if not kinds:
         raise InvalidRequest(f"a constraint needs a kind: {', '.join(_READERS)}", param=where)
+    if "correlation" in entry:
+        raise InvalidRequest("a correlation needs fields: two of them", param=f"{where}.fields")
     field = entry.get("field", "")
     if not isinstance(field, str):
         raise InvalidRequest("must be a text such as users[].age", param=f"{where}.field")
@@ -156,6 +170,15 @@ def _entry(entry: Json, where: str) -> list[Constraint]:
     except InvalidRequest as error:
         raise InvalidRequest(error.message, param=f"{where}.field") from error
     return [Constraint(kind=kind, field=field, value=_READERS[kind](entry[kind], f"{where}.{kind}")) for kind in kinds]
+
+
+def _pair(entry: Mapping[str, Json], where: str) -> list[Constraint]:
+    """A correlation is about two fields, so that nothing else can stand beside it."""
+    if set(entry) != {"fields", "correlation"}:
+        raise InvalidRequest("a correlation stands alone with its fields", param=where)
+    one, other = read_pair(entry["fields"], f"{where}.fields")
+    value = READERS["correlation"](entry["correlation"], f"{where}.correlation")
+    return [Constraint(kind="correlation", field=one, value={**value, "with": other})]
 
 
 def _range(value: Json, where: str) -> Json:
@@ -230,6 +253,7 @@ _READERS: Final[Mapping[ConstraintKind, Callable[[Any, str], Json]]] = {
     "count": _count,
     "format": _format,
     "expression": _expression,
+    **READERS,
 }
 
 
@@ -242,6 +266,8 @@ def _is_number(value: Json) -> bool:
 
 def rule_of(constraint: Constraint) -> str:
     """The constraint as one sentence."""
+    if constraint.kind in STATISTICAL:
+        return statistical_rule(constraint)
     field, value = constraint.field or "the answer", constraint.value
     match constraint.kind:
         case "range":

@@ -93,8 +93,9 @@ def with_feedback(verdict: Verdict, score: float, *, detail: str = "") -> Verdic
 class Tally:
     """Checks an answer that comes in parts, each shaped as the whole is (``{"users": [the next ones]}``, or a list of items).
 
-    Memory: counters, the first few offenders of each check, and 16 bytes a value that must be unique. What is said of the answer
-    as a whole by an expression cannot be seen in parts and is left out when there was more than one.
+    Memory: counters, the first few offenders of each check, 16 bytes a value that must be unique, and a bounded sample for each
+    distribution (statistical_checks.py). What is said of the answer as a whole by an expression cannot be seen in parts and is
+    left out when there was more than one.
     """
 
     def __init__(

@@ -84,7 +84,9 @@ class Choice:
 
 Importance = Literal["low", "normal", "high", "critical"]
 
-ConstraintKind = Literal["range", "pattern", "unique", "enum", "count", "format", "expression"]
+ValueKind = Literal["range", "pattern", "unique", "enum", "count", "format", "expression"]
+SampleKind = Literal["distribution", "correlation", "ratios", "monotonic", "sum"]
+ConstraintKind = ValueKind | SampleKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +95,8 @@ class Constraint:
 
     ``field`` is a dotted path in which ``[]`` stands for every item (``users[].age``; empty: the whole answer). ``value`` belongs
     to the kind: range ``[low, high]`` (None: open), pattern a regular expression, unique True, enum a list, count N or
-    ``[low, high]``, format a JSON Schema format, expression a text of agents/expressions.py.
+    ``[low, high]``, format a JSON Schema format, expression a text of agents/expressions.py; the others say something of all
+    values together (agents/statistical_constraints.py).
     """
 
     kind: ConstraintKind

@@ -13,6 +13,7 @@ from agents.counting import bounded
 from agents.llm.prompts import render
 from agents.records import AgentError, BudgetExceeded, Choice, Constraint, DeadlineExceeded, Draft, InvalidRequest, Json, Work
 from agents.shaping import array_path, array_schema
+from agents.statistical_constraints import STATISTICAL
 from agents.strategies.gates import names_of, wanted
 from agents.strategies.runner import RunChild, inner, joined_issues, to_text, with_user
 from agents.strategy_specs import Stage
@@ -47,7 +48,8 @@ def listed(work: Work, known: Draft) -> Listed | None:
 def constraints_of_item(constraints: tuple[Constraint, ...], path: tuple[str, ...]) -> tuple[Constraint, ...]:
     """The constraints that one item can be held against, with their fields as seen from it. Pure."""
     prefix = f"{path[0]}[]" if path else "[]"
-    seen = [(one, one.field if path else one.field.removeprefix("items")) for one in constraints if one.kind != "unique"]
+    alone = [one for one in constraints if one.kind != "unique" and one.kind not in STATISTICAL]
+    seen = [(one, one.field if path else one.field.removeprefix("items")) for one in alone]
     return tuple(
         replace(one, field=field.removeprefix(prefix).removeprefix("."))
         for one, field in seen
