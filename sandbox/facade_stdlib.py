@@ -177,6 +177,16 @@ def _logging(write: Any) -> dict[str, Any]:
     return {**calls, **numbers_, **made, "StreamHandler": lambda *a: logger, "Formatter": lambda *a: logger}
 
 
+def _traceback(write: Any) -> dict[str, Any]:
+    """What was raised, as text; without the frames."""
+
+    def text(*_: Any, **__: Any) -> str:
+        kind, error, _trace = sys.exc_info()
+        return f"{kind.__name__}: {error}\n" if kind else "NoneType: None\n"
+
+    return {"format_exc": text, "print_exc": lambda *a, **k: write(text())}
+
+
 def _ignore(*args: Any, **named: Any) -> None:
     return None
 
@@ -206,6 +216,7 @@ def facades(write: Any) -> Mapping[str, Facade]:
     members["types"] = {"SimpleNamespace": SimpleNamespace, "MappingProxyType": types.MappingProxyType, "NoneType": type(None)}
     members["types"].update(FunctionType=classes.token(types.FunctionType), GeneratorType=classes.token(types.GeneratorType))
     members["sys"] = _sys(write)
+    members["traceback"] = _traceback(write)
     members["logging"] = _logging(write)
     members["warnings"] = {"warn": _ignore, "filterwarnings": _ignore, "simplefilter": _ignore}
     members["warnings"]["catch_warnings"] = lambda *a, **k: contextlib.nullcontext([])

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+import orjson
 
 from sandbox.facade_stdlib import SimpleNamespace
 from sandbox.names import reveal
@@ -66,7 +67,10 @@ class TooLarge(Exception):
 def encode(value: Any, output_bytes: int) -> bytes:
     """``value`` as JSON. Raises NotJson, TooLarge; RecursionError and MemoryError pass."""
     plain = _Walk(output_bytes).plain(value, 0)
-    encoded = json.dumps(plain, allow_nan=False, separators=(",", ":")).encode()
+    try:
+        encoded = orjson.dumps(plain)
+    except TypeError:  # integers beyond 64 bits, deep nesting
+        encoded = json.dumps(plain, allow_nan=False, separators=(",", ":")).encode()
     if len(encoded) > output_bytes:
         raise TooLarge(f"the result has {len(encoded)} bytes as JSON; at most {output_bytes}")
     return encoded
@@ -92,6 +96,8 @@ class _Walk:
             return self._text(value)
         if depth > MAX_DEPTH:
             raise NotJson(f"the result is nested more than {MAX_DEPTH} levels deep, or contains itself, at @")
+        if kind is list and self._all_finite(value):
+            return value
         if issubclass(kind, dict):
             return self._mapping(dict.items(value), depth)
         if issubclass(kind, list):
@@ -120,6 +126,13 @@ class _Walk:
         if self._chars_left < 0:
             raise TooLarge(f"the result has more than {self._output_bytes} bytes as JSON")
         return value if value.isascii() else value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+
+    def _all_finite(self, values: list[Any]) -> bool:
+        """A list of nothing but finite floats needs no walk: results of simulations are long."""
+        if set(map(type, values)) != {float} or not all(map(math.isfinite, values)):
+            return False
+        self._count(len(values))
+        return True
 
     def _sequence(self, values: Iterable[Any], depth: int) -> list[Any]:
         made: list[Any] = []

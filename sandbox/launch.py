@@ -192,7 +192,7 @@ def _clear(folder: Path) -> None:
 def _paths() -> list[str]:
     """Where the zygote finds this package and the libraries, also where they are not in its own site-packages."""
     found = [str(Path(__file__).parent.parent)]
-    for name in ("numpy", "RestrictedPython", "scipy"):
+    for name in ("numpy", "orjson", "RestrictedPython", "scipy"):
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.origin:
             found.append(str(Path(spec.origin).parent.parent))

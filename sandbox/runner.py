@@ -27,7 +27,7 @@ from sandbox.records import (
     Setup,
     same_json,
 )
-from sandbox.talk import Payload, Talk, measured, prepare, why_it_ended
+from sandbox.talk import Payload, Talk, measured, needs_scipy, prepare, why_it_ended
 
 _ATTEMPTS = 2
 _CACHE_BYTES = 32 * 2**20
@@ -78,12 +78,13 @@ class Sandbox:
         for link in self._links.values():
             await link.aclose()
 
-    async def health(self) -> Health:
-        """What holds on this machine; starts the zygote. Never raises."""
+    async def health(self, code: str = "") -> Health:
+        """What holds on this machine. Starts the zygote that ``code`` needs, so that a run of it does not pay for that: scipy's
+        takes seconds. Never raises."""
         if not self.setup.enabled:
             return Health(level="off", reason="switched off in the configuration")
         try:
-            return (await self._links[False].line()).health
+            return (await self._links[needs_scipy(code)].line()).health
         except SandboxUnavailable as error:
             return Health(level="off", reason=str(error))
 

@@ -138,7 +138,7 @@ class Filter:
 _PLAIN = (
     "munmap", "brk", "mremap", "madvise", "futex", "rt_sigreturn", "rt_sigprocmask", "exit", "exit_group", "getrandom",
     "clock_gettime", "clock_getres", "gettimeofday", "sched_yield", "restart_syscall", "getpid", "gettid", "getrusage", "times",
-    "getcpu", "close", "clock_nanosleep", "nanosleep", "rseq", "membarrier",
+    "getcpu", "close", "clock_nanosleep", "nanosleep", "rseq",
 )  # fmt: skip
 # What innocent libraries try and can do without: refused, not killed.
 _INNOCENT = (

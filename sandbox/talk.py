@@ -39,6 +39,11 @@ class Payload:
     scientific: bool
 
 
+def needs_scipy(code: str) -> bool:
+    """Whether ``code`` must run in the zygote that has scipy loaded."""
+    return _SCIENTIFIC.search(code) is not None
+
+
 def prepare(code: str, inputs: Json) -> Payload | RunResult:
     """The run as bytes, or why it cannot be one."""
     source = code.encode("utf-8", "surrogatepass")
@@ -48,9 +53,7 @@ def prepare(code: str, inputs: Json) -> Payload | RunResult:
     encoded = encode_inputs(inputs)
     if isinstance(encoded, RunResult):
         return encoded
-    return Payload(
-        source=source, inputs=encoded, key=hashlib.sha256(source).digest(), scientific=_SCIENTIFIC.search(code) is not None
-    )
+    return Payload(source=source, inputs=encoded, key=hashlib.sha256(source).digest(), scientific=needs_scipy(code))
 
 
 def encode_inputs(inputs: Json) -> bytes | RunResult:

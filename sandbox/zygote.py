@@ -29,6 +29,7 @@ LONG_S = 0.25
 LONG_TIMES = 4
 """A run older than LONG_S makes room for others, up to LONG_TIMES the bound: a few that hang must not hold up the many."""
 _GRACE_S = 0.05
+_FORK_PAUSE_S = 0.05
 _BACKLOG = 128
 
 
@@ -72,10 +73,22 @@ class Caller:
     gone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
+    """What a caller wants: a child, for ``wall_s`` (held: for as long as it likes), under these limits."""
+
     caller: Caller
-    fields: dict[str, Any]
+    lease: int
+    held: bool
+    wall_s: float
+    cpu_s: int
+    memory_bytes: int
+
+    @classmethod
+    def read(cls, caller: Caller, fields: dict[str, Any]) -> Ask:
+        """Raises KeyError, TypeError, ValueError for what is no ask."""
+        numbers = {"wall_s": float(fields["wall_s"]), "cpu_s": max(1, int(fields["cpu_s"])), "lease": int(fields["id"])}
+        return cls(caller=caller, held=bool(fields["held"]), memory_bytes=int(fields["memory_bytes"]), **numbers)  # type: ignore[arg-type]
 
 
 class Zygote:
@@ -92,6 +105,7 @@ class Zygote:
         self._waiting: deque[Ask] = deque()
         self._running = self._held = self._forks = 0
         self._base_kb = 0
+        self._fork_after = 0.0
         self._address_bytes = 0
         self._wake, wake_in = os.pipe()
         for end in (self._wake, wake_in):
@@ -128,11 +142,11 @@ class Zygote:
                     self._hear(self._callers[descriptor])
             self._kill_overdue()
             self._serve_waiting()
-            if not ready and len(self._spare) < self._config.warm and self._callers:
+            if not ready and self._wants_spare():
                 self._make_spare()
 
     def _pause_ms(self, patience: float) -> float:
-        if self._callers and len(self._spare) < self._config.warm:
+        if self._wants_spare():
             return 0
         now = time.monotonic()
         soonest = min((each.deadline for each in self._children.values()), default=float("inf"))
@@ -140,7 +154,12 @@ class Zygote:
             soonest = min(soonest, patience)
         if self._waiting:
             soonest = min(soonest, now + LONG_S / 5)
+        if self._callers and len(self._spare) < self._config.warm:
+            soonest = min(soonest, self._fork_after)
         return -1 if soonest == float("inf") else max(0.0, (soonest - now) * 1000) + 1
+
+    def _wants_spare(self) -> bool:
+        return bool(self._callers) and len(self._spare) < self._config.warm and time.monotonic() >= self._fork_after
 
     # ── callers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -175,9 +194,9 @@ class Zygote:
 
     def _obey(self, caller: Caller, op: str, lease: int, fields: dict[str, Any]) -> None:
         if op == "lease":
-            self._waiting.append(Ask(caller, fields))
+            self._waiting.append(Ask.read(caller, fields))
         elif op == "end":
-            self._waiting = deque(ask for ask in self._waiting if ask.caller is not caller or ask.fields["id"] != lease)
+            self._waiting = deque(ask for ask in self._waiting if ask.caller is not caller or ask.lease != lease)
             for pid in caller.children:
                 if self._children[pid].lease == lease:
                     self._kill(pid)
@@ -210,13 +229,12 @@ class Zygote:
 
     def _serve_waiting(self) -> None:
         for ask in list(self._waiting):
-            held = bool(ask.fields.get("held"))
-            if held and self._held >= self._config.max_held:
+            if ask.held and self._held >= self._config.max_held:
                 self._waiting.remove(ask)
-                self._tell(ask.caller, wire.message(id=ask.fields["id"], error="too many resident functions on this machine"))
-            elif held or self._has_room():
+                self._tell(ask.caller, wire.message(id=ask.lease, error="too many resident functions on this machine"))
+            elif ask.held or self._has_room():
                 self._waiting.remove(ask)
-                self._hand_out(ask, held=held)
+                self._hand_out(ask)
 
     def _has_room(self) -> bool:
         most = self._config.max_running
@@ -226,8 +244,8 @@ class Zygote:
         young = sum(each.since > since for each in self._children.values() if not each.held)
         return self._running < LONG_TIMES * most and young < most
 
-    def _hand_out(self, ask: Ask, *, held: bool) -> None:
-        lease = int(ask.fields["id"])
+    def _hand_out(self, ask: Ask) -> None:
+        lease, held = ask.lease, ask.held
         if not self._spare:
             problem = self._make_spare()
             if not self._spare:
@@ -244,13 +262,13 @@ class Zygote:
         with contextlib.ExitStack() as after:
             after.enter_context(sock)
             try:
-                confine_run(made.pid, ask.fields, self._address_bytes)
+                confine.limit_run(made.pid, address_bytes=self._address_bytes + ask.memory_bytes, cpu_s=ask.cpu_s)
             except OSError as error:
                 self._kill(made.pid)
                 self._tell(ask.caller, wire.message(id=lease, error=f"the limits could not be set: {error}"))
                 return
             if not held:
-                made.deadline = time.monotonic() + float(ask.fields["wall_s"]) + _GRACE_S
+                made.deadline = time.monotonic() + ask.wall_s + _GRACE_S
             descriptors = [sock.fileno()]
             with contextlib.suppress(OSError):
                 descriptors.append(os.pidfd_open(made.pid))
@@ -270,8 +288,7 @@ class Zygote:
                 pid = self._fork(theirs)
             except OSError as error:
                 ours.close()
-                if not self._spare:
-                    time.sleep(0.002)  # no room for a process: do not spin
+                self._fork_after = time.monotonic() + _FORK_PAUSE_S
                 return str(error)
         self._forks += 1
         made = Child(pid, ours)
@@ -329,8 +346,3 @@ class Zygote:
             if each.deadline <= now:
                 each.deadline = float("inf")
                 self._kill(each.pid)
-
-
-def confine_run(pid: int, fields: dict[str, Any], address_bytes: int) -> None:
-    """The limits that an ask brings. Raises OSError; ValueError for what is no ask."""
-    confine.limit_run(pid, address_bytes=address_bytes + int(fields["memory_bytes"]), cpu_s=max(1, int(fields["cpu_s"])))

@@ -55,7 +55,7 @@ def run_file(file: Path, inputs: str, limits: str | None, config: Path | None, *
 
     async def work() -> RunResult:
         async with Sandbox(setup) as sandbox:
-            await sandbox.health()  # a cold start is not the code's time
+            await sandbox.health(code)  # a cold start is not the code's time
             return await sandbox.run(code, value, chosen)
 
     result = asyncio.run(work())
@@ -80,7 +80,7 @@ def check_file(file: Path, cases: str, limits: str | None, config: Path | None, 
 
     async def work() -> tuple[CaseReport, ...]:
         async with Sandbox(setup) as sandbox:
-            await sandbox.health()
+            await sandbox.health(code)
             return await sandbox.check(code, chosen_cases, chosen)
 
     reports = asyncio.run(work())

@@ -16,11 +16,11 @@ from tests.unit.sandbox.worlds import run
 @pytest.mark.parametrize(
     ("value", "encoded"),
     [
-        ((1, 2.5, None, True, "ü"), b'[1,2.5,null,true,"\\u00fc"]'),
+        ((1, 2.5, None, True, "ü"), '[1,2.5,null,true,"ü"]'.encode()),
         (np.float32(0.5), b"0.5"),
         (np.array([[1, 2]]), b"[[1,2]]"),
         ({np.int64(3): np.bool_(True)}, b'{"3":true}'),
-        ("a\ud800", b'"a\\ufffd\\ufffd\\ufffd"'),
+        ("a\ud800", '"a\ufffd\ufffd\ufffd"'.encode()),
         (range(3), b"[0,1,2]"),
         ({"b": 1}.keys(), b'["b"]'),
         (2**200, str(2**200).encode()),
