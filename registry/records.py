@@ -19,6 +19,157 @@ The error tree (``RegistryError`` is the root)::
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NewType
+
+VersionId = NewType("VersionId", str)
+"""``name@1.2.3``."""
+
+Json = Any
+
+Kind = Literal["generator", "validator", "router", "adapter", "prompt", "standard"]
+State = Literal["draft", "published", "deprecated", "archived"]
+Alias = Literal["champion", "challenger"]
+Relation = Literal["new", "fork", "modify", "synthesize"]
+ReviewRole = Literal["quality", "security", "performance"]
+Opinion = Literal["accept", "revise", "reject"]
+
+KINDS: tuple[Kind, ...] = ("generator", "validator", "router", "adapter", "prompt", "standard")
+STATES: tuple[State, ...] = ("draft", "published", "deprecated", "archived")
+ALIASES: tuple[Alias, ...] = ("champion", "challenger")
+REVIEW_ROLES: tuple[ReviewRole, ...] = ("quality", "security", "performance")
+CODE_KINDS: frozenset[Kind] = frozenset({"generator", "validator", "router", "adapter"})
+"""Kinds whose content is code that runs in the sandbox; the others are texts that models read."""
+
+MOVES: Mapping[State, frozenset[State]] = {
+    "draft": frozenset({"published", "archived"}),
+    "published": frozenset({"deprecated", "archived"}),
+    "deprecated": frozenset({"published", "archived"}),
+    "archived": frozenset({"published", "draft"}),
+}
+"""Every allowed move of a version. Restoring goes to published where it passed its check once, else to draft."""
+
+OPERATOR = "operator"
+"""Who acts when a person does."""
+
+
+# ── artifacts ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One immutable version of an artifact.
+
+    ``content_hash`` is the SHA-256 of its canonical content (hex), verified whenever it is read. ``parents`` are what it was made
+    of, ``improvements`` what was changed; ``contributors`` are the authors of it and of all its ancestors, ``depth`` the longest
+    chain of versions above it. ``created_at`` is Unix time in seconds.
+    """
+
+    version_id: VersionId
+    name: str
+    number: str
+    kind: Kind
+    content: str
+    content_hash: str
+    parameters: Mapping[str, Json] = field(default_factory=dict)
+    problem: str
+    description: str = ""
+    author: str
+    locale: str = ""
+    relation: Relation = "new"
+    parents: tuple[VersionId, ...] = ()
+    improvements: tuple[str, ...] = ()
+    contributors: tuple[str, ...] = ()
+    depth: int = 0
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What can change about a version: its state, why, who decided and when; tags; who takes over from a deprecated one.
+
+    ``cases`` is how many cases its last passed check had (None: it has not passed one), ``revisions`` how often a review sent
+    it back.
+    """
+
+    version_id: VersionId
+    state: State
+    reason: str = ""
+    by: str
+    at: float
+    tags: tuple[str, ...] = ()
+    successor: VersionId | None = None
+    cases: int | None = None
+    revisions: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """The named thing: what stays the same over its versions, and the aliases that move."""
+
+    name: str
+    kind: Kind
+    author: str
+    locale: str = ""
+    created_at: float
+    latest: VersionId
+    champion: VersionId | None = None
+    challenger: VersionId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """One reviewer's word on one version. ``secure`` False is a failed security check; None: not looked at. ``score`` in [0,
+    1]."""
+
+    version_id: VersionId
+    reviewer: str
+    role: ReviewRole
+    opinion: Opinion
+    score: float
+    secure: bool | None = None
+    concerns: tuple[str, ...] = ()
+    strengths: tuple[str, ...] = ()
+    required_changes: tuple[str, ...] = ()
+    round: int = 0
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Star:
+    """``by`` found the version useful, after ``runs`` measured runs of which ``successes`` went well."""
+
+    version_id: VersionId
+    by: str
+    runs: int
+    successes: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewVersion:
+    """What somebody hands in. ``number`` None takes the next after ``bump``; ``base`` is the version it was made on top of: when
+    another one is the newest by then, there is a Conflict instead of an overwritten line of work."""
+
+    name: str
+    kind: Kind
+    content: str
+    problem: str
+    author: str
+    description: str = ""
+    locale: str = ""
+    parameters: Mapping[str, Json] = field(default_factory=dict)
+    relation: Relation = "new"
+    parents: tuple[VersionId, ...] = ()
+    improvements: tuple[str, ...] = ()
+    number: str | None = None
+    bump: Literal["major", "minor", "patch"] = "minor"
+    base: VersionId | None = None
+
+
+# ── errors ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
 
 class RegistryError(Exception):
     """Something of the registry failed."""

@@ -90,7 +90,8 @@ class Tables:
             self._specs[spec.name] = spec
             try:
                 table = await self._open(spec)
-                await self._read_through(spec, table)
+                if table is not None:
+                    await self._read_through(spec, table)
             except RegistryDamaged as error:
                 self.damaged[spec.name] = self._set_aside(spec, error)
                 table = None
@@ -105,9 +106,12 @@ class Tables:
     async def recreate(self, spec: TableSpec) -> None:
         """Begin the table anew, empty, with this schema: for tables that are derived from others."""
         async with self._writing, translated(spec.name):
-            if spec.name in await self._names():
-                await self._connection.drop_table(spec.name)
+            await self._connection.drop_table(spec.name, ignore_missing=True)
         await self.ensure(spec)
+
+    def spec(self, name: str) -> TableSpec:
+        """How an open table was declared."""
+        return self._specs[name]
 
     def close(self) -> None:
         """Let go of the files. Idempotent."""
@@ -170,7 +174,7 @@ class Tables:
     # ── writing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def merge(self, name: str, rows: Sequence[Row]) -> None:
-        """Insert or replace rows by the table's key, 2,000 of them in one version of the table. Raises RegistryUnavailable."""
+        """Insert or replace rows by key, 2,000 of them in one version of the table. Raises RegistryUnavailable."""
         spec = self._specs[name]
         last = {row[spec.key]: row for row in rows}
         unique = list(last.values())
@@ -201,7 +205,8 @@ class Tables:
         """The table's own versions that are still kept, oldest first."""
         async with translated(name):
             listed = await self._tables[name].list_versions()
-            return sorted((Revision(number=v["version"], at=v["timestamp"].timestamp()) for v in listed), key=lambda r: r.number)
+            found = [Revision(number=each["version"], at=each["timestamp"].timestamp()) for each in listed]
+            return sorted(found, key=lambda each: each.number)
 
     async def rows_at(self, name: str, revision: int | str, where: str = "") -> list[Row] | None:
         """Rows as they were in a revision or under a tag; None where it is not kept any more."""
@@ -239,8 +244,7 @@ class Tables:
     async def optimize(self, *, retention_s: float) -> None:
         """Compact files, bring indexes up to date, forget revisions older than ``retention_s`` (or the table's own retention).
 
-        Tags on forgotten revisions go first: LanceDB refuses to forget anything while one stands in the way. Raises
-        RegistryUnavailable.
+        Tags on forgotten revisions go first: LanceDB forgets nothing while one is in the way. Raises RegistryUnavailable.
         """
         for name, spec in self._specs.items():
             keep_s = max(_MIN_RETENTION_S, retention_s if spec.retention_s is None else min(spec.retention_s, retention_s))
@@ -253,19 +257,12 @@ class Tables:
                 await despite_conflicts(partial(table.optimize, cleanup_older_than=timedelta(seconds=keep_s)))
 
     async def size_bytes(self) -> int:
-        """What all tables take; files of forgotten and half-written revisions included where the place is a folder."""
-        if self._folder is not None:
+        """What all tables take; in a folder, files of forgotten and half-written revisions included."""
+        if self._folder:
             return await asyncio.to_thread(folder_bytes, self._folder)
-        sizes = [int((await table.stats())["total_bytes"]) for table in self._tables.values()]
-        return sum(sizes)
+        return sum([int((await table.stats())["total_bytes"]) for table in self._tables.values()])
 
     # ── opening one table ───────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _names(self) -> list[str]:
-        found: list[str] = []
-        while page := await self._connection.table_names(start_after=found[-1] if found else None, limit=100):
-            found += page
-        return found
 
     async def _open(self, spec: TableSpec) -> Any | None:
         """The table, migrated; None where there is none. Raises RegistryTooNew, RegistryDamaged."""
@@ -309,17 +306,15 @@ class Tables:
             await self._keep_version(spec)
             return table
 
-    async def _read_through(self, spec: TableSpec, table: Any | None) -> None:
+    async def _read_through(self, spec: TableSpec, table: Any) -> None:
         """Read everything once: a file that was cut off is only found by reading it. Raises RegistryDamaged."""
-        if table is None:
-            return
         async with translated(spec.name):
             async for _ in await table.query().to_batches():
                 pass
 
     def _set_aside(self, spec: TableSpec, error: RegistryDamaged) -> str:
         if self._folder is None:
-            raise RegistryUnavailable(f"{error}; it is at {self.uri}, where it cannot be set aside: rename it by hand") from error
+            raise RegistryUnavailable(f"{error}; set it aside by hand: it is at {self.uri}") from error
         try:
             return str(set_aside(self._folder / f"{spec.name}.lance", now=self._clock()))
         except OSError as problem:

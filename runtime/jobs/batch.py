@@ -92,7 +92,6 @@ class Batch:
             finally:
                 self._give_back(left, share)
             kept = await self._keep(left, got)
-            self._unstarted -= kept
             if kept:
                 patience.renewed()
             left = Range(first=left.first + kept, count=left.count - kept) if kept < left.count else None
@@ -128,6 +127,7 @@ class Batch:
         assert self._request.schema is not None
         items, frame = items_of(self._request.schema, data)
         items = items[: piece.count]
+        self._unstarted -= len(items)  # before anything is awaited: other parts take their shares meanwhile
         if not items:
             self._tools.ledger.spend(self._job.request_id, got.spent.calls, got.spent.events)
             return 0

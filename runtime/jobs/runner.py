@@ -28,6 +28,8 @@ from runtime.records import Request
 
 log = logging.getLogger(__name__)
 
+PUT_OFF_S = 2.0
+"""A job that cannot be read now is tried again after this."""
 FULL_RETRY_S = 5.0
 """What a client is asked to wait for when the queue is full."""
 
@@ -182,7 +184,13 @@ class JobRunner:
         self._pump()
 
     async def _work(self, request_id: str, running: _Running) -> None:
-        job = await self.find(request_id)
+        try:
+            job = await self.find(request_id)
+        except LedgerError as error:
+            log.error("job %s is put off: %s", request_id, error)
+            await self._tools.sleep(PUT_OFF_S)
+            self._waiting.append(request_id)
+            return
         if job is None or not job.is_open:
             return
         try:

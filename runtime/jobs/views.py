@@ -58,7 +58,7 @@ def job_body(job: Job, *, answer: Answer | None, error: AgentError | None, frame
 def progress_body(job: Job) -> dict[str, Json]:
     """How far a job is, and where the items of a batch are read."""
     if job.total is None:
-        return {"progress": {"done": 0 if job.is_open else 1, "total": 1}}
+        return {"progress": {"done": int(job.state in ("done", "partial")), "total": 1}}
     where = f"/v1/requests/{job.request_id}"
     progress = {"done": job.done, "total": job.total}
     return {"progress": progress, "missing": job.total - job.done, "items": f"{where}/items", "result": f"{where}/result"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from agents.records import AgentError, CallRecord, Event, Json, Usage
 from runtime.jobs.records import STATE_OF_STATUS, Caller, Feedback, Job, JobEvent, Part, Range, StoredReply
 from runtime.ledger import replies
 from runtime.ledger.batch import WritingConnection
+from runtime.ledger.records import LedgerUnavailable
 from runtime.ledger.rows import (
     CALL_SQL,
     EVENT_SQL,
@@ -224,7 +226,10 @@ class JobLedger:
         return [{"key_id": r["key_id"] or None, "at": r["at"], "score": r["score"], "comment": r["comment"]} for r in rows]
 
     async def _rows(self, sql: str, fields: tuple[Any, ...]) -> list[aiosqlite.Row]:
-        return list(await self._ledger.reader.execute_fetchall(sql, fields))
+        try:
+            return list(await self._ledger.reader.execute_fetchall(sql, fields))
+        except sqlite3.Error as error:
+            raise LedgerUnavailable(f"the ledger cannot be read: {error}") from error
 
 
 _JUDGED = """

@@ -214,7 +214,64 @@ ALTER TABLE keys ADD COLUMN usd_per_day REAL;
 ALTER TABLE keys ADD COLUMN tokens_per_day INTEGER;
 """
 
-MIGRATIONS: tuple[tuple[int, str], ...] = ((1, _FIRST), (2, _JOBS), (3, _QUALITY), (4, _SPEND))
+# What the registry publishes, append-only: a whole row of one of its tables each, the newest of a key counts. A version is put
+# once and for all. Executions are rows until they are folded into the sums.
+_REGISTRY = """
+CREATE TABLE registry_journal (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    at REAL NOT NULL,
+    tbl TEXT NOT NULL,
+    key TEXT NOT NULL,
+    row TEXT NOT NULL
+);
+CREATE INDEX registry_journal_by_key ON registry_journal (tbl, key, seq);
+CREATE UNIQUE INDEX registry_versions_once ON registry_journal (key) WHERE tbl = 'versions';
+
+CREATE TABLE registry_runs (
+    id INTEGER PRIMARY KEY,
+    version_id TEXT NOT NULL,
+    node TEXT NOT NULL,
+    at REAL NOT NULL,
+    ok INTEGER NOT NULL,
+    latency_s REAL NOT NULL,
+    log_latency REAL NOT NULL,
+    quality REAL
+);
+CREATE INDEX registry_runs_by_version ON registry_runs (version_id);
+
+CREATE TABLE registry_usage (
+    version_id TEXT PRIMARY KEY,
+    runs INTEGER NOT NULL,
+    successes INTEGER NOT NULL,
+    latency_sum_s REAL NOT NULL,
+    log_latency_sum REAL NOT NULL,
+    log_latency_squares REAL NOT NULL,
+    quality_runs INTEGER NOT NULL,
+    quality_sum REAL NOT NULL,
+    quality_squares REAL NOT NULL,
+    first_at REAL NOT NULL,
+    last_at REAL NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE registry_users (
+    version_id TEXT NOT NULL,
+    node TEXT NOT NULL,
+    runs INTEGER NOT NULL,
+    successes INTEGER NOT NULL,
+    last_at REAL NOT NULL,
+    PRIMARY KEY (version_id, node)
+) WITHOUT ROWID;
+
+CREATE TABLE registry_days (
+    day INTEGER PRIMARY KEY,
+    runs INTEGER NOT NULL,
+    successes INTEGER NOT NULL,
+    quality_runs INTEGER NOT NULL,
+    quality_sum REAL NOT NULL
+);
+"""
+
+MIGRATIONS: tuple[tuple[int, str], ...] = ((1, _FIRST), (2, _JOBS), (3, _QUALITY), (4, _SPEND), (5, _REGISTRY))
 
 
 def version_of(connection: sqlite3.Connection) -> int:

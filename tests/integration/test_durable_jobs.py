@@ -44,7 +44,7 @@ class Phoenix(Running):
             self.process = subprocess.Popen(argv, stdout=out, stderr=out, env=clean, start_new_session=True)
 
     def wait(self, path: str = "/readyz") -> None:
-        until(lambda: self.answers(path), 40, lambda: self.log.read_text()[-3000:])
+        until(lambda: self.answers(path), 80, lambda: self.log.read_text()[-3000:])
 
     def answers(self, path: str) -> bool:
         try:
@@ -157,12 +157,13 @@ def test_an_asynchronous_request_survives_a_kill_with_exactly_one_outcome(tmp_pa
         assert daemon.ledger("SELECT count(*) FROM outcomes WHERE status = 'interrupted'") == [(0,)]
 
 
+@pytest.mark.timeout(400)
 def test_twenty_kills_during_five_hundred_requests(tmp_path: Path) -> None:
     dice = random.Random(20)
     acknowledged: dict[int, str] = {}
     given_up: list[int] = []
     with pretender(0.02) as pool, phoenix(tmp_path, f"[jobs]\nmax_running = 8\n{pool}") as daemon:
-        finish_by = time.monotonic() + 100
+        finish_by = time.monotonic() + 300
 
         def client(number: int) -> None:
             body = json.dumps({"prompt": f"Question {number}", "mode": "async"}).encode()
@@ -181,7 +182,7 @@ def test_twenty_kills_during_five_hundred_requests(tmp_path: Path) -> None:
         with ThreadPoolExecutor(12) as clients:
             asked = [clients.submit(client, number) for number in range(500)]
             for _ in range(20):
-                until(lambda: daemon.answers("/healthz"), 20)
+                until(lambda: daemon.answers("/healthz"), 60)
                 time.sleep(dice.uniform(0.0, 0.25))
                 daemon.kill()
                 daemon.start()
@@ -190,7 +191,7 @@ def test_twenty_kills_during_five_hundred_requests(tmp_path: Path) -> None:
                 future.result()
         assert not given_up
         open_jobs = "SELECT count(*) FROM jobs WHERE state IN ('queued', 'running')"
-        until(lambda: daemon.ledger(open_jobs) == [(0,)], 40)
+        until(lambda: daemon.ledger(open_jobs) == [(0,)], 60)
         outcomes = daemon.ledger("SELECT request_id, status FROM outcomes")
         assert len(set(acknowledged.values())) == 500
         assert {row[0] for row in outcomes} == set(acknowledged.values())
@@ -420,7 +421,7 @@ def test_ten_thousand_items_take_little_memory(tmp_path: Path) -> None:
         with urllib.request.urlopen(f"{daemon.url}/v1/requests/{request_id}/result", timeout=30) as reply:
             assert sum(1 for _ in reply) == 10_000
         most = max(most, rss_bytes(daemon.process.pid))
-        assert most - before < 60 * 2**20, f"{(most - before) / 2**20:.0f} MiB"
+        assert most - before < 30 * 2**20, f"{(most - before) / 2**20:.0f} MiB"
 
 
 def rss_bytes(pid: int) -> int:
