@@ -75,7 +75,7 @@ async def gather(work: Work, toolbox: Toolbox, ask: Callable[[Work], Awaitable[D
     """A draft with exactly the items that ``work`` asks for; ``ask`` gets works of at most ``max_items_per_call`` items.
 
     Memory: the items themselves and one batch a running ask. Raises InvalidRequest(param="count") for a count without a schema,
-    Incomplete (``partial``: the data that came) when items are missing after ``ROUNDS`` rounds, or the batches' own error when
+    Incomplete (``partial``: the data that came, None without an item) when items are missing after ``ROUNDS`` rounds, or the batches' own error when
     nothing came at all.
     """
     if work.schema is None or work.count == 0 or (work.count or 0) < 0:
@@ -264,7 +264,7 @@ def _finished(work: Work, path: tuple[str, ...], tally: _Tally) -> Draft:
     if missing:
         why = f" ({tally.failure.code}: {tally.failure.message})" if tally.failure is not None else ""
         raise Incomplete(
-            f"{missing} of {len(tally.slots)} items are missing{why}", param="count", partial=data
+            f"{missing} of {len(tally.slots)} items are missing{why}", param="count", partial=data if items else None
         ) from tally.failure
     errors = compile_schema(work.schema).errors(data)
     return Draft(text=to_text(data), data=data, issues=joined_issues(tally.issues, errors), complete=not errors)

@@ -22,7 +22,7 @@ INLINE_CONSTRAINTS: Final = 20
 
 async def judged(request: Request, answer: Answer) -> Answer:
     """``answer`` with its verdict where the request says what it wants (a schema, a count, constraints), and with the broken
-    constraints among its issues. A part of a longer list is left as it is: its job judges the whole."""
+    constraints among its issues, which make it partial. A part of a longer list is left as it is: its job judges the whole."""
     if request.place is not None or (request.schema is None and not request.constraints):
         return answer
     draft = answer.draft
@@ -37,5 +37,5 @@ async def judged(request: Request, answer: Answer) -> Answer:
         return answer
     found = quality.issues(verdict, only_constraints=True)
     if found:
-        draft = replace(draft, issues=joined_issues(draft.issues, found))
+        draft = replace(draft, issues=joined_issues(draft.issues, found), complete=False)
     return replace(answer, draft=draft, verdict=verdict)

@@ -23,11 +23,13 @@ def invalid(path: str, words: str) -> InvalidRequest:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a value stands. ``strategy`` reads a nested strategy, one level deeper; ``knows`` says whether a name is one."""
+    """Where a value stands. ``strategy`` reads a nested strategy, one level deeper; ``knows`` says whether a name is one, and
+    ``is_backend`` whether a backend has it."""
 
     path: str
     strategy: Callable[[Json, str], StrategySpec]
     knows: Callable[[str], bool]
+    is_backend: Callable[[str], bool]
 
     def at(self, step: str) -> Place:
         return replace(self, path=self.path + step)

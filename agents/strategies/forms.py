@@ -93,6 +93,13 @@ def _members(value: Json, place: Place) -> tuple[StrategySpec, ...]:
     return tuple(members)
 
 
+def _backend(value: Json, place: Place) -> str:
+    name: str = text(MAX_NAME_CHARS).read(value, place)
+    if not place.is_backend(name):
+        raise place.invalid(f"there is no backend {name!r}")
+    return name
+
+
 def _gate(value: Json, place: Place) -> Gate:
     gate: Gate = GATE.read({"check": value} if isinstance(value, str | list) else value, place)
     return gate
@@ -145,7 +152,8 @@ NAME: Final = text(MAX_NAME_CHARS, nullable=False)
 ATTEMPTS: Final = whole(0, MAX_ATTEMPTS)
 
 SINGLE: Final = Form(
-    kind=Single, fields={"backend": text(MAX_NAME_CHARS), "tier": option(get_args(Tier), nullable=True), "prompt": PROMPT}
+    kind=Single,
+    fields={"backend": Field(_backend, nullable=True), "tier": option(get_args(Tier), nullable=True), "prompt": PROMPT},
 )
 GATE: Final = Form(
     kind=Gate,

@@ -6,7 +6,7 @@ Imports no strategy and nothing of runtime.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,11 +32,15 @@ MAX_DEPTH: Final = 8
 MAX_PARTS: Final = 64
 
 
-def parse_strategy(value: Json, *, named: Mapping[str, Json]) -> StrategySpec:
+def _any_backend(name: str) -> bool:
+    return True
+
+
+def parse_strategy(value: Json, *, named: Mapping[str, Json], is_backend: Callable[[str], bool] = _any_backend) -> StrategySpec:
     """A strategy from JSON: a built-in name, a name from ``named``, or an object with one built-in name as its key, such as
-    ``{"pipeline": [{"name", "strategy", "prompt", "when", "gate"} …]}``; see forms.py. Raises InvalidRequest(param="strategy")
-    with the place."""
-    return _Parser(named).parse(value, "strategy", 1)
+    ``{"pipeline": [{"name", "strategy", "prompt", "when", "gate"} …]}``; see forms.py. ``is_backend`` says
+    which backends may be named. Raises InvalidRequest(param="strategy") with the place."""
+    return _Parser(named, is_backend).parse(value, "strategy", 1)
 
 
 def default_strategy(name: str, backends: Sequence[BackendSpec] = ()) -> StrategySpec:
@@ -82,6 +86,7 @@ class _Parser:
     """One parse: the configured names, those being expanded, and how many parts there are so far."""
 
     named: Mapping[str, Json]
+    is_backend: Callable[[str], bool]
     open_names: tuple[str, ...] = ()
     parts: int = 0
 
@@ -103,7 +108,7 @@ class _Parser:
         def nested(inner: Json, where: str) -> StrategySpec:
             return self.parse(inner, where, depth + 1)
 
-        spec: StrategySpec = form.read(body, Place(f"{path}.{kind}", nested, self._knows))
+        spec: StrategySpec = form.read(body, Place(f"{path}.{kind}", nested, self._knows, self.is_backend))
         return spec
 
     def _knows(self, name: str) -> bool:

@@ -15,7 +15,6 @@ from starlette.responses import Response
 from agents.constraints import parse_constraints
 from agents.records import AgentError, Constraint, Event, InvalidRequest, Json
 from agents.shaping import ShapeLimits, check_schema, parse_shape, split_controls
-from agents.strategies.compose import parse_strategy
 from agents.strategy_specs import StrategySpec
 from runtime.api.answers import answer_headers
 from runtime.api.auth import principal_of, request_id_of
@@ -24,6 +23,7 @@ from runtime.api.errors import bad_request, dumps, from_agent_error, problem_bod
 from runtime.api.idempotency import claim_of
 from runtime.api.native_models import NativeRequest, first_wrong
 from runtime.api.openai_models import read_count, read_messages, read_params, read_seconds
+from runtime.api.strategies import named_strategy, read_strategy
 from runtime.api.streams import EventStream, close_stream, sse
 from runtime.jobs.views import sync_body
 from runtime.records import Answer, Request, Service, Target
@@ -121,11 +121,8 @@ class NativeSurface:
         if value is None:
             return target, None
         if isinstance(value, str) and target.kind == "auto":
-            try:
-                return self._service.resolve(f"strategy/{value}"), None
-            except InvalidRequest as error:
-                raise bad_request(error.message, param="strategy") from None
-        return target, parse_strategy(value, named=self._service.settings.strategies)
+            return named_strategy(self._service, value, param="strategy"), None
+        return target, read_strategy(self._service, value, param="strategy")
 
     def _backend(self, name: str | None) -> str | None:
         if name is None:

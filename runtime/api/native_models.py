@@ -45,7 +45,7 @@ class NativeRequest(BaseModel):
     """auto, a backend, node/NAME or strategy/NAME."""
     backend: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
     """A backend to prefer, whatever node and strategy do the work."""
-    strategy: str | dict[str, Any] | None = None
+    strategy: Any = None
     """A strategy's name, or a strategy as JSON."""
     shape: Any = None
     """An example of the answer."""

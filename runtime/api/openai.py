@@ -17,7 +17,6 @@ from starlette.responses import Response
 
 from agents.records import AgentError, Event, InvalidRequest, Json, StreamBroken
 from agents.shaping import ShapeLimits, check_schema, parse_shape, split_controls
-from agents.strategies.compose import parse_strategy
 from agents.strategy_specs import StrategySpec
 from runtime.api.answers import ChunkWriter, answer_headers, completion, rate_limit_headers, sse_error
 from runtime.api.auth import principal_of, request_id_of
@@ -34,6 +33,7 @@ from runtime.api.openai_models import (
     read_tokens,
     read_usd,
 )
+from runtime.api.strategies import named_strategy, read_strategy
 from runtime.api.streams import EventStream, close_stream
 from runtime.records import Answer, Request, Service, Target
 
@@ -149,15 +149,14 @@ class OpenAISurface:
 
     def _strategy(self, value: Json, target: Target) -> tuple[Target, StrategySpec | None]:
         """A strategy's name becomes the target; a strategy as JSON goes along with the target that the model named."""
-        try:
-            if isinstance(value, str):
-                if target.kind != "auto":
-                    message = "A strategy by name goes with model 'auto'; with another model send the strategy as JSON"
-                    raise bad_request(message, param="morphogen.strategy")
-                return self._service.resolve(f"strategy/{value}"), None
-            return target, parse_strategy(value, named=self._service.settings.strategies)
-        except InvalidRequest as error:
-            raise bad_request(error.message, param="morphogen.strategy") from None
+        param = "morphogen.strategy"
+        if not isinstance(value, str):
+            return target, read_strategy(self._service, value, param=param)
+        if target.kind != "auto":
+            raise bad_request(
+                "A strategy by name goes with model 'auto'; with another model send the strategy as JSON", param=param
+            )
+        return named_strategy(self._service, value, param=param), None
 
     async def _stream(self, http: HttpRequest, chat: Chat, request: Request) -> Response:
         """The first event is awaited before the headers, so that what fails early fails with its own status."""

@@ -184,8 +184,8 @@ class Batch:
         if missing:
             why = f" ({self._error.code}: {self._error.message})" if self._error is not None else ""
             issues = (f"{missing} of {self._total} items are missing{why}", *issues)[:MAX_ISSUES]
-        issues = joined_issues(issues, quality.issues(verdict, only_constraints=True))
-        draft = Draft(text="", issues=issues, complete=not missing and flawless)
+        broken = quality.issues(verdict, only_constraints=True)
+        draft = Draft(text="", issues=joined_issues(issues, broken), complete=not missing and flawless and not broken)
         last = self._last
         answer = Answer(
             request_id=self._request.request_id,

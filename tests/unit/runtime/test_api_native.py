@@ -86,6 +86,7 @@ async def test_a_partial_answer_says_so() -> None:
         ({"prompt": "x", "strategy": "nothing"}, "strategy"),
         ({"prompt": "x", "strategy": {"pipeline": []}}, "strategy"),
         ({"prompt": "x", "strategy": 3}, "strategy"),
+        ({"prompt": "x", "strategy": {"pipeline": [{"name": "a"}, {"name": "b", "backend": "nobody"}]}}, "strategy"),
         ({"prompt": "x", "shape": {"a": 0}, "schema": {"type": "object"}}, "shape"),
         ({"prompt": "x", "schema": {"type": "nonsense"}}, "schema"),
         ({"prompt": "x", "count": 3}, "count"),
@@ -117,6 +118,12 @@ async def test_what_is_wrong_is_refused_by_name_and_nothing_is_asked(body: Json,
     assert reply.json()["param"] == param
     assert not service.asked
     assert not service.jobs.submitted
+
+
+async def test_a_strategy_that_names_a_backend_that_is_not_there_is_refused_with_its_place() -> None:
+    aspects = [{"name": "a", "backend": "fast"}, {"name": "b", "strategy": {"validation": {"critic": {"backend": "gone"}}}}]
+    told = (await post(FakeService(), {"prompt": "x", "mode": "async", "strategy": {"parallel": aspects}})).json()
+    assert told["detail"] == ("strategy.parallel[1].strategy.validation.critic.single.backend: there is no backend 'gone'")
 
 
 async def test_a_budget_of_nothing_is_one_and_the_default_holds_where_none_is_named() -> None:

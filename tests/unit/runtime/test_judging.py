@@ -49,6 +49,7 @@ async def test_broken_constraints_join_the_issues_of_short_and_of_long_answers(u
     found = await judged(request(schema=SCHEMA, constraints=ADULTS), answer(data, issues=("known before",)))
     assert found.draft.issues[0] == "known before"
     assert "users[0].age: 17 is below 18" in found.draft.issues[1]
+    assert not found.draft.complete
     assert found.draft.data == data
     assert found.verdict is not None
     # Half of it is completeness, which is whole; the constraint is broken everywhere.
