@@ -75,8 +75,8 @@ async def gather(work: Work, toolbox: Toolbox, ask: Callable[[Work], Awaitable[D
     """A draft with exactly the items that ``work`` asks for; ``ask`` gets works of at most ``max_items_per_call`` items.
 
     Memory: the items themselves and one batch a running ask. Raises InvalidRequest(param="count") for a count without a schema,
-    Incomplete (``partial``: the data that came, None without an item) when items are missing after ``ROUNDS`` rounds, or the batches' own error when
-    nothing came at all.
+    Incomplete (``partial``: the data that came, None without an item) when items are missing after ``ROUNDS`` rounds, or the
+    batches' own error when nothing came at all.
     """
     if work.schema is None or work.count == 0 or (work.count or 0) < 0:
         raise InvalidRequest("count needs a shape and a whole number above zero", param="count")

@@ -21,8 +21,7 @@ from runtime.records import Principal, Service
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
 """Answered to anybody, also when the daemon is full: probes and the description of the API."""
 
-_CLIENT_SURFACES = ("/v1/chat/", "/v1/models", "/v1/embeddings", "/api/mock")
-_PAYING = (*_CLIENT_SURFACES, "/v1/requests")
+_PAYING = ("/v1/chat/", "/v1/models", "/v1/embeddings", "/api/mock", "/v1/requests")
 _HEADERS = frozenset({b"authorization", b"x-api-key", b"host", b"x-forwarded-for", b"forwarded"})
 
 
@@ -126,14 +125,8 @@ class Gate:
         return None
 
     def _principal(self, headers: dict[bytes, bytes], scope: Scope) -> Principal | None:
-        bearer = _bearer(headers)
         loopback = is_loopback(scope.get("client"), headers, own_host=self._service.settings.server.host)
-        principal = self._service.authenticate(bearer, loopback=loopback)
-        if principal is None and bearer is not None and scope["path"].startswith(_CLIENT_SURFACES):
-            # OpenAI's clients cannot be used without some key, so people type anything. Where no key is needed, a key that
-            # is not ours counts as none; management calls still say that it is wrong.
-            principal = self._service.authenticate(None, loopback=loopback)
-        return principal
+        return self._service.authenticate(_bearer(headers), loopback=loopback)
 
 
 def _bearer(headers: dict[bytes, bytes]) -> str | None:

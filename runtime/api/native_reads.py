@@ -219,7 +219,7 @@ def _view_of_trace(trace: Mapping[str, Json]) -> dict[str, Json]:
         "id": trace["id"],
         "status": STATE_OF_STATUS.get(status, status),
         "progress": {"done": int(answered), "total": 1},
-        "answer": body if answered else None,
+        "answer": _kept_answer(trace, body) if answered else None,
         "complete": status == "ok",
         "issues": issues,
         "usage": {
@@ -239,12 +239,25 @@ def _view_of_trace(trace: Mapping[str, Json]) -> dict[str, Json]:
     return view
 
 
+def _kept_answer(trace: Mapping[str, Json], body: dict[str, Json]) -> Json:
+    """The answer as its client got it, as far as the ledger kept it; None where bodies are not kept."""
+    asked = _dict(_dict(trace.get("request")).get("body"))
+    if "schema" in asked and isinstance(body.get("text"), str):
+        try:
+            return {**{name: value for name, value in body.items() if name != "text"}, "data": orjson.loads(body["text"])}
+        except orjson.JSONDecodeError:  # it was cut, or never became what was asked for
+            pass
+    return body or None
+
+
 def _lines_of(job: Job | None, trace: Mapping[str, Json]) -> list[Json]:
     """The answer as lines: the items of its list, else the answer itself. Raises ApiError 409 where there is none yet."""
     view = _view_of_job(job) if job is not None else _view_of_trace(trace)
     answer = view.get("answer")
     if not isinstance(answer, dict):
-        message = f"This request has no answer (it is {view['status']})"
+        over = view["status"] in ("done", "partial")
+        why = "answers are not kept (data.store_bodies)" if over else f"it is {view['status']}"
+        message = f"This request has no answer to show: {why}"
         raise ApiError(Fault(status=409, type="invalid_request_error", code="no_answer", message=message, param="id"))
     if "data" not in answer:
         return [answer]

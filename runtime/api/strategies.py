@@ -13,7 +13,7 @@ from runtime.records import Service, Target
 
 
 def read_strategy(service: Service, value: Json, *, param: str) -> StrategySpec:
-    """The strategy that ``value`` says. Raises ApiError 400 with the place of what cannot be, as of a backend that there is not."""
+    """The strategy that ``value`` says. Raises ApiError 400 with the place of what cannot be, unknown backends included."""
 
     def is_backend(name: str) -> bool:
         try:

@@ -242,6 +242,27 @@ async def test_a_stream_is_picked_up_at_any_number() -> None:
     assert await seqs("?from_seq=5") == []
 
 
+@pytest.mark.parametrize(
+    ("kept", "status", "lines"),
+    [
+        ({"text": '{"users":[{"a":1},{"a":2}]}'}, 200, b'{"a":1}\n{"a":2}\n'),
+        ({"text": '{"users":[{"a":1},{"a"… (cut)'}, 200, '{"text":"{\\"users\\":[{\\"a\\":1},{\\"a\\"… (cut)"}\n'.encode()),
+        (None, 409, b"answers are not kept (data.store_bodies)"),
+    ],
+)
+async def test_what_the_trace_kept_of_a_synchronous_answer_is_shown_as_it_was(kept: Json, status: int, lines: bytes) -> None:
+    service = FakeService()
+    request = {"key_id": None, "body": {"schema": {"type": "object"}}} if kept else {"key_id": None, "body": None}
+    service.traces["s"] = {"id": "s", "request": request, "outcome": {"status": "ok", "body": kept}, "events": []}
+    async with client(service) as http:
+        result = await http.get("/v1/requests/s/result")
+        items = await http.get("/v1/requests/s/items")
+        shown = (await http.get("/v1/requests/s")).json()
+    assert (result.status_code, items.status_code, shown["status"]) == (status, status, "done")
+    assert lines in result.content
+    assert (shown["answer"] is None) == (kept is None)
+
+
 async def test_cancelling_is_for_jobs_and_may_be_repeated() -> None:
     service = with_job()
     service.traces["s"] = {"id": "s", "request": {"key_id": None}, "outcome": None, "events": []}

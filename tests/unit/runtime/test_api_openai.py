@@ -458,6 +458,8 @@ async def test_any_key_serves_on_loopback_until_keys_are_required() -> None:
     dummy = {"authorization": "Bearer whatever"}
     async with client(FakeService()) as http:
         assert (await http.post("/v1/chat/completions", json=HELLO, headers=dummy)).status_code == 200
+        revoked = {"authorization": "Bearer mg-client-0011-revoked"}
+        assert (await http.post("/v1/chat/completions", json=HELLO, headers=revoked)).status_code == 401
     strict = FakeService(settings=fake_settings(server={"require_client_key": True}))
     async with client(strict) as http:
         refused = await http.post("/v1/chat/completions", json=HELLO, headers=dummy)

@@ -52,7 +52,11 @@ MANAGED = [
 @pytest.mark.parametrize(("method", "path"), MANAGED)
 async def test_traces_and_keys_need_the_operator(method: str, path: str) -> None:
     async with client(FakeService()) as http:
-        for headers, status in (({}, 403), ({"authorization": f"Bearer {CLIENT_KEY}"}, 403), ({"x-api-key": "wrong"}, 401)):
+        for headers, status in (
+            ({}, 403),
+            ({"authorization": f"Bearer {CLIENT_KEY}"}, 403),
+            ({"x-api-key": "mg-operator-wrong"}, 401),
+        ):
             reply = await http.request(method, path, headers=headers)
             assert reply.status_code == status
             assert reply.headers["content-type"] == "application/problem+json"
