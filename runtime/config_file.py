@@ -23,9 +23,11 @@ from typing import Any, get_args
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
+from agents.records import InvalidRequest
 from runtime.config import Settings
 from runtime.config_env import ENV_PREFIX, NotJson, from_environment, overlay, overrides
 from runtime.config_lines import SettingPath, line_of, setting_lines
+from runtime.config_strategies import check_strategies
 
 MAX_FILE_BYTES = 2**20
 MASK = "********"
@@ -119,7 +121,14 @@ def load(path: Path | None = None, *, env: Mapping[str, str] = os.environ) -> Lo
         raise ConfigError(tuple(source.problems))
     settings = _validate(overlay(source.data, source.overrides), source)
     warnings = (*source.warnings, *_advice(settings))
-    return LoadedConfig(settings=settings, path=source.path, warnings=warnings, digest=source.digest, lines=source.lines)
+    loaded = LoadedConfig(settings=settings, path=source.path, warnings=warnings, digest=source.digest, lines=source.lines)
+    try:
+        check_strategies(settings)
+    except InvalidRequest as error:
+        setting = error.param or "strategies"
+        problem = Problem(setting=setting, message=error.message, path=source.path, line=setting_line(loaded, setting))
+        raise ConfigError((problem,)) from None
+    return loaded
 
 
 def find(path: Path | None, *, env: Mapping[str, str]) -> Path | None:

@@ -34,6 +34,7 @@ from runtime.backend_servers import BackendServers
 from runtime.cluster import Cluster
 from runtime.config import Settings
 from runtime.config_file import LoadedConfig
+from runtime.config_strategies import check_strategies
 from runtime.dispatch import Dispatch
 from runtime.first_backends import choose_backends, probe_ollama
 from runtime.hub import DaemonHub
@@ -46,7 +47,7 @@ from runtime.ledger.replies import ReplyLedger
 from runtime.ledger.spending import books
 from runtime.ledger.store import Ledger
 from runtime.listener import listener, shown
-from runtime.live import LiveParts, breaker_policy, check_strategies, node_kit
+from runtime.live import LiveParts, breaker_policy, node_kit
 from runtime.local_cluster import LocalCluster
 from runtime.loop_lag import LoopLag
 from runtime.metrics import Metrics

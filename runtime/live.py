@@ -18,13 +18,13 @@ from agents.llm.chat import BackendSpec
 from agents.llm.http import HttpBackend
 from agents.llm.retry import RetryPolicy
 from agents.node import NodeKit
-from agents.strategies.compose import parse_strategy
 from runtime.backend_servers import BackendServers
 from runtime.config import Settings
+from runtime.config_strategies import check_strategies
 from runtime.first_backends import FirstBackends, choose_backends, probe_ollama
 from runtime.hub import DaemonHub
 from runtime.reload_plan import ReloadPlan
-from runtime.service import DaemonService, strategy_names_are_free
+from runtime.service import DaemonService
 
 log = logging.getLogger(__name__)
 
@@ -53,13 +53,6 @@ def node_kit(settings: Settings, specs: Sequence[BackendSpec]) -> NodeKit:
         items_per_call=settings.requests.items_per_call,
         parallel_calls=settings.requests.parallel_calls,
     )
-
-
-def check_strategies(settings: Settings) -> None:
-    """Raises InvalidRequest (its ``param`` is the setting) for a named strategy that cannot be used."""
-    strategy_names_are_free(settings)
-    for name in settings.strategies:
-        parse_strategy(name, named=settings.strategies)
 
 
 class LiveParts:

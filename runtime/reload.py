@@ -29,6 +29,7 @@ POLL_S = 1.0
 SETTLE_S = 0.3
 """A file that changed is read when it has been the same for so long: editors and copies write in pieces."""
 MAX_SETTLES = 20
+EMPTY = hashlib.sha256(b"").hexdigest()
 
 Read = Callable[[Path | None], LoadedConfig]
 """Reads a configuration as the start did, flags included. Raises ConfigError."""
@@ -123,6 +124,8 @@ class Reloader:
             loaded: LoadedConfig | None = None
             try:
                 loaded = await asyncio.to_thread(self._read, self._path)
+                if loaded.digest == EMPTY != self._digest:  # an editor that has not written yet, or a disk that is full
+                    raise ConfigError((Problem(setting="", message="the file is empty", path=loaded.path),))
                 todo = plan(self._running(), loaded.settings)
                 if not todo.is_empty:
                     await self._apply(todo)

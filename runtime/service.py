@@ -13,7 +13,7 @@ from typing import Literal
 
 from agents.llm.desk import Desk
 from agents.llm.pool import Pool
-from agents.records import CallRecord, Event, InvalidRequest, Json, NotFound, Overloaded, Refused, Usage
+from agents.records import CallRecord, Event, Json, NotFound, Overloaded, Refused, Usage
 from agents.strategies.compose import BUILTIN
 from registry.embedding import Embedder
 from registry.records import EmbeddingBusy, RegistryError
@@ -197,10 +197,3 @@ class DaemonService:
 
     def metrics_text(self) -> tuple[bytes, str]:
         return self.metrics.render()
-
-
-def strategy_names_are_free(settings: Settings) -> None:
-    """Raises InvalidRequest when a configured strategy takes a built-in name."""
-    for name in settings.strategies:
-        if name in BUILTIN:
-            raise InvalidRequest(f"strategies.{name}: this name is built in; choose another", param=f"strategies.{name}")

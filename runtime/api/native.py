@@ -85,6 +85,9 @@ class NativeSurface:
         later = wanted.mode == "async"
         most_s = settings.jobs.max_deadline_s if later else limits.max_deadline_s
         target, strategy = self._strategy(wanted, self._service.resolve(wanted.model))
+        if later and target.name in self._service.settings.strategies and target.kind == "strategy":
+            # As it stands now: what is accepted is finished, also where a reload changes or takes the name.
+            strategy = read_strategy(self._service, target.name, param="strategy")
         schema = self._schema(wanted)
         if wanted.count is not None:
             read_count(wanted.count, most=limits.max_count, param="count")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -56,6 +57,8 @@ class Batch:
         self._usd = job.cost_usd
         self._tokens = job.prompt_tokens + job.completion_tokens
         self._stopped = ""
+        self._tight = False
+        self._alone = asyncio.Lock()
         self._over = False
         self._error: AgentError | None = None
         self._last: Answer | None = None
@@ -84,20 +87,28 @@ class Batch:
         patience = Patience(tools=tools, deadline_at=job.deadline_at)
         left: Range | None = piece
         while left is not None and not self._stopped and not self._over:
-            share = self._reserve(left)
-            if share is None:
-                return
-            try:
-                got = await attempt(tools, self._part_request(left, share, patience.left_s()))
-            finally:
-                self._give_back(left, share)
-            kept = await self._keep(left, got)
+            tight = self._tight
+            async with self._alone if tight else nullcontext():
+                share = None if self._stopped or self._over else self._reserve(left, all_of_it=tight)
+                if share is None:
+                    return
+                try:
+                    got = await attempt(tools, self._part_request(left, share, patience.left_s()))
+                finally:
+                    self._give_back(left, share)
+                kept = await self._keep(left, got)
             if kept:
                 patience.renewed()
             left = Range(first=left.first + kept, count=left.count - kept) if kept < left.count else None
             if left is None or self._over:
                 return
             error = got.error or Incomplete(f"{left.count} items of a part did not come", param="count")
+            if isinstance(error, BudgetExceeded):
+                if not tight:
+                    # Its share was too small; the whole may not be. From now on one part at a time, with all that is left.
+                    self._tight = True
+                    continue
+                error = self._spent_out(error)
             self._error = error
             what = patience.after(error)
             if isinstance(what, Stop):
@@ -149,12 +160,13 @@ class Batch:
 
     # ── money ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _reserve(self, piece: Range) -> _Share | None:
+    def _reserve(self, piece: Range, *, all_of_it: bool) -> _Share | None:
         """A share of what is left, by items, so that parts at work at once cannot spend more than there is. None: nothing is."""
         usd, tokens = self._request.budget_usd, self._request.budget_tokens
+        items = piece.count if all_of_it else self._unstarted
         share = _Share(
-            usd=share_usd(None if usd is None else usd - self._usd, piece.count, self._unstarted),
-            tokens=share_tokens(None if tokens is None else tokens - self._tokens, piece.count, self._unstarted),
+            usd=share_usd(None if usd is None else usd - self._usd, piece.count, items),
+            tokens=share_tokens(None if tokens is None else tokens - self._tokens, piece.count, items),
         )
         spent_out = usd is not None and self._usd > 0 and not share.usd
         if spent_out or share.tokens == 0:
@@ -170,6 +182,16 @@ class Batch:
         self._unstarted += piece.count
         self._usd -= share.usd or 0.0
         self._tokens -= share.tokens or 0
+
+    def _spent_out(self, error: BudgetExceeded) -> BudgetExceeded:
+        """What a part's error means for the whole, whose budget is the one that the client knows."""
+        if error.param == "budget_usd" and self._request.budget_usd is not None:
+            words = f"{self._usd:.6g} of {self._request.budget_usd:g} USD are spent"
+        elif error.param == "budget_tokens" and self._request.budget_tokens is not None:
+            words = f"{self._tokens} of {self._request.budget_tokens} tokens are used"
+        else:
+            return error
+        return BudgetExceeded(f"{words}, and what is left is too little for the next call", param=error.param)
 
     # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 

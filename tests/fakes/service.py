@@ -135,8 +135,9 @@ class FakeService:
                 return Target(kind="backend", name=spec.name)
         if model == "node/first":
             return Target(kind="node", name="first")
-        if model == "strategy/single":
-            return Target(kind="strategy", name="single")
+        kind, _, name = model.partition("/")
+        if kind == "strategy" and name in ("single", *self._settings.strategies):
+            return Target(kind="strategy", name=name)
         raise NotFound(f"No model {model!r}; known: auto, fast, node/first, strategy/single", param="model")
 
     def backends(self) -> Sequence[BackendStatus]:

@@ -28,7 +28,7 @@ SCHEMA = {"type": "array", "items": {"type": "integer"}}
 
 
 class Script:
-    """Stands for dispatch: ``work`` makes the data of each request, or raises; each costs 1 USD."""
+    """Stands for dispatch: ``work`` makes the data of each request, or raises; each costs 1 USD, unless its budget refuses it."""
 
     def __init__(self, work: Callable[[Request], Any]) -> None:
         self.work = work
@@ -38,9 +38,14 @@ class Script:
         self.asked.append(request)
         assert spent is not None
         usage = Usage(prompt_tokens=10)
-        spent.calls = (CallRecord(backend="b", model="m", started_at=1.0, latency_s=0.1, cost_usd=1.0, usage=usage),)
         await asyncio.sleep(0)
-        data = self.work(request)
+        call = CallRecord(backend="b", model="m", started_at=1.0, latency_s=0.1, cost_usd=1.0, usage=usage)
+        spent.calls = (call,)
+        try:
+            data = self.work(request)
+        except BudgetExceeded:
+            spent.calls = ()
+            raise
         if asyncio.iscoroutine(data):
             data = await data
         yield Answer(
@@ -161,8 +166,34 @@ async def test_parts_at_once_never_reserve_more_than_the_budget(ledger: Ledger) 
     assert (job.state, job.cost_usd) == ("done", 5.0)
     assert [asked.budget_usd for asked in script.asked] == pytest.approx([1.0] * 5)
     assert script.asked[0].budget_tokens == 200
-    await jobs.submit(request("s", budget_usd=2.0), deadline_s=None)
-    assert (await ended(jobs, "s")).state == "failed"
+
+
+async def test_a_budget_too_small_for_every_share_is_spent_on_one_part_after_the_other(ledger: Ledger) -> None:
+    working = most = 0
+
+    async def work(wanted: Request) -> list[int]:
+        nonlocal working, most
+        working += 1
+        most = max(most, working)
+        await asyncio.sleep(0.002)
+        working -= 1
+        return numbers(wanted)
+
+    def refuse(wanted: Request) -> Any:
+        assert wanted.budget_usd is not None
+        if wanted.budget_usd < 1:
+            raise BudgetExceeded(f"{wanted.budget_usd} USD are too little", param="budget_usd")
+        return work(wanted)
+
+    jobs = await runner(ledger, Script(refuse))
+    await jobs.submit(request(budget_usd=2.5), deadline_s=None)
+    job = await ended(jobs)
+    assert (job.state, job.done, job.cost_usd, most) == ("partial", 20, 2.0, 1)
+    assert "30 of 50 items are missing (budget_exceeded: 2 of 2.5 USD are spent" in (job.reply or "")
+    await jobs.submit(request("s", budget_usd=0.5), deadline_s=None)
+    job = await ended(jobs, "s")
+    assert (job.state, job.done, job.cost_usd) == ("failed", 0, 0.0)
+    assert "0 of 0.5 USD are spent, and what is left is too little" in (job.reply or "")
 
 
 async def test_a_single_request_is_tried_again_and_all_of_it_is_accounted(ledger: Ledger) -> None:

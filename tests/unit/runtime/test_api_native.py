@@ -142,6 +142,15 @@ async def test_nan_is_no_budget() -> None:
     assert reply.status_code == 400
 
 
+async def test_a_configured_strategy_is_taken_along_by_what_is_done_later() -> None:
+    service = FakeService(settings=fake_settings(strategies={"mine": {"pipeline": [{"name": "a"}, {"name": "b"}]}}))
+    await post(service, {"prompt": "x", "strategy": "mine", "mode": "async"})
+    await post(service, {"prompt": "x", "model": "strategy/mine"})
+    assert isinstance(service.jobs.submitted[0][0].strategy, Pipeline)
+    assert service.jobs.submitted[0][0].target.name == "mine"
+    assert service.asked[0].strategy is None
+
+
 async def test_an_asynchronous_request_is_accepted_with_its_place() -> None:
     service = FakeService()
     reply = await post(service, {"prompt": "x", "mode": "async", "deadline_s": 5000})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runtime.config_file import MAX_FILE_BYTES, SCHEMA_FILE, ConfigError, json_schema, load, main, show
-from runtime.live import check_strategies
+from runtime.config_strategies import check_strategies
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -193,8 +193,8 @@ def test_a_disabled_backend_needs_no_key(tmp_path: Path) -> None:
 
 
 def test_a_doubled_dollar_is_a_plain_one(tmp_path: Path) -> None:
-    text = '[strategies]\nx = "$${A} ${A}$ $"'
-    assert load(write(tmp_path, text), env={"A": "1"}).settings.strategies["x"] == "${A} 1$ $"
+    text = '[strategies]\nx = { single = { prompt = "$${A} ${A}$ $" } }'
+    assert load(write(tmp_path, text), env={"A": "1"}).settings.strategies["x"]["single"]["prompt"] == "${A} 1$ $"
 
 
 @pytest.mark.parametrize(
@@ -292,3 +292,23 @@ def test_every_setting_of_the_example_exists_when_uncommented(tmp_path: Path) ->
     assert loaded.warnings == ()
     check_strategies(loaded.settings)
     assert loaded.settings.strategies
+
+
+@pytest.mark.parametrize(
+    ("strategies", "setting", "line", "words"),
+    [
+        ('loop = { pipeline = [{ name = "a", strategy = "loop" }] }', "strategies.loop", 6, "loop → loop is a circle"),
+        ('ok = "single"\nsingle = "ok"', "strategies.single", 7, "built in"),
+        ('lost = { single = { backend = "nobody" } }', "strategies.lost", 6, "there is no backend 'nobody'"),
+    ],
+)
+def test_a_strategy_that_cannot_be_used_is_named_with_its_line(
+    tmp_path: Path, strategies: str, setting: str, line: int, words: str
+) -> None:
+    backend = '[[backends]]\nname = "off"\nkind = "simulated"\nenabled = false\n[strategies]\n'
+    assert load(write(tmp_path, backend + 'fine = { single = { backend = "off" } }'), env={})
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, backend + strategies), env={})
+    problem = caught.value.problems[0]
+    assert (problem.setting, problem.line) == (setting, line)
+    assert words in problem.message

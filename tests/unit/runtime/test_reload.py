@@ -196,3 +196,13 @@ async def test_settings_without_a_source_have_nothing_to_reload() -> None:
     reloader = Reloader(source=source, running=lambda: bench_settings, apply=apply, metrics=Silent())
     assert (await reloader.reload()).outcome == "unchanged"
     await reloader.watch()
+
+
+async def test_an_empty_file_is_one_that_is_not_written_yet(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.path.write_text("")
+    refused = await bench.reloader.reload()
+    assert (refused.outcome, bench.applied) == ("invalid", [])
+    assert refused.summary.endswith("the file is empty")
+    began_empty = Bench(tmp_path, text="")
+    assert (await began_empty.reloader.reload()).outcome == "unchanged"

@@ -14,12 +14,12 @@ from agents.llm.chat import BackendSpec
 from agents.llm.desk import Desk
 from agents.llm.pool import Pool
 from agents.llm.retry import RetryPolicy
-from agents.records import BackendFailed, InvalidRequest, NotFound, Overloaded, Refused, RequestId
+from agents.records import BackendFailed, NotFound, Overloaded, Refused, RequestId
 from registry.records import EmbeddingBusy, RegistryError
 from runtime.admission import Cashier
 from runtime.dispatch import Dispatch
 from runtime.records import Answer, Request, Service, Target
-from runtime.service import DaemonService, strategy_names_are_free
+from runtime.service import DaemonService
 from tests.fakes.backends import ScriptedBackend
 from tests.fakes.cluster import RecordingLedger, RecordingMetrics, ScriptedCluster
 from tests.fakes.service import fake_settings
@@ -107,13 +107,6 @@ def test_built_in_and_configured_strategies_are_listed_once() -> None:
     names = make(strategies={"mine": "single", "single": "single"}).strategies()
     assert "mine" in names
     assert sorted(set(names)) == sorted(names)
-
-
-def test_a_configured_strategy_may_not_take_a_built_in_name() -> None:
-    strategy_names_are_free(fake_settings(strategies={"mine": "single"}))
-    with pytest.raises(InvalidRequest) as caught:
-        strategy_names_are_free(fake_settings(strategies={"single": "single"}))
-    assert caught.value.param == "strategies.single"
 
 
 async def test_runs_and_streams_end_in_the_trace() -> None:
