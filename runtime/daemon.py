@@ -43,6 +43,7 @@ from runtime.jobs.runner import JobRunner
 from runtime.jobs.tools import Tools
 from runtime.keys import KeyRing, check_binding
 from runtime.ledger.jobs import JobLedger
+from runtime.ledger.registry import LedgerEvidence, LedgerJournal
 from runtime.ledger.replies import ReplyLedger
 from runtime.ledger.spending import books
 from runtime.ledger.store import Ledger
@@ -51,6 +52,7 @@ from runtime.live import LiveParts, breaker_policy, node_kit
 from runtime.local_cluster import LocalCluster
 from runtime.loop_lag import LoopLag
 from runtime.metrics import Metrics
+from runtime.registry_desk import RegistryDesk
 from runtime.reload import ConfigSource, Reloader
 from runtime.service import DaemonService
 from runtime.topology.first import desired_nodes
@@ -200,6 +202,8 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     job_ledger = JobLedger(ledger, on_written=bell.ring)
     jobs = JobRunner(Tools(runs=dispatch, ledger=job_ledger, settings=lambda: dispatch.settings.jobs, metrics=metrics), bell)
     stack.push_async_callback(jobs.stop)
+    registry = _registry(settings, ledger, embedder)
+    stack.push_async_callback(registry.close)
     service = DaemonService(
         settings=settings,
         pool_reason=found.reason,
@@ -214,6 +218,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         embedder=embedder,
         jobs=jobs,
         replies=ReplyLedger(ledger),
+        registry=registry,
     )
     parts = LiveParts(service=service, hub=hub, servers=servers, found=found, kit=kit)
     stack.push_async_callback(parts.stop)
@@ -221,6 +226,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     metrics.watch_backends(service.backends)
     metrics.watch_cluster(service.cluster)
     metrics.watch_ledger(ledger.load)
+    metrics.watch_registry(registry.gauges)
     metrics.watch_budget(cashier.purse.gauges)
     metrics.watch_jobs(lambda: {"queued": jobs.queued, "running": jobs.running})
     return service
@@ -242,6 +248,11 @@ async def _open_ledger(settings: Settings, data: Path) -> Ledger:
 def _embedder(settings: Settings) -> Embedder | None:
     chosen = settings.embedding
     return SentenceEmbedder(chosen.model, chosen.path, chosen.max_batch) if chosen.enabled else None
+
+
+def _registry(settings: Settings, ledger: Ledger, embedder: Embedder | None) -> RegistryDesk:
+    folder = settings.data.dir.expanduser() / "registry"
+    return RegistryDesk(settings.registry, folder, LedgerJournal(ledger), LedgerEvidence(ledger), embedder=embedder)
 
 
 def _cluster(settings: Settings, kit: NodeKit, hub: DaemonHub) -> Cluster:
@@ -304,7 +315,8 @@ async def _end_task(task: asyncio.Task[None]) -> None:
 
 def _chores(service: DaemonService) -> list[Coroutine[Any, Any, None]]:
     """What goes on beside the requests."""
-    chores: list[Coroutine[Any, Any, None]] = [LoopLag(service.metrics.loop_lagged).run(), _retain(service)]
+    lag = LoopLag(service.metrics.loop_lagged).run()
+    chores: list[Coroutine[Any, Any, None]] = [lag, _retain(service), service.registry.run()]
     if service.reloader is not None:
         chores.append(service.reloader.watch())
     if service.embedder is not None:

@@ -33,6 +33,7 @@ from runtime.cluster import ClusterStatus
 from runtime.labels import OTHER, Bounded
 from runtime.ledger.records import LedgerLoad
 from runtime.records import BackendStatus, ReloadOutcome
+from runtime.registry_desk import REGISTRY_GAUGES
 
 _LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _OVERHEAD_S = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.125, 0.25, 1.0, 5.0)
@@ -69,16 +70,18 @@ class _Present(Collector):
         self.ledger: Callable[[], LedgerLoad] | None = None
         self.jobs: Callable[[], Mapping[str, int]] | None = None
         self.budget: Callable[[], Mapping[str, float]] | None = None
+        self.registry: Callable[[], tuple[Mapping[str, int], Mapping[str, float]]] | None = None
 
     def collect(self) -> Iterator[Metric]:
         """All families, even where nobody answers yet, so that names and labels can be checked and documented."""
         yield from self._backends(self.backends() if self.backends else ())
         yield from self._cluster(self.cluster() if self.cluster else None)
         yield from self._ledger(self.ledger() if self.ledger else None)
-        jobs = GaugeMetricFamily("morphogen_jobs", "Asynchronous requests that are not over.", labels=["state"])
-        for state, count in (self.jobs() if self.jobs else {}).items():
-            jobs.add_metric([state], count)
-        yield jobs
+        yield _by_state("morphogen_jobs", "Asynchronous requests that are not over.", self.jobs() if self.jobs else {})
+        states, kept = self.registry() if self.registry else ({}, {})
+        yield _by_state("morphogen_registry_versions", "Versions in the registry.", states)
+        for name, text in REGISTRY_GAUGES.items():
+            yield GaugeMetricFamily(f"morphogen_registry_{name}", text, value=kept.get(name))
         budget = self.budget() if self.budget else {}
         for name, text in _BUDGET.items():
             yield GaugeMetricFamily(f"morphogen_budget_{name}", text, value=budget.get(name))
@@ -126,6 +129,13 @@ class _Present(Collector):
             commits.add_metric([], load.commits)
             lost.add_metric([], load.lost)
         yield from (queued, waiting, lag, healthy, commits, lost)
+
+
+def _by_state(name: str, text: str, counts: Mapping[str, int]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=["state"])
+    for state, count in counts.items():
+        family.add_metric([state], count)
+    return family
 
 
 def _installed_version() -> str:
@@ -322,6 +332,9 @@ class Metrics:
 
     def watch_cluster(self, ask: Callable[[], ClusterStatus]) -> None:
         self._present.cluster = ask
+
+    def watch_registry(self, ask: Callable[[], tuple[Mapping[str, int], Mapping[str, float]]]) -> None:
+        self._present.registry = ask
 
     def watch_ledger(self, ask: Callable[[], LedgerLoad]) -> None:
         self._present.ledger = ask

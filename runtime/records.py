@@ -16,6 +16,7 @@ from runtime.accounts import Limits
 from runtime.cluster import ClusterStatus, NodeStatus
 from runtime.config import Settings
 from runtime.jobs.records import Caller, Feedback, Job, JobEvent, Part, StoredReply
+from runtime.registry_desk import RegistryDesk
 
 Source = Literal["openai", "mock", "native"]
 
@@ -215,6 +216,9 @@ class Service(Protocol):
 
     @property
     def replies(self) -> Replies: ...
+
+    @property
+    def registry(self) -> RegistryDesk: ...
 
     @property
     def settings(self) -> Settings: ...

@@ -31,6 +31,7 @@ from runtime.ledger.replies import ReplyLedger
 from runtime.ledger.store import Ledger
 from runtime.metrics import Metrics
 from runtime.records import Answer, BackendStatus, ConfigStatus, Principal, ReloadResult, Request, Target
+from runtime.registry_desk import RegistryDesk
 from runtime.reload import Reloader
 
 EMBED_DEADLINE_S = 60.0
@@ -53,6 +54,7 @@ class DaemonService:
     embedder: Embedder | None
     jobs: JobRunner
     replies: ReplyLedger
+    registry: RegistryDesk
     wall: Callable[[], float] = time.time
     started_at: float = field(default_factory=time.time)
     starting: bool = True

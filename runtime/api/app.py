@@ -31,6 +31,9 @@ from runtime.api.native_reads import NativeReads
 from runtime.api.native_routes import native_routes
 from runtime.api.openai import OpenAISurface
 from runtime.api.operator import OperatorSurface, product_version
+from runtime.api.registry import RegistrySurface
+from runtime.api.registry_reads import RegistryReads
+from runtime.api.registry_routes import registry_routes
 from runtime.api.routes import ERROR_SCHEMA, PROBLEM_SCHEMA, RouteSpec, describe, route_table
 from runtime.records import Service
 
@@ -67,9 +70,11 @@ def create_app(
     app.state.service = service
     app.state.mock = mock
     native = native_routes(NativeSurface(service, clock=clock), NativeReads(service, clock=clock))
+    registry = registry_routes(RegistrySurface(service), RegistryReads(service))
     operator, health = OperatorSurface(service, clock=clock), HealthSurface(service)
     keys = Idempotency(service, clock=clock)
-    specs = route_table(OpenAISurface(service, clock=clock), mock, native, operator, ConfigSurface(service), health, keys)
+    openai, more = OpenAISurface(service, clock=clock), [*native, *registry]
+    specs = route_table(openai, mock, more, operator, ConfigSurface(service), health, keys)
     for spec in specs:
         app.add_route(spec.path, spec.endpoint, methods=list(spec.methods), include_in_schema=False)
     # Docs come last in the walk down the routes: they are asked for least.

@@ -28,7 +28,7 @@ ErrorType = Literal[
     "server_error",
 ]
 
-MANAGEMENT = ("/v1/requests", "/v1/nodes", "/v1/backends", "/v1/status", "/v1/keys", "/v1/config", "/v1/budget")
+MANAGEMENT = ("/v1/requests", "/v1/nodes", "/v1/backends", "/v1/status", "/v1/keys", "/v1/config", "/v1/budget", "/v1/registry")
 """Paths whose errors are RFC 9457 problem documents; every other path answers in OpenAI's shape."""
 
 _BY_CODE: Mapping[str, tuple[int, ErrorType]] = {

@@ -92,6 +92,7 @@ class OperatorSurface:
                 "ready": all(state == "ok" for state in parts.values()),
                 "readiness": parts,
                 "pool_reason": service.pool_reason,
+                "registry": service.registry.status(),
                 "simulated": bool(backends) and all(backend.spec.simulated for backend in backends),
                 "backends": [backend.spec.name for backend in backends],
                 "strategies": list(service.strategies()),

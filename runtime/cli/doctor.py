@@ -85,6 +85,7 @@ def _checks(config: Path | None, *, deep: bool) -> Iterator[tuple[str, Callable[
         yield "backends", check_first_backends
     yield "local models", check_local
     yield "embeddings", lambda: check_embedding(settings, deep=deep)
+    yield "the registry", lambda: check_registry(settings)
     yield "the sandbox", lambda: check_sandbox(settings)
 
 
@@ -287,6 +288,14 @@ def _embed_once(settings: Settings) -> Check:
         return Check(name="embeddings", state="failed", found=str(error), todo="pip install -e . again")
     took = tables.seconds(time.monotonic() - began)
     return Check(name="embeddings", state="ok", found=f"{settings.embedding.model}: loaded, {size} dimensions, {took}")
+
+
+def check_registry(settings: Settings) -> Check:
+    """The place of the registry's tables can be used, and none of them was set aside."""
+    from runtime.cli.doctor_registry import look
+
+    state, found, todo = look(settings)
+    return Check(name="registry", state=state, found=found, todo=todo)
 
 
 def check_sandbox(settings: Settings) -> Check:

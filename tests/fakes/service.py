@@ -13,7 +13,9 @@ from runtime.accounts import Limits
 from runtime.cluster import ClusterStatus, NodeStatus
 from runtime.config import Settings
 from runtime.records import Answer, BackendStatus, ConfigStatus, Principal, ReloadResult, Request, Target
+from runtime.registry_desk import RegistryDesk
 from tests.fakes.jobs import FakeJobs
+from tests.fakes.registry import MemoryEvidence, MemoryJournal
 
 OPERATOR_KEY = "op-secret"
 CLIENT_KEY = "client-secret"
@@ -44,6 +46,9 @@ class FakeService:
         self.asked: list[Request] = []
         self.jobs = FakeJobs()
         self.replies = self.jobs.replies
+        self.registry = RegistryDesk(
+            self._settings.registry, Path("/nonexistent"), MemoryJournal(), MemoryEvidence(), embedder=None
+        )
         self.replays = 0
         self.arrived = asyncio.Event()
         self.release: asyncio.Event | None = None

@@ -19,6 +19,7 @@ from runtime.ledger.records import LedgerLoad
 from runtime.loop_lag import LoopLag
 from runtime.metrics import Metrics
 from runtime.records import BackendStatus
+from runtime.registry_desk import REGISTRY_GAUGES
 
 LABELS = {
     "source",
@@ -61,6 +62,7 @@ def full() -> Metrics:
     metrics.node_lost()
     metrics.budget_refused("key", "usd")
     metrics.watch_budget(Purse(BudgetSettings(usd_per_day=5, tokens_per_day=100)).gauges)
+    metrics.watch_registry(lambda: ({"published": 3}, dict.fromkeys(REGISTRY_GAUGES, 1.0)))
     metrics.redispatched()
     metrics.cache_lookup(hit=True)
     metrics.job_crashed()

@@ -72,6 +72,7 @@ def make(
         embedder=embedder,
         jobs=jobs,
         replies=jobs,
+        registry=jobs,
         **fields,
     )
 

@@ -1,0 +1,141 @@
+"""What the registry's endpoints share: their parameters, their bodies, and its errors as problem documents.
+
+Called by registry.py and registry_reads.py of this room.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+from registry.search import By, Query
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from registry.records import (
+    KINDS,
+    STATES,
+    CheckFailed,
+    Conflict,
+    InvalidArtifact,
+    LineageCycle,
+    NotAllowed,
+    RegistryError,
+    UnknownArtifact,
+)
+from runtime.api.auth import require_operator
+from runtime.api.body import read_json_object
+from runtime.api.errors import ApiError, ErrorType, Fault, bad_request, dumps
+from runtime.config import ServerSettings
+
+B = TypeVar("B", bound=BaseModel)
+_STATUS: dict[type[RegistryError], tuple[int, str]] = {
+    InvalidArtifact: (400, "invalid_request"),
+    UnknownArtifact: (404, "not_found"),
+    Conflict: (409, "conflict"),
+    NotAllowed: (409, "not_allowed"),
+    CheckFailed: (422, "check_failed"),
+    LineageCycle: (422, "lineage_cycle"),
+}
+"""Everything else is 503: the registry cannot be used now."""
+
+
+async def answer(http: HttpRequest, act: Callable[[], Awaitable[Any]], *, status: int = 200) -> Response:
+    """What ``act`` gives, as JSON, for an operator. Raises ApiError."""
+    require_operator(http)
+    with _translated():
+        return Response(dumps(await act()), status_code=status, media_type="application/json")
+
+
+async def body_of(http: HttpRequest, model: type[B], server: ServerSettings) -> B:
+    """The body of an operator's call. Raises ApiError that names the field."""
+    require_operator(http)
+    raw = await read_json_object(http, max_bytes=server.max_body_bytes, max_depth=server.max_json_depth)
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])[:64] or "body"
+        raise bad_request(f"'{field}': {first['msg']}", param=field) from None
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except RegistryError as error:
+        status, code = next((known for cls, known in _STATUS.items() if isinstance(error, cls)), (503, "registry_unavailable"))
+        param = error.field if isinstance(error, InvalidArtifact) else None
+        wait_s = 5.0 if status == 503 else None
+        kind: ErrorType = "invalid_request_error" if status < 500 else "server_error"
+        raise ApiError(
+            Fault(status=status, type=kind, code=code, message=str(error), param=param, retry_after_s=wait_s)
+        ) from error
+
+
+def reference_of(http: HttpRequest) -> str:
+    return str(http.path_params["reference"])
+
+
+def query_of(http: HttpRequest) -> Query | None:
+    asked = http.query_params
+    text = asked.get("query")
+    if text is None:
+        return None
+    return Query(
+        text=text,
+        by=choice_of(http, "by", get_args(By)) or "text",
+        kind=choice_of(http, "kind", KINDS),
+        state=None if asked.get("state") == "any" else choice_of(http, "state", STATES) or "published",
+        author=asked.get("author"),
+        locale=asked.get("locale"),
+        min_quality=number_of(http, "min_quality", None, 0, 1),
+        every_version=asked.get("versions") == "all",
+        limit=int(number_of(http, "limit", 10, 1, 50)),
+    )
+
+
+def choice_of(http: HttpRequest, name: str, among: tuple[Any, ...]) -> Any:
+    value = http.query_params.get(name)
+    if value is not None and value not in among:
+        raise bad_request(f"'{name}' must be one of {', '.join(among)}", param=name)
+    return value
+
+
+def number_of(http: HttpRequest, name: str, default: float | None, least: float, most: float) -> Any:
+    text = http.query_params.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text[:40])
+    except ValueError:
+        value = math.nan
+    if not least <= value <= most or (name == "limit" and value != int(value)):
+        raise bad_request(f"'{name}' must be a number from {least:g} to {most:g}", param=name)
+    return value
+
+
+def time_of(http: HttpRequest) -> float:
+    """Unix seconds or ISO 8601; without an offset it is UTC."""
+    text = http.query_params.get("time", "")[:64]
+    try:
+        value = float(text)
+    except ValueError:
+        try:
+            read = datetime.fromisoformat(text)
+            value = (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            value = math.nan
+    if not 0 <= value <= 1e11:
+        raise bad_request("'time' must be Unix seconds or a date like 2026-11-23T10:00:00", param="time")
+    return value
+
+
+def state_of(registry: Any, name: str) -> str:
+    """The best state that one of its versions has."""
+    states = {registry.catalog.standings[each.version_id].state for each in registry.versions_of(name)}
+    return next((state for state in ("published", "draft", "deprecated", "archived") if state in states), "archived")

@@ -1,0 +1,24 @@
+"""The section ``[registry]``. Called by config.py."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, SecretStr, StringConstraints
+
+from runtime.config_section import Section
+
+
+class RegistrySettings(Section):
+    enabled: bool = True
+    """Keep and search the code and prompts that nodes write."""
+    uri: Annotated[str, StringConstraints(min_length=1, max_length=1000)] | None = None
+    """Folder of its tables, or an object store (s3://, gs://, az://); none: registry/ in the data folder."""
+    storage_options: dict[Annotated[str, StringConstraints(max_length=100)], SecretStr] = Field(default_factory=dict)
+    """Options of the object store, such as region or keys; values best as ${NAME}."""
+    retention_days: Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)] = 7.0
+    """How long old versions of the tables are kept for a look back; the ledger knows further back."""
+    optimize_every_s: Annotated[float, Field(ge=1, le=604_800, allow_inf_nan=False)] = 3600.0
+    """How often tables are compacted and old versions of them removed."""
+    fold_every_s: Annotated[float, Field(ge=0.05, le=86_400, allow_inf_nan=False)] = 60.0
+    """How often executions are added up, and acted on."""
