@@ -12,7 +12,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from registry import versions
 from registry.catalog import SPECS, USAGE, Catalog, Record, from_row
@@ -25,7 +24,6 @@ from registry.records import (
     OPERATOR,
     Alias,
     Artifact,
-    CheckFailed,
     InvalidArtifact,
     NewVersion,
     NotAllowed,
@@ -40,9 +38,10 @@ from registry.records import (
     VersionId,
 )
 from registry.review import Decision, decide, may_review
-from registry.rules import MAX_REASON_CHARS, after_review, may_move, may_star, pointed, prepare, without
+from registry.rules import MAX_REASON_CHARS, after_review, judge, may_move, may_star, pointed, prepare, without
 from registry.tables import Tables
 from registry.writer import Writer
+from sandbox.records import Case
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +153,7 @@ class Registry:
 
     # ── publishing ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def publish(self, new: NewVersion, cases: Sequence[Any] = ()) -> Version:
+    async def publish(self, new: NewVersion, cases: Sequence[Case] = ()) -> Version:
         """Check and publish; the same content handed in twice is one version.
 
         Raises InvalidArtifact, UnknownArtifact (a parent), LineageCycle, Conflict, CheckFailed, RegistryUnavailable.
@@ -164,7 +163,7 @@ class Registry:
         passed = await self._check(new.kind, new.content, cases)
         return await self._put_new(new, "published", cases=passed, reason="published after its check")
 
-    async def draft(self, new: NewVersion, cases: Sequence[Any] = ()) -> Version:
+    async def draft(self, new: NewVersion, cases: Sequence[Case] = ()) -> Version:
         """Keep a version that is not published yet. With ``cases`` it is checked, so that reviews alone can publish it; without
         them ``release`` has to. Raises as ``publish`` does."""
         versions.check_new(new)
@@ -172,13 +171,13 @@ class Registry:
         passed = await self._check(new.kind, new.content, cases) if checked else None
         return await self._put_new(new, "draft", cases=passed, reason="drafted")
 
-    async def release(self, reference: str, cases: Sequence[Any], *, by: str) -> Standing:
+    async def release(self, reference: str, cases: Sequence[Case], *, by: str) -> Standing:
         """Check a draft and publish it. Raises as ``publish`` does, and NotAllowed."""
         version = await self.content(self.find(reference).version_id)
         passed = await self._check(version.kind, version.content, cases)
         return await self._move(version.version_id, "published", by=by, reason="published after its check", cases=passed)
 
-    async def _check(self, kind: str, content: str, cases: Sequence[Any]) -> int:
+    async def _check(self, kind: str, content: str, cases: Sequence[Case]) -> int:
         if kind not in CODE_KINDS:
             return 0
         if not cases:
@@ -186,9 +185,7 @@ class Registry:
         if self.checker is None:
             raise RegistryUnavailable("code cannot be published: there is no sandbox to check it in")
         reports = await self.checker.check(content, cases)
-        failed = [report.name or f"case {n}" for n, report in enumerate(reports, 1) if not report.passed]
-        if failed or len(reports) != len(cases):
-            raise CheckFailed(f"{len(failed)} of {len(cases)} cases failed: {', '.join(failed[:5])}")
+        judge(reports, len(cases))
         return len(reports)
 
     async def _put_new(self, new: NewVersion, state: State, *, cases: int | None, reason: str) -> Version:

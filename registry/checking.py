@@ -1,27 +1,19 @@
 """The port through which code is tried before it is published.
 
-Declared here, implemented by the sandbox's client. Imports nothing of the project.
+Declared here, implemented by ``sandbox.runner.Sandbox``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
-
-class Tried(Protocol):
-    """What came of one case."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def passed(self) -> bool: ...
+from sandbox.records import Case, CaseReport
 
 
 class Checker(Protocol):
     """Runs code that nobody trusts."""
 
-    async def check(self, code: str, cases: Sequence[Any]) -> Sequence[Tried]:
-        """One report a case, in their order. ``cases`` are ``sandbox.records.Case``."""
+    async def check(self, code: str, cases: Sequence[Case]) -> Sequence[CaseReport]:
+        """One report a case, in their order."""
         ...

@@ -5,6 +5,7 @@ Called by artifacts.py inside the one writer. Imports nothing of the project but
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from registry import lineage, versions
@@ -14,6 +15,7 @@ from registry.records import (
     MOVES,
     Alias,
     Artifact,
+    CheckFailed,
     Conflict,
     NewVersion,
     NotAllowed,
@@ -24,6 +26,7 @@ from registry.records import (
     VersionId,
 )
 from registry.review import Decision
+from sandbox.records import CaseReport, Problem
 
 MAX_VERSIONS = 50_000
 """The catalogue is in memory, about 1 kB each."""
@@ -50,6 +53,19 @@ def may_move(standing: Standing, to: State) -> bool:
     if to not in MOVES[standing.state]:
         return False
     return to != "published" or (standing.state != "draft" and standing.cases is not None)
+
+
+def judge(reports: Sequence[CaseReport], wanted: int) -> None:
+    """Raises CheckFailed, with the first failure in words for the author; RegistryUnavailable where nothing was run."""
+    for report in reports:
+        if report.result.problem is Problem.UNAVAILABLE:
+            raise RegistryUnavailable(f"the sandbox cannot check it now: {report.result.error}")
+    failed = [report for report in reports if not report.passed]
+    if failed or len(reports) != wanted:
+        first = failed[0] if failed else None
+        why = (first.result.error or f"it gave {first.result.value!r}")[:200] if first is not None else "there is no report"
+        name = first.name if first is not None else "check"
+        raise CheckFailed(f"{len(failed)} of {wanted} cases failed; {name}: {why}")
 
 
 def may_star(runs: int, successes: int) -> None:

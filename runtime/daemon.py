@@ -56,6 +56,7 @@ from runtime.registry_desk import RegistryDesk
 from runtime.reload import ConfigSource, Reloader
 from runtime.service import DaemonService
 from runtime.topology.first import desired_nodes
+from sandbox.runner import Sandbox
 
 log = logging.getLogger("morphogen")
 
@@ -202,7 +203,8 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     job_ledger = JobLedger(ledger, on_written=bell.ring)
     jobs = JobRunner(Tools(runs=dispatch, ledger=job_ledger, settings=lambda: dispatch.settings.jobs, metrics=metrics), bell)
     stack.push_async_callback(jobs.stop)
-    registry = _registry(settings, ledger, embedder)
+    sandbox = await stack.enter_async_context(Sandbox(settings.sandbox.setup()))
+    registry = _registry(settings, ledger, embedder, sandbox)
     stack.push_async_callback(registry.close)
     service = DaemonService(
         settings=settings,
@@ -250,9 +252,10 @@ def _embedder(settings: Settings) -> Embedder | None:
     return SentenceEmbedder(chosen.model, chosen.path, chosen.max_batch) if chosen.enabled else None
 
 
-def _registry(settings: Settings, ledger: Ledger, embedder: Embedder | None) -> RegistryDesk:
-    folder = settings.data.dir.expanduser() / "registry"
-    return RegistryDesk(settings.registry, folder, LedgerJournal(ledger), LedgerEvidence(ledger), embedder=embedder)
+def _registry(settings: Settings, ledger: Ledger, embedder: Embedder | None, sandbox: Sandbox) -> RegistryDesk:
+    folder, checker = settings.data.dir.expanduser() / "registry", sandbox if settings.sandbox.enabled else None
+    ports = LedgerJournal(ledger), LedgerEvidence(ledger)
+    return RegistryDesk(settings.registry, folder, *ports, embedder=embedder, checker=checker)
 
 
 def _cluster(settings: Settings, kit: NodeKit, hub: DaemonHub) -> Cluster:

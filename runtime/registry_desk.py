@@ -15,14 +15,13 @@ from pathlib import Path
 from registry.artifacts import Registry
 from registry.catalog import SPECS, USAGE
 from registry.checking import Checker
+from registry.embedding import Embedder
 from registry.evidence import Evidence
 from registry.journal import Journal
-from registry.search import Search
-from registry.upkeep import fold, learn, optimize
-
-from registry.embedding import Embedder
 from registry.records import STATES, RegistryError, RegistryTooNew, RegistryUnavailable
+from registry.search import Search
 from registry.tables import Tables
+from registry.upkeep import fold, learn, optimize
 from runtime.config_registry import RegistrySettings
 
 log = logging.getLogger(__name__)

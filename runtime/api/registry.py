@@ -8,16 +8,17 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from registry.versions import split_reference
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from registry import history
 from registry.records import OPERATOR, NewVersion, Review, VersionId
+from registry.versions import split_reference
 from runtime.api.registry_models import NewAlias, NewArtifact, NewFork, NewReview, NewSnapshot, NewStar, NewState, TrialCase
 from runtime.api.registry_params import answer, body_of, reference_of
 from runtime.api.registry_views import standing_view, version_view
 from runtime.records import Service
+from sandbox.records import Case
 
 
 class RegistrySurface:
@@ -65,7 +66,10 @@ class RegistrySurface:
 
     async def _hand_in(self, new: NewVersion, cases: list[TrialCase], *, draft: bool) -> Any:
         registry = self._service.registry.registry
-        tried = [case.model_dump(exclude_unset=True) for case in cases]
+        tried = [
+            Case(inputs=case.inputs, expected=case.expected, has_expected="expected" in case.model_fields_set, name=case.name)
+            for case in cases
+        ]
         version = await (registry.draft(new, tried) if draft else registry.publish(new, tried))
         return version_view(registry.catalog, version)
 

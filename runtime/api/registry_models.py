@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from registry.versions import MAX_IMPROVEMENTS, MAX_TEXT_BYTES
 
 from registry.records import OPERATOR, Alias, Kind, Opinion, Relation, ReviewRole
+from registry.versions import MAX_IMPROVEMENTS, MAX_TEXT_BYTES
 
 Short = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Line = Annotated[str, StringConstraints(min_length=1, max_length=300)]

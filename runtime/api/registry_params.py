@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
-from registry.search import By, Query
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
@@ -27,6 +26,7 @@ from registry.records import (
     RegistryError,
     UnknownArtifact,
 )
+from registry.search import By, Query
 from runtime.api.auth import require_operator
 from runtime.api.body import read_json_object
 from runtime.api.errors import ApiError, ErrorType, Fault, bad_request, dumps

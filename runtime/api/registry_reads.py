@@ -11,13 +11,13 @@ import difflib
 from dataclasses import asdict
 from typing import Any
 
-from registry.inspect import inspect
-from registry.versions import split_reference
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from registry import history, lineage
+from registry.inspect import inspect
 from registry.records import KINDS, VersionId
+from registry.versions import split_reference
 from runtime.api.errors import bad_request
 from runtime.api.registry_params import answer, choice_of, number_of, query_of, reference_of, state_of, time_of
 from runtime.api.registry_views import artifact_view, hit_view, standing_view, version_view

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from registry.search import MAX_LIMIT, MAX_QUERY_CHARS, By
-
 from registry.records import KINDS, STATES
+from registry.search import MAX_LIMIT, MAX_QUERY_CHARS, By
 from runtime.api.registry import RegistrySurface
 from runtime.api.registry_models import NewAlias, NewArtifact, NewFork, NewReview, NewSnapshot, NewStar, NewState
 from runtime.api.registry_reads import MAX_LISTED, RegistryReads

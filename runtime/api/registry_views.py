@@ -8,9 +8,8 @@ from typing import Any
 from registry.artifacts import Registry
 from registry.catalog import Catalog
 from registry.evidence import Usage
-from registry.search import Hit
-
 from registry.records import Standing, Version
+from registry.search import Hit
 
 Json = Any
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from registry.records import NewVersion, RegistryUnavailable, VersionId
 from registry.search import Search
 from registry.table_specs import TableSpec
 from registry.tables import Revision, Row
+from sandbox.records import Case, CaseReport, Problem, RunResult
 
 
 class MemoryJournal:
@@ -181,22 +182,30 @@ class MemoryEvidence:
         ]
 
 
-@dataclass(frozen=True)
-class Tried:
-    name: str
-    passed: bool
-
-
 class FakeChecker:
-    """Passes every case, but those named in ``failing``."""
+    """Passes every case, but those named in ``failing``; with ``off`` it runs nothing, as a sandbox that is missing a layer."""
 
     def __init__(self) -> None:
         self.failing: set[str] = set()
+        self.off = False
         self.seen: list[str] = []
 
-    async def check(self, code: str, cases: Sequence[Any]) -> Sequence[Tried]:
+    async def check(self, code: str, cases: Sequence[Case]) -> Sequence[CaseReport]:
         self.seen.append(code)
-        return [Tried(str(case), str(case) not in self.failing) for case in cases]
+        return [self._report(case) for case in cases]
+
+    def _report(self, case: Case) -> CaseReport:
+        if self.off:
+            result = RunResult(problem=Problem.UNAVAILABLE, error="seccomp is missing")
+        elif case.name in self.failing:
+            result = RunResult(problem=Problem.RAISED, error="division by zero")
+        else:
+            result = RunResult(value=case.expected)
+        return CaseReport(name=case.name, result=result, passed=result.ok)
+
+
+def cases(*names: str) -> list[Case]:
+    return [Case(name=name) for name in names]
 
 
 class FakeEmbedder:

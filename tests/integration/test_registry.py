@@ -26,7 +26,7 @@ from registry.search import Query, Search
 from registry.upkeep import fold, optimize
 from registry.versions import verified
 from runtime.ledger.registry import LedgerEvidence, LedgerJournal
-from tests.fakes.registry import FakeChecker, FakeEmbedder, new
+from tests.fakes.registry import FakeChecker, FakeEmbedder, cases, new
 from tests.integration import registry_process
 from tests.integration.registry_process import open_ledger, open_registry, prompt
 
@@ -162,7 +162,7 @@ async def test_search_on_real_tables(tmp_path: Path) -> None:
         await search.open()
         for name, problem in {"revenue-check": "validate revenue data", "bird-count": "count birds in a field"}.items():
             code = f"def run(x):\n    return {name!r}"
-            await registry.publish(new(name, code, problem=problem, author="o'hara", locale="it's"), cases=["a"])
+            await registry.publish(new(name, code, problem=problem, author="o'hara", locale="it's"), cases=cases("a"))
         found = await search.find(Query(text="validate the revenue", author="o'hara", locale="it's"))
         assert (found.mode, found.hits[0].version.name) == ("hybrid", "revenue-check")
         await registry.move("revenue-check", "deprecated", by=OPERATOR, reason="")

@@ -20,7 +20,7 @@ from registry.records import (
     UnknownArtifact,
     VersionId,
 )
-from tests.fakes.registry import World, new
+from tests.fakes.registry import World, cases, new
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ async def world() -> AsyncIterator[World]:
 
 
 async def test_a_version_is_published_after_its_check(world: World) -> None:
-    version = await world.registry.publish(new(), cases=["a", "b"])
+    version = await world.registry.publish(new(), cases=cases("a", "b"))
     assert version.version_id == "revenue-validation@1.0.0"
     assert version.contributors == ("financial-node",)
     assert world.checker.seen == [version.content]
@@ -44,13 +44,16 @@ async def test_a_version_is_published_after_its_check(world: World) -> None:
 
 async def test_what_fails_its_check_is_not_kept(world: World) -> None:
     world.checker.failing = {"b"}
-    with pytest.raises(CheckFailed, match="1 of 2 cases failed: b"):
-        await world.registry.publish(new(), cases=["a", "b"])
+    with pytest.raises(CheckFailed, match="1 of 2 cases failed; b: division by zero"):
+        await world.registry.publish(new(), cases=cases("a", "b"))
     with pytest.raises(InvalidArtifact, match="cases"):
         await world.registry.publish(new())
+    world.checker.off = True
+    with pytest.raises(RegistryUnavailable, match="seccomp is missing"):
+        await world.registry.publish(new(), cases=cases("a"))
     world.registry.checker = None
     with pytest.raises(RegistryUnavailable, match="no sandbox"):
-        await world.registry.publish(new(), cases=["a"])
+        await world.registry.publish(new(), cases=cases("a"))
     assert world.journal.puts == []
     assert world.registry.catalog.artifacts == {}
 
@@ -62,15 +65,15 @@ async def test_texts_need_no_sandbox(world: World) -> None:
 
 
 async def test_the_same_content_twice_is_one_version(world: World) -> None:
-    one = await world.registry.publish(new(content="def run(x):\n    return x\n"), cases=["a"])
-    other = await world.registry.publish(new(content="def run(x):\r\n    return x\r\n\r\n"), cases=["a"])
+    one = await world.registry.publish(new(content="def run(x):\n    return x\n"), cases=cases("a"))
+    other = await world.registry.publish(new(content="def run(x):\r\n    return x\r\n\r\n"), cases=cases("a"))
     assert one.version_id == other.version_id
     assert len(world.registry.catalog.versions) == 1
 
 
 async def test_concurrent_publishes_of_one_name_follow_each_other(world: World) -> None:
     made = await asyncio.gather(
-        *(world.registry.publish(new(content=f"def run(x):\n    return x + {n}\n"), cases=["a"]) for n in range(20))
+        *(world.registry.publish(new(content=f"def run(x):\n    return x + {n}\n"), cases=cases("a")) for n in range(20))
     )
     assert len({version.number for version in made}) == 20
     assert world.registry.catalog.artifact("revenue-validation").latest == "revenue-validation@1.19.0"
@@ -78,25 +81,25 @@ async def test_concurrent_publishes_of_one_name_follow_each_other(world: World) 
 
 
 async def test_a_base_that_is_passed_by_now_conflicts(world: World) -> None:
-    first = await world.registry.publish(new(), cases=["a"])
+    first = await world.registry.publish(new(), cases=cases("a"))
     more = {"relation": "modify", "parents": (first.version_id,), "base": first.version_id}
     results = await asyncio.gather(
-        *(world.registry.publish(new(content=f"def run(x):\n    return {n}\n", **more), cases=["a"]) for n in range(2)),
+        *(world.registry.publish(new(content=f"def run(x):\n    return {n}\n", **more), cases=cases("a")) for n in range(2)),
         return_exceptions=True,
     )
     assert sorted(type(result).__name__ for result in results) == ["Conflict", "Version"]
     with pytest.raises(Conflict, match="is a validator, not a prompt"):
         await world.registry.publish(new(kind="prompt"))
     with pytest.raises(Conflict, match="is not after it"):
-        await world.registry.publish(new(content="def run(x): return 9", number="1.0.5"), cases=["a"])
+        await world.registry.publish(new(content="def run(x): return 9", number="1.0.5"), cases=cases("a"))
 
 
 async def test_forks_and_syntheses_carry_their_lineage(world: World) -> None:
     registry = world.registry
-    one = await registry.publish(new(), cases=["a"])
+    one = await registry.publish(new(), cases=cases("a"))
     two = await registry.publish(
         new("risk-validation", "def run(x): return 2", author="risk-node", relation="fork", parents=(one.version_id,)),
-        cases=["a"],
+        cases=cases("a"),
     )
     both = new(
         "universal",
@@ -106,7 +109,7 @@ async def test_forks_and_syntheses_carry_their_lineage(world: World) -> None:
         parents=(two.version_id, one.version_id),
         improvements=("one for all",),
     )
-    made = await registry.publish(both, cases=["a"])
+    made = await registry.publish(both, cases=cases("a"))
     assert made.depth == 2
     assert made.contributors == ("science-node", "risk-node", "financial-node")
     again = (await world.reopen()).catalog.version(made.version_id)
@@ -143,13 +146,13 @@ async def test_forks_and_syntheses_carry_their_lineage(world: World) -> None:
 async def test_bad_hand_ins_name_the_field(world: World, more: dict[str, object], error: type[Exception], names: str) -> None:
     fields = {"name": "revenue-validation", "content": "def run(x): return x", **more}
     with pytest.raises(error, match=names):
-        await world.registry.publish(new(**fields), cases=["a"])  # type: ignore[arg-type]
+        await world.registry.publish(new(**fields), cases=cases("a"))  # type: ignore[arg-type]
     assert world.journal.puts == []
 
 
 async def test_states_move_by_the_table(world: World) -> None:
     registry = world.registry
-    version = await registry.publish(new(), cases=["a"])
+    version = await registry.publish(new(), cases=cases("a"))
     await registry.point("revenue-validation", "champion", "1.0.0")
     await registry.move("revenue-validation", "deprecated", by=OPERATOR, reason="old")
     assert registry.catalog.artifact("revenue-validation").champion is None
@@ -175,9 +178,9 @@ async def test_a_draft_is_published_only_by_a_check(world: World) -> None:
     assert restored[0].state == "draft"  # it never passed one
     world.checker.failing = {"a"}
     with pytest.raises(CheckFailed):
-        await registry.release(draft.version_id, ["a"], by=OPERATOR)
+        await registry.release(draft.version_id, cases("a"), by=OPERATOR)
     world.checker.failing = set()
-    assert (await registry.release(draft.version_id, ["a"], by=OPERATOR)).state == "published"
+    assert (await registry.release(draft.version_id, cases("a"), by=OPERATOR)).state == "published"
 
 
 def test_every_move_leads_somewhere_known() -> None:
@@ -187,7 +190,7 @@ def test_every_move_leads_somewhere_known() -> None:
 
 async def test_users_follow_to_whoever_took_over(world: World) -> None:
     registry = world.registry
-    ids = [(await registry.publish(new(f"v{n}", f"def run(x): return {n}"), cases=["a"])).version_id for n in range(3)]
+    ids = [(await registry.publish(new(f"v{n}", f"def run(x): return {n}"), cases=cases("a"))).version_id for n in range(3)]
     await registry.move(ids[0], "deprecated", by=OPERATOR, reason="", successor=ids[1])
     await registry.move(ids[1], "deprecated", by=OPERATOR, reason="", successor=ids[2])
     assert registry.current(ids[0]) == ids[2]
@@ -201,7 +204,7 @@ async def test_users_follow_to_whoever_took_over(world: World) -> None:
 
 async def test_stars_need_measured_reuse(world: World) -> None:
     registry = world.registry
-    version = await registry.publish(new(), cases=["a"])
+    version = await registry.publish(new(), cases=cases("a"))
     await world.run(version.version_id, "financial-node", good=50)
     for by in ("risk-node", OPERATOR):
         with pytest.raises(NotAllowed, match="0 of 0 runs went well"):
@@ -225,7 +228,7 @@ def review(version_id: str, reviewer: str, role: str = "quality", opinion: str =
 
 async def test_reviews_publish_a_checked_draft(world: World) -> None:
     registry = world.registry
-    draft = await registry.draft(new(), cases=["a"])
+    draft = await registry.draft(new(), cases=cases("a"))
     with pytest.raises(NotAllowed, match="lineage"):
         await registry.review(review(draft.version_id, "financial-node"))
     assert (await registry.review(review(draft.version_id, "r1"))).verdict == "waiting"
@@ -235,7 +238,7 @@ async def test_reviews_publish_a_checked_draft(world: World) -> None:
 
 
 async def test_a_failed_security_check_takes_it_out_of_use(world: World) -> None:
-    version = await world.registry.publish(new(), cases=["a"])
+    version = await world.registry.publish(new(), cases=cases("a"))
     decision = await world.registry.review(review(version.version_id, "r1", "security", "accept", secure=False))
     assert decision.verdict == "reject"
     assert world.registry.catalog.standings[version.version_id].state == "deprecated"
@@ -243,7 +246,7 @@ async def test_a_failed_security_check_takes_it_out_of_use(world: World) -> None
 
 async def test_a_revision_starts_a_new_round(world: World) -> None:
     registry = world.registry
-    draft = await registry.draft(new(), cases=["a"])
+    draft = await registry.draft(new(), cases=cases("a"))
     for role in ("quality", "security"):
         await registry.review(review(draft.version_id, f"r-{role}", role))
     wanting = review(draft.version_id, "r3", "performance", "revise", required_changes=("cache it",))
@@ -258,16 +261,16 @@ async def test_a_revision_starts_a_new_round(world: World) -> None:
 async def test_a_ledger_that_refuses_leaves_nothing_half_done(world: World) -> None:
     world.journal.refuse = True
     with pytest.raises(RegistryUnavailable, match="no space left"):
-        await world.registry.publish(new(), cases=["a"])
+        await world.registry.publish(new(), cases=cases("a"))
     assert world.registry.catalog.versions == {}
     assert world.tables.data["versions"] == {}
     world.journal.refuse = False
-    await world.registry.publish(new(), cases=["a"])
+    await world.registry.publish(new(), cases=cases("a"))
 
 
 async def test_tables_that_refuse_are_filled_later(world: World) -> None:
     world.tables.refuse = {"versions", "standings", "artifacts"}
-    version = await world.registry.publish(new(), cases=["a"])
+    version = await world.registry.publish(new(), cases=cases("a"))
     assert (await world.registry.content(version.version_id)).content == version.content  # the journal's copy
     assert len(world.registry.writer.behind) >= 3
     world.tables.refuse = set()
@@ -277,7 +280,7 @@ async def test_tables_that_refuse_are_filled_later(world: World) -> None:
 
 
 async def test_a_start_brings_tables_to_what_the_journal_says(world: World) -> None:
-    version = await world.registry.publish(new(), cases=["a"])
+    version = await world.registry.publish(new(), cases=cases("a"))
     await world.registry.move(version.version_id, "deprecated", by=OPERATOR, reason="")
     kept = {table: dict(rows) for table, rows in world.tables.data.items()}
     for lost in (("versions",), ("standings",), ("artifacts",), ("versions", "standings", "artifacts")):
@@ -289,8 +292,8 @@ async def test_a_start_brings_tables_to_what_the_journal_says(world: World) -> N
 
 
 async def test_a_start_without_the_ledger_takes_the_tables_word(world: World) -> None:
-    version = await world.registry.publish(new(), cases=["a"])
-    broken = await world.registry.publish(new("other", "def run(x): return 5"), cases=["a"])
+    version = await world.registry.publish(new(), cases=cases("a"))
+    broken = await world.registry.publish(new("other", "def run(x): return 5"), cases=cases("a"))
     world.journal.puts.clear()
     world.tables.data["versions"][broken.version_id]["content"] = "tampered"
     registry = await world.reopen()
@@ -301,7 +304,7 @@ async def test_a_start_without_the_ledger_takes_the_tables_word(world: World) ->
 
 
 async def test_tampered_content_is_not_served(world: World) -> None:
-    version = await world.registry.publish(new(), cases=["a"])
+    version = await world.registry.publish(new(), cases=cases("a"))
     world.tables.data["versions"][version.version_id]["content"] = "import os"
     assert (await world.registry.content(version.version_id)).content == version.content  # from the journal
     await world.registry.writer.catch_up()
@@ -314,7 +317,7 @@ async def test_tampered_content_is_not_served(world: World) -> None:
 
 
 async def test_records_survive_their_rows(world: World) -> None:
-    version = await world.registry.publish(new(parameters={"b": [1, {"c": None}], "a": "ä"}), cases=["a"])
+    version = await world.registry.publish(new(parameters={"b": [1, {"c": None}], "a": "ä"}), cases=cases("a"))
     assert from_row("versions", to_row(version)) == version
     standing = world.registry.catalog.standings[version.version_id]
     assert from_row("standings", {**to_row(standing), "seq": 3}) == standing
@@ -323,5 +326,5 @@ async def test_records_survive_their_rows(world: World) -> None:
 async def test_a_closed_registry_says_so(world: World) -> None:
     await world.registry.close()
     with pytest.raises(RegistryUnavailable, match="closed"):
-        await world.registry.publish(new(), cases=["a"])
+        await world.registry.publish(new(), cases=cases("a"))
     await world.registry.close()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from registry.evidence import Usage, is_bad
 from registry.records import OPERATOR, InvalidArtifact, RegistryDamaged, VersionId
 from registry.search import MAX_QUERY_CHARS, Query, arrange, filter_of, fuse
-from tests.fakes.registry import FakeEmbedder, World, new
+from tests.fakes.registry import FakeEmbedder, World, cases, new
 
 IDS = [VersionId(f"v{n}@1.0.0") for n in range(8)]
 
@@ -51,7 +51,7 @@ async def world() -> AsyncIterator[World]:
     }
     for n, (name, problem) in enumerate(problems.items()):
         code = f"def run(x):\n    {name.replace('-', '_')} = {n}\n    return x"
-        await made.registry.publish(new(name, code, problem=problem, author=f"node-{n}", locale="finance"), cases=["a"])
+        await made.registry.publish(new(name, code, problem=problem, author=f"node-{n}", locale="finance"), cases=cases("a"))
     yield made
     await made.registry.close()
 
@@ -121,7 +121,7 @@ async def test_a_bad_version_gives_way(world: World) -> None:
 
 
 async def test_one_version_of_each_artifact_unless_all_are_wanted(world: World) -> None:
-    await world.registry.publish(new("bird-count", "def run(x): return 7", problem="count birds in a field"), cases=["a"])
+    await world.registry.publish(new("bird-count", "def run(x): return 7", problem="count birds in a field"), cases=cases("a"))
     assert (await names(world, "count birds")).count("bird-count") == 1
     assert (await names(world, "count birds", every_version=True)).count("bird-count") == 2
 

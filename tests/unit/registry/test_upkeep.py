@@ -10,7 +10,7 @@ from registry.inspect import inspect
 from registry.records import OPERATOR, InvalidArtifact, UnknownArtifact, Version
 from registry.standards import Rule, broken, compliance, rules_of
 from registry.upkeep import BREAKTHROUGH, fold, learn, optimize
-from tests.fakes.registry import World, new
+from tests.fakes.registry import World, cases, new
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ async def world() -> AsyncIterator[World]:
 
 async def line(world: World, *, problem: str = "validate revenue data") -> tuple[Version, Version]:
     """A validator and its fork by another node."""
-    parent = await world.registry.publish(new(), cases=["a"])
+    parent = await world.registry.publish(new(), cases=cases("a"))
     fork = new(
         "universal",
         "def run(x): return 2",
@@ -33,7 +33,7 @@ async def line(world: World, *, problem: str = "validate revenue data") -> tuple
         parents=(parent.version_id,),
         improvements=("faster", "simpler"),
     )
-    return parent, await world.registry.publish(fork, cases=["a"])
+    return parent, await world.registry.publish(fork, cases=cases("a"))
 
 
 async def test_folding_writes_once_a_batch_and_adds_up(world: World) -> None:
@@ -93,9 +93,9 @@ async def test_little_or_equal_evidence_changes_nothing(world: World) -> None:
 
 async def test_a_successor_in_the_same_artifact_becomes_champion(world: World) -> None:
     await world.search()
-    parent = await world.registry.publish(new(), cases=["a"])
+    parent = await world.registry.publish(new(), cases=cases("a"))
     more = {"relation": "modify", "parents": (parent.version_id,)}
-    child = await world.registry.publish(new(content="def run(x): return 8", **more), cases=["a"])
+    child = await world.registry.publish(new(content="def run(x): return 8", **more), cases=cases("a"))
     await world.registry.point("revenue-validation", "champion", "1.0.0")
     await world.run(parent.version_id, "n1", good=100, latency_s=1.0)
     await world.run(child.version_id, "n2", good=100, latency_s=0.1)
@@ -112,7 +112,7 @@ async def test_the_report_is_made_of_what_is_there(world: World) -> None:
     standard = 'Say what it is for.\n\n```rules\n[{"check": "docstring"}, {"check": "line_chars", "most": 80}]\n```\n'
     await world.registry.publish(new("house-style", standard, kind="standard", problem="coding standards"))
     documented = 'def run(x):\n    """Back to the sender."""\n    return x'
-    await world.registry.publish(new("echo", documented, problem="echo"), cases=["a"])
+    await world.registry.publish(new("echo", documented, problem="echo"), cases=cases("a"))
     await world.run(parent.version_id, "n1", good=50, bad=50)
     world.now += 40 * 86_400
     for node in ("n1", "n2", "n3"):
@@ -141,7 +141,7 @@ async def test_snapshots_bring_states_and_aliases_back(world: World) -> None:
     await snapshot(world.registry, "before", by=OPERATOR)
     world.now += 60
     await world.registry.move(child.version_id, "archived", by=OPERATOR, reason="")
-    late = await world.registry.publish(new("late", "def run(x): return 9"), cases=["a"])
+    late = await world.registry.publish(new("late", "def run(x): return 9"), cases=cases("a"))
     assert await restore_snapshot(world.registry, "before", by=OPERATOR) == 3
     states = {key: standing.state for key, standing in world.registry.catalog.standings.items()}
     assert states == {parent.version_id: "published", child.version_id: "published", late.version_id: "archived"}

@@ -158,7 +158,7 @@ async def test_bad_input_is_named(
 
 
 async def test_what_fails_in_the_sandbox_is_422(client: httpx.AsyncClient, world: World) -> None:
-    world.checker.failing = {"{'inputs': 1, 'expected': 1, 'name': 'a'}"}
+    world.checker.failing = {"a"}
     found = await client.post("/v1/registry/artifacts", json=artifact())
     assert (found.status_code, found.json()["code"]) == (422, "check_failed")
 
