@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from registry import versions
-from registry.catalog import SPECS, USAGE, Catalog, Record, from_row
+from registry.catalog import SPECS, USAGE, Catalog, Record
 from registry.checking import Checker
+from registry.contents import Contents
 from registry.evidence import Evidence
 from registry.journal import Journal
 from registry.records import (
@@ -27,7 +28,6 @@ from registry.records import (
     InvalidArtifact,
     NewVersion,
     NotAllowed,
-    RegistryDamaged,
     RegistryUnavailable,
     Review,
     Standing,
@@ -63,6 +63,7 @@ class Registry:
     ) -> None:
         self.tables, self.journal, self.evidence, self.writer, self.clock = tables, journal, evidence, writer, clock
         self.checker = checker
+        self.contents = Contents(tables, journal, writer)
 
     @classmethod
     async def open(
@@ -122,23 +123,8 @@ class Registry:
         return [each for each in found if not states or self.catalog.standings[each.version_id].state in states]
 
     async def content(self, version_id: VersionId) -> Version:
-        """A version with its content, verified; a damaged row is repaired from the journal. Raises HashMismatch,
-        UnknownArtifact."""
-        known = self.catalog.version(version_id)
-        try:
-            rows = await self.tables.get("versions", [version_id])
-            if rows:
-                found: Version = versions.verified(from_row("versions", rows[0]))
-                if found.content_hash == known.content_hash:
-                    return found
-        except (RegistryDamaged, RegistryUnavailable) as error:
-            log.error("%s is read from the ledger: %s", version_id, error)
-        puts = await self.journal.newest("versions", [version_id])
-        if not puts:
-            raise UnknownArtifact(f"the content of {version_id} is lost")
-        copy: Version = versions.verified(from_row("versions", puts[0].row))
-        self.writer.behind.add(("versions", version_id))
-        return copy
+        """A version with its content, verified. Raises HashMismatch, UnknownArtifact, RegistryUnavailable."""
+        return await self.contents.one(version_id)
 
     def current(self, version_id: VersionId) -> VersionId:
         """Who answers for a version now: itself, or whoever took over from it, and from that one."""
@@ -161,7 +147,7 @@ class Registry:
         versions.check_new(new)
         prepare(self.catalog, new, self.clock())  # what is bound to be refused is not worth a run
         passed = await self._check(new.kind, new.content, cases)
-        return await self._put_new(new, "published", cases=passed, reason="published after its check")
+        return await self._put_new(new, "published", cases=passed, reason=_published(passed))
 
     async def draft(self, new: NewVersion, cases: Sequence[Case] = ()) -> Version:
         """Keep a version that is not published yet. With ``cases`` it is checked, so that reviews alone can publish it; without
@@ -175,7 +161,7 @@ class Registry:
         """Check a draft and publish it. Raises as ``publish`` does, and NotAllowed."""
         version = await self.content(self.find(reference).version_id)
         passed = await self._check(version.kind, version.content, cases)
-        return await self._move(version.version_id, "published", by=by, reason="published after its check", cases=passed)
+        return await self._move(version.version_id, "published", by=by, reason=_published(passed), cases=passed)
 
     async def _check(self, kind: str, content: str, cases: Sequence[Case]) -> int:
         if kind not in CODE_KINDS:
@@ -342,3 +328,7 @@ class Registry:
         star = Star(version_id=version.version_id, by=by, runs=runs, successes=successes, at=self.clock())
         await self.writer.change(lambda catalog: [star])
         return star
+
+
+def _published(cases: int) -> str:
+    return f"passed {cases} cases" if cases else "published"

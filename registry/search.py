@@ -23,8 +23,6 @@ from registry.records import (
     InvalidArtifact,
     Kind,
     RegistryDamaged,
-    RegistryError,
-    RegistryUnavailable,
     State,
     Version,
     VersionId,
@@ -220,15 +218,16 @@ class Search:
             return len(self._unembedded) if self._embedder is not None else 0
 
     async def _add(self, version_ids: Sequence[VersionId], *, embed: bool) -> None:
-        found = [await self._read(each) for each in version_ids]
-        versions = [each for each in found if each is not None]
+        versions = list((await self._registry.contents.many(version_ids)).values())
         rows = [self._card(version) for version in versions]
         if embed and rows and await self._fill_vectors(versions, rows):
             unembedded: set[VersionId] = set()
         else:
             unembedded = {version.version_id for version in versions}
         await self._tables.merge("cards", rows)
-        self._states.update({VersionId(row["version_id"]): row["state"] for row in rows})
+        # What is lost has no card, and is not looked for again at every search.
+        standings = self._registry.catalog.standings
+        self._states.update({version_id: standings[version_id].state for version_id in version_ids})
         self._unembedded |= unembedded
 
     async def _move(self) -> None:
@@ -246,24 +245,13 @@ class Search:
 
     async def _embed_some(self, count: int) -> bool:
         chosen = sorted(self._unembedded)[:count]
-        found = [await self._read(each) for each in chosen]
-        versions = [each for each in found if each is not None]
+        versions = list((await self._registry.contents.many(chosen)).values())
         rows = [self._card(version) for version in versions]
         if rows and not await self._fill_vectors(versions, rows):
             return False
         await self._tables.merge("cards", rows)
         self._unembedded -= set(chosen)
         return True
-
-    async def _read(self, version_id: VersionId) -> Version | None:
-        """None where the content is damaged beyond repair: one such version must not hide the others."""
-        try:
-            return await self._registry.content(version_id)
-        except RegistryUnavailable:
-            raise
-        except RegistryError as error:
-            log.error("%s cannot be found by search: %s", version_id, error)
-            return None
 
     def _card(self, version: Version) -> Row:
         state = self._registry.catalog.standings[version.version_id].state

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.records import RegistryDamaged, RegistryUnavailable
+from registry.table_specs import Migration
 
 _CONFLICT_TRIES = 5
 _NOT_DAMAGE = (
@@ -50,6 +51,18 @@ async def despite_conflicts(commit: Callable[[], Awaitable[Any]]) -> None:
             if "conflict" not in str(error).lower() or attempt == _CONFLICT_TRIES - 1:
                 raise
             await asyncio.sleep(0.05 * 2**attempt)
+
+
+async def migrate(table: Any, step: Migration) -> None:
+    """One step; parts of it that were taken before are left out."""
+    names = set((await table.schema()).names)
+    renamed = [{"path": old, "rename": new} for old, new in step.rename.items() if old in names]
+    if renamed:
+        await table.alter_columns(*renamed)
+    if added := {column: sql for column, sql in step.add.items() if column not in names}:
+        await table.add_columns(added)
+    if dropped := [column for column in step.drop if column in names]:
+        await table.drop_columns(dropped)
 
 
 def make_folder(folder: Path) -> None:

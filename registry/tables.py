@@ -25,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from registry.records import RegistryDamaged, RegistryTooNew, RegistryUnavailable
-from registry.table_care import despite_conflicts, folder_bytes, make_folder, set_aside, translated
-from registry.table_specs import Migration, TableSpec, Vector, any_of
+from registry.table_care import despite_conflicts, folder_bytes, make_folder, migrate, set_aside, translated
+from registry.table_specs import TableSpec, Vector, any_of
 
 Row = dict[str, Any]
 
@@ -73,8 +73,11 @@ class Tables:
 
         Older schemas are migrated. Raises RegistryTooNew for a newer one, RegistryUnavailable when the place cannot be used.
         """
-        lancedb = await asyncio.to_thread(importlib.import_module, "lancedb")
-        arrow = await asyncio.to_thread(importlib.import_module, "pyarrow")
+        try:
+            lancedb = await asyncio.to_thread(importlib.import_module, "lancedb")
+            arrow = await asyncio.to_thread(importlib.import_module, "pyarrow")
+        except ImportError as error:
+            raise RegistryUnavailable(f"LanceDB cannot be imported ({error}); reinstall morphogen") from error
         async with translated("registry", writing=True):
             if "://" not in uri:
                 await asyncio.to_thread(make_folder, Path(uri))
@@ -113,6 +116,11 @@ class Tables:
         """How an open table was declared."""
         return self._specs[name]
 
+    def _table(self, name: str) -> Any:
+        if name not in self._tables:
+            raise RegistryUnavailable(f"table {name} is closed")
+        return self._tables[name]
+
     def close(self) -> None:
         """Let go of the files. Idempotent."""
         for table in self._tables.values():
@@ -124,7 +132,7 @@ class Tables:
 
     async def rows(self, name: str, where: str = "", *, columns: Sequence[str] = (), limit: int | None = None) -> list[Row]:
         """Rows in no particular order. Raises RegistryDamaged."""
-        return await self._collect(name, self._tables[name].query(), where, columns, limit)
+        return await self._collect(name, self._table(name).query(), where, columns, limit)
 
     async def get(self, name: str, keys: Sequence[str], *, columns: Sequence[str] = ()) -> list[Row]:
         """The rows with these keys, in no particular order; unknown keys are left out. Raises RegistryDamaged."""
@@ -137,7 +145,7 @@ class Tables:
     async def count(self, name: str, where: str = "") -> int:
         """How many rows match. Raises RegistryDamaged."""
         async with translated(name):
-            return int(await self._tables[name].count_rows(where or None))
+            return int(await self._table(name).count_rows(where or None))
 
     async def nearest(
         self,
@@ -150,14 +158,14 @@ class Tables:
         limit: int = 10,
     ) -> list[Row]:
         """Rows by cosine distance (``_distance``, 0 … 2), the nearest first; those without a vector are left out."""
-        query = self._tables[name].query().nearest_to(np.asarray(vector, dtype=np.float32)).column(column)
+        query = self._table(name).query().nearest_to(np.asarray(vector, dtype=np.float32)).column(column)
         wanted = (*columns, "_distance") if columns else ()
         return await self._collect(name, query.distance_type("cosine"), where, wanted, limit)
 
     async def matching(self, name: str, text: str, *, where: str = "", columns: Sequence[str] = (), limit: int = 10) -> list[Row]:
         """Rows by BM25 (``_score``) over the table's ``words`` column, the best first."""
         spec = self._specs[name]
-        query = self._tables[name].query().nearest_to_text(text, columns=[spec.words])
+        query = self._table(name).query().nearest_to_text(text, columns=[spec.words])
         return await self._collect(name, query, where, (*columns, "_score") if columns else (), limit)
 
     async def _collect(self, name: str, query: Any, where: str, columns: Sequence[str], limit: int | None) -> list[Row]:
@@ -181,14 +189,14 @@ class Tables:
         for start in range(0, len(unique), _MERGE_ROWS):
             data = self._arrow.Table.from_pylist(unique[start : start + _MERGE_ROWS], schema=self._schema(spec))
             async with self._writing, translated(name, writing=True):
-                builder = self._tables[name].merge_insert(spec.key).when_matched_update_all().when_not_matched_insert_all()
+                builder = self._table(name).merge_insert(spec.key).when_matched_update_all().when_not_matched_insert_all()
                 await despite_conflicts(partial(builder.execute, data, on_bad_vectors="null"))
                 self.commits += 1
 
     async def update(self, name: str, values: Row, *, where: str) -> None:
         """Set columns of the rows that match, in one version of the table. Raises RegistryUnavailable."""
         async with self._writing, translated(name, writing=True):
-            await despite_conflicts(partial(self._tables[name].update, values, where=where))
+            await despite_conflicts(partial(self._table(name).update, values, where=where))
             self.commits += 1
 
     async def delete(self, name: str, keys: Sequence[str]) -> None:
@@ -196,7 +204,7 @@ class Tables:
         for start in range(0, len(keys), _KEYS_A_QUERY):
             where = any_of(self._specs[name].key, keys[start : start + _KEYS_A_QUERY])
             async with self._writing, translated(name, writing=True):
-                await despite_conflicts(partial(self._tables[name].delete, where))
+                await despite_conflicts(partial(self._table(name).delete, where))
                 self.commits += 1
 
     # ── history ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -204,7 +212,7 @@ class Tables:
     async def revisions(self, name: str) -> list[Revision]:
         """The table's own versions that are still kept, oldest first."""
         async with translated(name):
-            listed = await self._tables[name].list_versions()
+            listed = await self._table(name).list_versions()
             found = [Revision(number=each["version"], at=each["timestamp"].timestamp()) for each in listed]
             return sorted(found, key=lambda each: each.number)
 
@@ -228,7 +236,7 @@ class Tables:
     async def tag(self, name: str, label: str) -> None:
         """Give the newest revision a name, which moves there when it exists already."""
         async with self._writing, translated(name, writing=True):
-            table = self._tables[name]
+            table = self._table(name)
             if label in await table.tags.list():
                 await table.tags.update(label, await table.version())
             else:
@@ -237,7 +245,7 @@ class Tables:
     async def tags(self, name: str) -> dict[str, int]:
         """Label -> revision."""
         async with translated(name):
-            return {label: int(tag["version"]) for label, tag in (await self._tables[name].tags.list()).items()}
+            return {label: int(tag["version"]) for label, tag in (await self._table(name).tags.list()).items()}
 
     # ── upkeep ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -250,7 +258,7 @@ class Tables:
             keep_s = max(_MIN_RETENTION_S, retention_s if spec.retention_s is None else min(spec.retention_s, retention_s))
             at = {revision.number: revision.at for revision in await self.revisions(name)}
             async with self._writing, translated(name, writing=True):
-                table = self._tables[name]
+                table = self._table(name)
                 for label, tag in (await table.tags.list()).items():
                     if at.get(int(tag["version"]), 0.0) < self._clock() - keep_s:
                         await table.tags.delete(label)
@@ -278,7 +286,7 @@ class Tables:
             if found > spec.version:
                 raise RegistryTooNew(spec.name, found=found, known=spec.version)
             for step in spec.migrations[found - 1 :]:
-                await _migrate(table, step)
+                await migrate(table, step)
             if found != spec.version:
                 await self._keep_version(spec)
             if missing := set(spec.columns) - set((await table.schema()).names):
@@ -331,14 +339,3 @@ class Tables:
             return arrow.field(name, made, nullable=name != spec.key)
 
         return arrow.schema([field(name) for name in spec.columns])
-
-
-async def _migrate(table: Any, step: Migration) -> None:
-    names = set((await table.schema()).names)
-    renamed = [{"path": old, "rename": new} for old, new in step.rename.items() if old in names]
-    if renamed:
-        await table.alter_columns(*renamed)
-    if added := {column: sql for column, sql in step.add.items() if column not in names}:
-        await table.add_columns(added)
-    if dropped := [column for column in step.drop if column in names]:
-        await table.drop_columns(dropped)

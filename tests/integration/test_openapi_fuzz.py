@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -13,6 +15,10 @@ pytestmark = pytest.mark.integration
 
 
 def test_no_generated_request_is_a_server_error(daemon: Running) -> None:
+    until = time.monotonic() + 60
+    while daemon.call("GET", "/v1/status", operator=True)[1]["registry"] != "ok":
+        assert time.monotonic() < until  # while it opens it answers 503, which is right and no news
+        time.sleep(0.2)
     command = [
         sys.executable,
         "-m",
@@ -29,5 +35,5 @@ def test_no_generated_request_is_a_server_error(daemon: Running) -> None:
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
-    assert "0 generated" not in done.stdout
+    assert re.search(r"\b[1-9]\d* generated", done.stdout)
     assert daemon.call("GET", "/readyz")[0] == 200

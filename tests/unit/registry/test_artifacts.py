@@ -323,6 +323,18 @@ async def test_records_survive_their_rows(world: World) -> None:
     assert from_row("standings", {**to_row(standing), "seq": 3}) == standing
 
 
+async def test_many_contents_at_once_leave_out_what_is_lost(world: World) -> None:
+    made = [await world.registry.publish(new(f"v{n}", f"def run(x): return {n}"), cases=cases("a")) for n in range(4)]
+    ids = [version.version_id for version in made]
+    world.tables.data["versions"][ids[1]]["content"] = "tampered"
+    del world.tables.data["versions"][ids[2]]
+    world.tables.data["versions"][ids[3]]["content"] = "tampered"
+    world.journal.puts = [put for put in world.journal.puts if (put.table, put.key) != ("versions", ids[3])]
+    found = await world.registry.contents.many([*ids, VersionId("gone@1.0.0")])
+    assert {key: version.content for key, version in found.items()} == {each.version_id: each.content for each in made[:3]}
+    assert world.registry.writer.behind == {("versions", ids[1]), ("versions", ids[2])}
+
+
 async def test_a_closed_registry_says_so(world: World) -> None:
     await world.registry.close()
     with pytest.raises(RegistryUnavailable, match="closed"):
