@@ -76,6 +76,7 @@ def _config(setup: Setup, mount_point: str, *, scientific: bool) -> str:
     fields = {
         "mount_point": mount_point,
         "warm": setup.warm,
+        "retire_after": setup.retire_after,
         "max_running": running,
         "max_held": setup.max_held,
         "policy": setup.policy,

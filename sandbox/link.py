@@ -60,7 +60,7 @@ class Line:
         self.retired = False
         self._sock = reached.sock
         self._numbers = itertools.count(1)
-        self._asked: dict[int, asyncio.Future[tuple[socket.socket, int | None]]] = {}
+        self._asked: dict[int, asyncio.Future[Lease]] = {}
         self._ends: dict[int, asyncio.Future[Measures]] = {}
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._sock.fileno(), self._hear)
@@ -77,29 +77,20 @@ class Line:
     async def lease(self, limits: Limits, *, wall_s: float, cpu_s: float, held: bool) -> Lease:
         """A fresh child under ``limits``. Cancelling gives up the ask. Raises ZygoteGone, SandboxUnavailable."""
         number = next(self._numbers)
-        asked: asyncio.Future[tuple[socket.socket, int | None]] = self._loop.create_future()
+        asked: asyncio.Future[Lease] = self._loop.create_future()
         self._asked[number] = asked
         memory = limits.memory_bytes
         self.send(op="lease", id=number, wall_s=wall_s, cpu_s=math.ceil(cpu_s), memory_bytes=memory, held=held)
         if not self.alive:
             raise ZygoteGone
         try:
-            sock, pidfd = await asked
+            return await asked
         except asyncio.CancelledError:
-            self._give_up(number, asked)
+            self._asked.pop(number, None)
+            self.send(op="end", id=number)
+            if asked.done() and not asked.cancelled() and asked.exception() is None:
+                asked.result().kill()
             raise
-        ended: asyncio.Future[Measures] = self._loop.create_future()
-        self._ends[number] = ended
-        return Lease(number, self, sock, pidfd, ended)
-
-    def _give_up(self, number: int, asked: asyncio.Future[tuple[socket.socket, int | None]]) -> None:
-        self._asked.pop(number, None)
-        self.send(op="end", id=number)
-        if asked.done() and not asked.cancelled() and asked.exception() is None:
-            sock, pidfd = asked.result()
-            sock.close()
-            if pidfd is not None:
-                os.close(pidfd)
 
     def _hear(self) -> None:
         while self.alive:
@@ -125,11 +116,11 @@ class Line:
                 found = Measures(signal=fields["signal"], cpu_s=fields["cpu_s"], peak_bytes=fields["peak_bytes"])
                 ended.set_result(found)
         else:
-            self._answer(self._asked.pop(number, None), fields, descriptors)
+            self._answer(number, self._asked.pop(number, None), fields, descriptors)
+        if self.retired and not self._asked and not self._ends:
+            self.close()  # its zygote ends with its last caller
 
-    def _answer(
-        self, asked: asyncio.Future[tuple[socket.socket, int | None]] | None, fields: dict[str, Any], descriptors: list[int]
-    ) -> None:
+    def _answer(self, number: int, asked: asyncio.Future[Lease] | None, fields: dict[str, Any], descriptors: list[int]) -> None:
         if asked is None or asked.done() or not descriptors:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -138,7 +129,9 @@ class Line:
             return
         sock = socket.socket(fileno=descriptors[0])
         sock.setblocking(False)
-        asked.set_result((sock, descriptors[1] if len(descriptors) > 1 else None))
+        ended: asyncio.Future[Measures] = self._loop.create_future()
+        self._ends[number] = ended
+        asked.set_result(Lease(number, self, sock, descriptors[1] if len(descriptors) > 1 else None, ended))
 
     def close(self) -> None:
         """Hang up: the zygote ends what this caller still has. Idempotent."""
@@ -164,8 +157,14 @@ class Link:
         self._setup = setup
         self._scientific = scientific
         self._line: Line | None = None
+        self._retired: list[Line] = []
         self._starting: asyncio.Task[Line] | None = None
         self._closed = False
+
+    @property
+    def known_health(self) -> Health | None:
+        """That of the current line; None before the first."""
+        return self._line.health if self._line is not None else None
 
     async def line(self) -> Line:
         """Raises SandboxUnavailable. Cancelling one waiter does not stop the start that others wait for."""
@@ -182,7 +181,9 @@ class Link:
         if self._closed:
             line.close()
             raise SandboxUnavailable("the sandbox is closed")
-        # A retired line keeps serving its resident functions; its zygote ends when they do.
+        if self._line is not None and self._line.alive:
+            self._retired.append(self._line)  # it serves its resident functions on, and closes after them
+        self._retired = [old for old in self._retired if old.alive]
         self._line = line
         return line
 
@@ -192,5 +193,6 @@ class Link:
         if self._starting is not None:
             with contextlib.suppress(SandboxUnavailable, asyncio.CancelledError):
                 await self._starting
-        if self._line is not None:
-            self._line.close()
+        for line in (*self._retired, self._line):
+            if line is not None:
+                line.close()

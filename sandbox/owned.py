@@ -23,6 +23,7 @@ item_writable: set[type] = {
 }  # fmt: skip
 attribute_writable: dict[type, frozenset[str]] = {}
 """Types of libraries with the few attributes that may be set on their instances."""
+
 # ── writing ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

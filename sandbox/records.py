@@ -151,6 +151,8 @@ class Setup:
     """Resident functions at once on this machine."""
     warm: int = 4
     """Children forked ahead."""
+    retire_after: int = 50_000
+    """Children of one zygote, which share its memory layout, before another takes over."""
     runtime_dir: str | None = None
     policy: bool = True
     without: frozenset[str] = frozenset()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -64,6 +64,8 @@ class Sandbox:
         self._links = {scientific: Link(self.setup, scientific=scientific) for scientific in (False, True)}
         self._cache = _Cache(_CACHE_BYTES)
         self._held: set[Held] = set()
+        self.outcomes: Counter[str] = Counter()
+        """How often runs and calls ended how: ``ok`` or a Problem's value. For metrics."""
 
     async def __aenter__(self) -> Sandbox:
         return self
@@ -94,6 +96,7 @@ class Sandbox:
         chosen = limits or self.setup.limits
         payload = prepare(code, inputs)
         result = payload if isinstance(payload, RunResult) else await self._within(payload, chosen, began + chosen.wall_s)
+        self.count(result)
         return replace(result, wall_s=time.perf_counter() - began)
 
     async def check(self, code: str, cases: Sequence[Case], limits: Limits | None = None) -> tuple[CaseReport, ...]:
@@ -159,6 +162,14 @@ class Sandbox:
             hint = "" if level == "off" else " (sandbox.allow_reduced = true runs code all the same)"
             raise SandboxUnavailable(f"the sandbox refuses to run code on this machine: {line.health.reason}{hint}")
         return await line.lease(limits, wall_s=limits.wall_s, cpu_s=limits.cpu_s * max_calls, held=held)
+
+    @property
+    def known_health(self) -> Health | None:
+        """What is known without starting anything: None before the first run. For metrics and health checks."""
+        return self._links[False].known_health
+
+    def count(self, result: RunResult) -> None:
+        self.outcomes[result.problem or "ok"] += 1
 
     def forget(self, held: Held) -> None:
         self._held.discard(held)

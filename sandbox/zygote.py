@@ -24,7 +24,6 @@ from sandbox import confine, wire
 from sandbox.records import Layer
 
 FIRST_CALLER_S = 20.0
-RETIRE_AFTER_FORKS = 50_000
 LONG_S = 0.25
 LONG_TIMES = 4
 """A run older than LONG_S makes room for others, up to LONG_TIMES the bound: a few that hang must not hold up the many."""
@@ -41,6 +40,7 @@ class Config:
     warm: int
     max_running: int
     max_held: int
+    retire_after: int
     policy: bool
     scientific: bool
     without: frozenset[str]
@@ -274,7 +274,7 @@ class Zygote:
                 descriptors.append(os.pidfd_open(made.pid))
                 after.callback(os.close, descriptors[-1])
             self._tell(ask.caller, wire.message(id=lease), tuple(descriptors))
-        if self._forks >= RETIRE_AFTER_FORKS:
+        if self._forks >= self._config.retire_after:
             self._retire()
 
     def _make_spare(self) -> str:

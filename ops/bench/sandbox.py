@@ -12,9 +12,11 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -22,7 +24,7 @@ from typing import Any
 
 from ops.bench.report import Goal, at_least, at_most, emit, parser
 from ops.bench.sandbox_corpus import Row, corpus, programs
-from sandbox.records import Limits, RunResult
+from sandbox.records import Limits, RunResult, Setup
 from sandbox.runner import Sandbox
 
 TRIVIAL = "def run(inputs):\n    return inputs['n'] + 1\n"
@@ -71,14 +73,15 @@ async def latency(*, quick: bool) -> Row:
     found: dict[str, list[float]] = {name: [] for name in ("trivial", "numpy", "held", "subprocess", "subprocess_numpy")}
     limits = Limits(wall_s=CALLER_S, cpu_s=CALLER_S)
     began = time.perf_counter()
-    async with Sandbox() as sandbox:
+    folder = tempfile.mkdtemp(prefix="sandbox-")
+    async with Sandbox(Setup(runtime_dir=folder)) as sandbox:
         health = await sandbox.health()
         cold = (time.perf_counter() - began) * 1000
         held = sandbox.hold(TRIVIAL, limits)
         for code in (TRIVIAL, NUMPY):
             await sandbox.run(code, {"n": 1}, limits)
         await held.call({"n": 1})
-        own = held_bytes()
+        own = held_bytes(folder)
         for _ in range(rounds):
             for _ in range(runs):
                 found["trivial"].append(await _timed(lambda: sandbox.run(TRIVIAL, {"n": 1}, limits)))
@@ -88,6 +91,7 @@ async def latency(*, quick: bool) -> Row:
                 found["subprocess"].append(_subprocess_ms(TRIVIAL))
                 found["subprocess_numpy"].append(_subprocess_ms(NUMPY))
         peak = (await sandbox.run(NUMPY, {"n": 1}, limits)).peak_bytes
+    shutil.rmtree(folder)
     return {
         "health": health.level,
         "cold_start_ms": cold,
@@ -97,29 +101,30 @@ async def latency(*, quick: bool) -> Row:
     }
 
 
-def zygotes() -> list[int]:
-    """Processes of any sandbox of this machine, children included."""
+def zygotes(folder: str) -> list[int]:
+    """The processes of the sandbox whose runtime folder this is, children included."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if b"sandbox.boot" in (entry / "cmdline").read_bytes():
+                if f"{folder}/".encode() in (entry / "cmdline").read_bytes():
                     found.append(int(entry.name))
             except OSError:
                 continue
     return found
 
 
-def held_bytes() -> int | None:
+def held_bytes(folder: str) -> int | None:
     """The largest private memory of a child; None where this user may not see it. The zygote itself shares with its children."""
     sizes = []
-    for pid in zygotes():
+    family = zygotes(folder)
+    for pid in family:
         try:
             parent = int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
             text = (Path("/proc") / str(pid) / "smaps_rollup").read_text()
         except OSError:
             continue
-        if parent in zygotes():
+        if parent in family:
             fields = dict(line.split(":", 1) for line in text.splitlines()[1:])
             sizes.append(sum(int(fields[name].split()[0]) * 1024 for name in ("Private_Dirty", "Private_Clean")))
     return max(sizes, default=None)
@@ -128,11 +133,11 @@ def held_bytes() -> int | None:
 async def leaks(*, quick: bool) -> Row:
     """Descriptors and processes before and after many runs of all kinds, some of them cancelled."""
     runs = 500 if quick else 5000
-    before = set(zygotes())
-    async with Sandbox() as sandbox:
+    folder = tempfile.mkdtemp(prefix="sandbox-")
+    async with Sandbox(Setup(runtime_dir=folder)) as sandbox:
         await sandbox.run(TRIVIAL, {"n": 1})
         descriptors = len(os.listdir("/proc/self/fd"))
-        processes = await _settled(before)
+        processes = await _settled(folder)
         gate = asyncio.Semaphore(8)
 
         async def one(index: int) -> bool:
@@ -145,23 +150,25 @@ async def leaks(*, quick: bool) -> Row:
                 return isinstance(await task, RunResult)
 
         came = await asyncio.gather(*(one(index) for index in range(runs)))
-        after_processes = await _settled(before)
+        after_processes = await _settled(folder)
         after = len(os.listdir("/proc/self/fd"))
     await asyncio.sleep(0.5)
+    left = len(zygotes(folder))
+    shutil.rmtree(folder)
     return {
         "runs": runs,
         "ended_in_a_result": sum(came),
         "descriptors_leaked": after - descriptors,
         "processes_leaked": after_processes - processes,
-        "processes_left_at_the_end": len(set(zygotes()) - before),
+        "processes_left_at_the_end": left,
     }
 
 
-async def _settled(others: set[int]) -> int:
+async def _settled(folder: str) -> int:
     """How many processes there are once nothing changes."""
     last = -1
     for _ in range(50):
-        now = len(set(zygotes()) - others)
+        now = len(zygotes(folder))
         if now == last:
             break
         last = now

@@ -168,6 +168,8 @@ async def test_a_resident_function_keeps_its_state_until_a_violation(sandbox: Sa
     assert (await held.call(None)).value == 1
     await held.aclose()
     assert (await held.call(None)).problem is Problem.UNAVAILABLE
+    assert sandbox.outcomes == {"ok": 5, "raised": 1, "timed_out": 1, "unavailable": 1}
+    assert sandbox.known_health is not None
 
 
 async def test_a_resident_function_gets_a_fresh_process_after_so_many_calls(sandbox: Sandbox) -> None:
@@ -270,6 +272,25 @@ def _cpu_s(pid: int) -> float:
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def test_a_zygote_retires_and_its_resident_functions_live_on(tmp_path: Path) -> None:
+    setup = own(tmp_path, retire_after=12)
+    async with Sandbox(setup) as sandbox:
+        held = sandbox.hold(COUNT)
+        assert (await held.call(None)).value == 1
+        first = zygote_of(setup)
+        assert [(await sandbox.run(ADD, {"n": n})).value for n in range(40)] == list(range(1, 41))
+        assert (await held.call(None)).value == 2
+        assert first in processes(f"{setup.runtime_dir}/")
+        await held.aclose()
+        for _ in range(100):
+            if first not in processes(f"{setup.runtime_dir}/"):
+                break
+            await asyncio.sleep(0.05)
+        assert first not in processes(f"{setup.runtime_dir}/")
+        assert (await sandbox.run(ADD, {"n": 1})).value == 2
+    assert await gone(setup)
 
 
 async def test_a_hundred_runs_at_once_all_end_in_time(sandbox: Sandbox) -> None:
