@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +27,29 @@ _NOT_DAMAGE = (
 )
 
 
-@asynccontextmanager
-async def translated(name: str, *, writing: bool = False) -> AsyncIterator[None]:
-    """LanceDB raises RuntimeError for nearly everything. What fails to be read is damaged, unless the words say that the place
-    refuses; what fails to be written may succeed later."""
-    try:
-        yield
-    except (RuntimeError, OSError) as error:
+class translated:
+    """Around every call: what LanceDB raises becomes an error of the registry.
+
+    It raises RuntimeError for nearly everything, ValueError for files that make no sense, and RustPanic (which nobody can import)
+    where it was surprised itself. What fails to be read is damaged, unless the words say that the place refuses; what fails to be
+    written may succeed later. A ValueError of a reader outside ``opening`` may be about the question, and damns no table.
+    """
+
+    def __init__(self, name: str, *, writing: bool = False, opening: bool = False) -> None:
+        self._name, self._writing, self._opening = name, writing, opening
+
+    async def __aenter__(self) -> None:
+        """Nothing to do."""
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        puzzled = isinstance(error, ValueError)
+        if error is None or not (puzzled or isinstance(error, RuntimeError | OSError) or type(error).__name__ == "RustPanic"):
+            return
         message = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-        if writing or any(word in message.lower() for word in _NOT_DAMAGE):
-            raise RegistryUnavailable(f"table {name}: {message}") from error
-        raise RegistryDamaged(name, message) from error
+        refused = any(word in message.lower() for word in _NOT_DAMAGE)
+        if self._writing or refused or (puzzled and not self._opening):
+            raise RegistryUnavailable(f"table {self._name}: {message}") from error
+        raise RegistryDamaged(self._name, message) from error
 
 
 async def despite_conflicts(commit: Callable[[], Awaitable[Any]]) -> None:

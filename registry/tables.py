@@ -88,8 +88,10 @@ class Tables:
         return tables
 
     async def ensure(self, spec: TableSpec) -> None:
-        """Open, migrate or create one table. Raises RegistryTooNew, RegistryUnavailable."""
+        """Open, migrate or create one table; idempotent. Raises RegistryTooNew, RegistryUnavailable."""
         async with self._writing:
+            if self._specs.get(spec.name) == spec and spec.name in self._tables:
+                return
             self._specs[spec.name] = spec
             try:
                 table = await self._open(spec)
@@ -98,17 +100,12 @@ class Tables:
             except RegistryDamaged as error:
                 self.damaged[spec.name] = self._set_aside(spec, error)
                 table = None
-            if table is None:
-                table = await self._create(spec)
-            async with translated(spec.name):
-                self._tables[spec.name] = table
-                if spec.words is not None and not list(await table.list_indices()):
-                    index = importlib.import_module("lancedb.index")
-                    await table.create_index(spec.words, config=index.FTS(with_position=False))
+            self._tables[spec.name] = table if table is not None else await self._create(spec)
 
     async def recreate(self, spec: TableSpec) -> None:
         """Begin the table anew, empty, with this schema: for tables that are derived from others."""
         async with self._writing, translated(spec.name):
+            self._tables.pop(spec.name, None)
             await self._connection.drop_table(spec.name, ignore_missing=True)
         await self.ensure(spec)
 
@@ -274,7 +271,7 @@ class Tables:
 
     async def _open(self, spec: TableSpec) -> Any | None:
         """The table, migrated; None where there is none. Raises RegistryTooNew, RegistryDamaged."""
-        async with translated(spec.name):
+        async with translated(spec.name, opening=True):
             try:
                 table = await self._connection.open_table(spec.name)
             except ValueError as error:
@@ -312,13 +309,20 @@ class Tables:
         async with translated(spec.name, writing=True):
             table = await self._connection.create_table(spec.name, schema=self._schema(spec))
             await self._keep_version(spec)
+            await self._index(spec, table)
             return table
 
     async def _read_through(self, spec: TableSpec, table: Any) -> None:
         """Read everything once: a file that was cut off is only found by reading it. Raises RegistryDamaged."""
-        async with translated(spec.name):
+        async with translated(spec.name, opening=True):
             async for _ in await table.query().to_batches():
                 pass
+            await self._index(spec, table)
+
+    async def _index(self, spec: TableSpec, table: Any) -> None:
+        if spec.words is not None and not list(await table.list_indices()):
+            index = importlib.import_module("lancedb.index")
+            await table.create_index(spec.words, config=index.FTS(with_position=False))
 
     def _set_aside(self, spec: TableSpec, error: RegistryDamaged) -> str:
         if self._folder is None:

@@ -116,9 +116,12 @@ def show(ref: str, *, as_json: bool) -> None:
         out.print(f"Other versions: {', '.join(others[:20])}", style="dim")
 
 
-def publish(name: str, file: Path, *, kind: str, problem: str, cases: Path | None, draft: bool, as_json: bool) -> None:
-    """Publish a file."""
-    body = {"name": name, "kind": kind, "content": _file(file), "problem": problem, "draft": draft, "cases": _cases(cases)}
+def publish(name: str, file: Path, fields: Mapping[str, Json], cases: Path | None, *, as_json: bool) -> None:
+    """Publish a file. Its relation follows from its parents."""
+    parents = fields["parents"]
+    one = "modify" if parents and parents[0].partition("@")[0] == name else "fork"
+    relation = "new" if not parents else one if len(parents) == 1 else "synthesize"
+    body = {"name": name, "content": _file(file), "relation": relation, "cases": _cases(cases), **fields}
     _made(_post(f"{BASE}/artifacts", body), as_json=as_json)
 
 

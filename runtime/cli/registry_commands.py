@@ -72,6 +72,10 @@ def publish(
     file: Annotated[Path, typer.Argument(help="The file with its content.")],
     kind: Annotated[Kind, typer.Option(help="What it is.")],
     problem: Annotated[str, typer.Option(help="What it solves, in a sentence.")],
+    parent: Annotated[
+        list[str] | None, typer.Option(metavar="VERSION", help="NAME@1.2.3 that it was made of; several are a synthesis.")
+    ] = None,
+    improvement: Annotated[list[str] | None, typer.Option(help="What was improved; may be given several times.")] = None,
     cases: Annotated[Path | None, typer.Option(help='JSON: [{"inputs": …, "expected": …}]; code needs at least one.')] = None,
     draft: Annotated[bool, typer.Option(help="Keep it without publishing it.")] = False,
     as_json: AsJson = False,
@@ -79,7 +83,8 @@ def publish(
     """Check and publish a new version, or keep it as a draft."""
     from runtime.cli import registry
 
-    registry.publish(name, file, kind=kind, problem=problem, cases=cases, draft=draft, as_json=as_json)
+    more = {"problem": problem, "parents": parent or [], "improvements": improvement or [], "draft": draft}
+    registry.publish(name, file, {"kind": kind, **more}, cases, as_json=as_json)
 
 
 @registry_app.command()

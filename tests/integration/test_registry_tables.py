@@ -2,6 +2,8 @@
 
 import asyncio
 import dataclasses
+import random
+import shutil
 import time
 from pathlib import Path
 
@@ -106,6 +108,29 @@ async def test_a_truncated_table_is_set_aside(tmp_path: Path, what: str, keep: f
     await tables.merge("notes", [note("a")])
     tables.close()
     assert (await opened(tmp_path)).damaged == {}
+
+
+async def test_whatever_bytes_are_wrong_it_is_opened_or_set_aside(tmp_path: Path) -> None:
+    tables = await opened(tmp_path / "sound")
+    await tables.merge("notes", [note(f"n{i}", "words " * 20, i, [float(i)] * 4) for i in range(100)])
+    await tables.optimize(retention_s=0)
+    tables.close()
+    rng = random.Random(3)
+    set_aside = 0
+    for _ in range(40):
+        shutil.rmtree(tmp_path / "torn", ignore_errors=True)
+        shutil.copytree(tmp_path / "sound", tmp_path / "torn")
+        files = sorted((tmp_path / "torn" / "registry" / "notes.lance").rglob("*"))
+        file = rng.choice([each for each in files if each.suffix in (".lance", ".manifest")])
+        raw = bytearray(file.read_bytes())
+        for _ in range(rng.choice((1, 20, 200))):
+            raw[rng.randrange(len(raw))] = rng.randrange(256)
+        file.write_bytes(raw)
+        tables = await opened(tmp_path / "torn")
+        set_aside += bool(tables.damaged)
+        assert await tables.count("notes") == (0 if tables.damaged else 100)
+        tables.close()
+    assert 0 < set_aside < 40
 
 
 async def test_damage_while_open_has_a_name(tmp_path: Path) -> None:
