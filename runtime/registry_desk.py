@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from registry.artifacts import Registry
@@ -156,11 +156,9 @@ class RegistryDesk:
             )
         self._tables, self._registry, self._search = tables, registry, search
 
-    async def _upkeep(self, chore: Callable[[Registry, Search], object]) -> None:
+    async def _upkeep(self, chore: Callable[[Registry, Search], Awaitable[None]]) -> None:
         try:
-            result = chore(self.registry, self.search)
-            if asyncio.iscoroutine(result):
-                await result
+            await chore(self.registry, self.search)
         except RegistryError as error:
             log.error("the registry's upkeep failed, and is tried again: %s", error)
 
