@@ -339,8 +339,8 @@ async def _retain(service: DaemonService) -> None:
     while True:
         await asyncio.sleep(RETENTION_EVERY_S)
         try:
-            removed = await service.ledger.enforce_retention()
             await service.replies.tidy()
+            removed = await service.ledger.enforce_retention()
         except (OSError, AgentError) as error:
             log.error("the ledger could not be tidied: %s", error)
         else:

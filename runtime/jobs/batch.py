@@ -108,7 +108,7 @@ class Batch:
                     # Its share was too small; the whole may not be. From now on one part at a time, with all that is left.
                     self._tight = True
                     continue
-                error = self._spent_out(error)
+                error = self._spent_out(error) if error.retry_after_s is None else error
             self._error = error
             what = patience.after(error)
             if isinstance(what, Stop):

@@ -101,7 +101,8 @@ def on_failure(
 
     ``attempts`` is how many failures are taken; ``dice`` is uniform in 0 … 1 and spreads the pauses.
     """
-    if isinstance(error, InvalidRequest | BudgetExceeded):
+    waits = error.retry_after_s is not None  # money that running calls hold comes back; money that is spent does not
+    if isinstance(error, InvalidRequest) or (isinstance(error, BudgetExceeded) and not waits):
         return Stop(reason=error.code)
     refused = isinstance(error, Refused)
     if (refusals >= MAX_REFUSALS) if refused else (failures >= attempts):

@@ -19,6 +19,8 @@ from runtime.ledger.store import Ledger
 KEPT_S = 24 * 3600.0
 MAX_REPLIES = 100_000
 MAX_BYTES = 256 * 2**20
+MAX_SHARE = 8
+"""Kept replies take at most an eighth of the ledger: requests are forgotten by size, and nothing that stays may push them out."""
 _TIDY_EVERY = 256
 
 
@@ -36,6 +38,7 @@ class ReplyLedger:
         self._ledger = ledger
         self._clock = clock
         self._kept = 0
+        self._max_bytes = min(MAX_BYTES, ledger.max_bytes // MAX_SHARE)
 
     async def find(self, caller: Caller) -> StoredReply | None:
         """The kept reply; None where there is none, or it is too old."""
@@ -62,19 +65,19 @@ class ReplyLedger:
         def apply(connection: WritingConnection) -> None:
             insert(connection, caller, reply)
             if tidy:
-                _tidy(connection, before)
+                _tidy(connection, before, self._max_bytes)
 
         await self._ledger.act(apply, weight=400 + len(reply.body or b""))
 
     async def tidy(self) -> None:
         """Forget what is too old or too much."""
         before = self._clock() - KEPT_S
-        await self._ledger.act(lambda connection: _tidy(connection, before))
+        await self._ledger.act(lambda connection: _tidy(connection, before, self._max_bytes))
 
 
-def _tidy(connection: sqlite3.Connection, before: float) -> None:
+def _tidy(connection: sqlite3.Connection, before: float, max_bytes: int) -> None:
     connection.execute("DELETE FROM replies WHERE at < ?", (before,))
-    connection.execute(_TOO_MANY, {"rows": MAX_REPLIES, "bytes": MAX_BYTES})
+    connection.execute(_TOO_MANY, {"rows": MAX_REPLIES, "bytes": max_bytes})
 
 
 _TOO_MANY = """

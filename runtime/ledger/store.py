@@ -60,7 +60,7 @@ class Ledger:
         self.interrupted = opened.interrupted
         self._lock_fd = opened.lock_fd
         self._writer, self._desk, self.reader = connections.writer, connections.desk, connections.reader
-        self._flush_s, self._retention_s, self._max_bytes, self._max_queued = flush_s, retention_s, max_bytes, max_queued
+        self._flush_s, self._retention_s, self.max_bytes, self._max_queued = flush_s, retention_s, max_bytes, max_queued
         self._clock = clock
         self._encode, self._decode = strategy
         self._loop = asyncio.get_running_loop()
@@ -323,7 +323,7 @@ class Ledger:
         """Forget by age, then by size; returns how many requests went. Raises LedgerUnavailable when the disk refuses."""
         try:
             before = self._clock() - self._retention_s
-            return await retention.enforce(self._writer, before=before, max_bytes=self._max_bytes)
+            return await retention.enforce(self._writer, before=before, max_bytes=self.max_bytes)
         except sqlite3.Error as error:
             raise LedgerUnavailable(f"cannot shrink {self.path}: {error}") from error
 

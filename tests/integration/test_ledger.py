@@ -34,9 +34,11 @@ from agents.records import (
     Verdict,
 )
 from agents.strategy_specs import Pipeline, Single, Stage
+from runtime.jobs.records import Caller, StoredReply
 from runtime.keys import KeyRing
 from runtime.ledger import store
 from runtime.ledger.records import LedgerBusy, LedgerError, LedgerForeign, LedgerTooNew, LedgerUnavailable
+from runtime.ledger.replies import ReplyLedger
 from runtime.ledger.store import Ledger
 from runtime.records import Answer, Request, Target
 
@@ -465,6 +467,22 @@ async def test_the_old_is_forgotten_by_size_and_the_space_given_back(tmp_path: P
     assert rows[-1]["id"] == "running", "a running request is kept"
     await ledger.close()
     assert 0 < (tmp_path / "l.sqlite").stat().st_size <= limit
+
+
+async def test_kept_replies_are_forgotten_before_they_push_requests_out(tmp_path: Path) -> None:
+    ledger = await open_ledger(tmp_path / "ledger.sqlite", max_bytes=2**20)
+    await ledger.accept(request("a"), at=time.time())
+    ledger.finish("a", answer=answer("a"), error=None, calls=(), events=(), at=time.time(), latency_s=0.1, overhead_s=0.0)
+    replies = ReplyLedger(ledger)
+    for number in range(20):
+        body = bytes(100_000)
+        kept = StoredReply(digest=b"d", at=time.time() + number, request_id="a", status=200, headers={}, body=body)
+        await replies.keep(Caller(key_id=None, key=str(number)), kept)
+    await replies.tidy()
+    await ledger.enforce_retention()
+    assert [await replies.find(Caller(key_id=None, key=str(n))) is not None for n in (0, 18, 19)] == [False, False, True]
+    assert await ledger.trace("a") is not None
+    await ledger.close()
 
 
 async def test_long_bodies_are_cut(ledger: Ledger) -> None:

@@ -105,6 +105,12 @@ def test_what_no_attempt_would_change_stops_the_job(error: AgentError) -> None:
     assert isinstance(failed(error), Stop)
 
 
+def test_money_that_running_calls_hold_is_waited_for() -> None:
+    held = BudgetExceeded("held by running calls", retry_after_s=1.0)
+    assert failed(held) == Again(pause_s=1.0, reason="budget_exceeded")
+    assert isinstance(failed(held, failures=3), Drop)
+
+
 def test_refusals_are_waited_for_longer_than_failures_and_not_for_ever() -> None:
     busy = Overloaded("full", retry_after_s=7.0)
     assert failed(busy, failures=99, refusals=1) == Again(pause_s=7.0, reason="overloaded")
