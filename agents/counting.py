@@ -262,7 +262,8 @@ def _finished(work: Work, path: tuple[str, ...], tally: _Tally) -> Draft:
     if missing and not items and tally.failure is not None and not isinstance(tally.failure, StructuredFailed):
         raise tally.failure
     if missing:
-        why = f" ({tally.failure.code}: {tally.failure.message})" if tally.failure is not None else ""
+        words = f"{tally.failure.code}: {tally.failure.message}" if tally.failure is not None else "; ".join(tally.issues[:2])
+        why = f" ({words})" if words else ""
         raise Incomplete(
             f"{missing} of {len(tally.slots)} items are missing{why}", param="count", partial=data if items else None
         ) from tally.failure

@@ -156,7 +156,10 @@ class Dispatch:
         """What came, for a client that takes it as well; None where nothing did."""
         if not (run.request.accept_partial and isinstance(error, Incomplete) and error.partial):
             return None
-        draft = Draft(text=to_text(error.partial), data=error.partial, issues=(error.message,), complete=False)
+        if isinstance(error.partial, str) and run.request.schema is None:
+            draft = Draft(text=error.partial, issues=(error.message,), complete=False)
+        else:
+            draft = Draft(text=to_text(error.partial), data=error.partial, issues=(error.message,), complete=False)
         return await self._answer(run, draft, tuple(dict.fromkeys((*run.calls, *error.calls))))
 
     def _close(self, run: OpenRequest, *, answer: Answer | None = None, error: AgentError | None = None) -> None:

@@ -18,6 +18,7 @@ from agents.toolbox import Toolbox
 
 OLDER_CHARS = 4_000
 """How much of a result is shown once a later stage has built on it."""
+MAX_MESSAGE_CHARS = 1_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,8 +46,8 @@ async def run(work: Work, spec: Pipeline, toolbox: Toolbox, choice: Choice, *, v
     """Run every stage that is not skipped; the last one's answer is the client's.
 
     A gate that stops it, and time or money that ends after the first stage, leave a partial draft that says so. A stage that
-    fails otherwise raises its error, with the work so far as ``partial``. Issues that gates let through are the draft's, unless
-    a later stage mended them.
+    fails otherwise raises its error, which names the stage, with the work so far as ``partial``. Issues that gates let through
+    are the draft's, unless a later stage mended them.
     """
     line = _Line(work=work, toolbox=toolbox, choice=choice, run_child=run_child, total=len(spec.stages))
     for number, stage in enumerate(spec.stages, start=1):
@@ -65,6 +66,7 @@ async def run(work: Work, spec: Pipeline, toolbox: Toolbox, choice: Choice, *, v
         except AgentError as error:
             line.note(stage, number, "failed", error=error.code)
             _leave(error, line)
+            error.message = f"stage {stage.name!r} ({number} of {line.total}): {error.message}"[:MAX_MESSAGE_CHARS]
             raise
         line.note(stage, number, "done", issues=list(draft.issues))
         line.drafts.append((stage, draft))

@@ -65,7 +65,7 @@ _DEFAULT_RETRY_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One error as HTTP shows it. ``spent_usd`` is None where nothing was asked of a backend."""
+    """One error as HTTP shows it. ``spent_usd`` is None where nothing was asked of a backend; ``partial`` is the work so far."""
 
     status: int
     type: ErrorType
@@ -74,6 +74,7 @@ class Fault:
     param: str | None = None
     retry_after_s: float | None = None
     spent_usd: float | None = None
+    partial: Json = None
 
 
 class ApiError(Exception):
@@ -108,6 +109,7 @@ def from_agent_error(error: AgentError) -> Fault:
         param=error.param,
         retry_after_s=retry_after_s,
         spent_usd=sum(call.cost_usd for call in error.calls) if error.calls else None,
+        partial=error.partial,
     )
 
 
@@ -146,6 +148,8 @@ def problem_body(fault: Fault) -> dict[str, Json]:
     }
     if fault.param is not None:
         body["param"] = fault.param
+    if fault.partial is not None:
+        body["partial"] = fault.partial
     return body
 
 

@@ -46,7 +46,7 @@ def job_body(job: Job, *, answer: Answer | None, error: AgentError | None, frame
         body |= _answered(answer)
     if error is not None:
         body |= {"answer": None, "complete": False, "issues": [error.message]}
-        body["error"] = {"code": error.code, "message": error.message, "param": error.param}
+        body["error"] = {"code": error.code, "message": error.message, "param": error.param, "partial": error.partial}
     if job.total is not None:
         body |= {"answer": None, **progress_body(job)}
         if frame is not None:

@@ -320,3 +320,4 @@ async def test_a_backend_that_fails_on_the_third_stage_hands_over_what_there_was
     with pytest.raises(BackendFailed) as caught:
         await run(Work(messages=ASK), THREE, tier_says(cheap="one", quality="two", premium=BackendFailed("down")))
     assert caught.value.partial == "two"
+    assert caught.value.message == "stage 'third' (3 of 3): down"

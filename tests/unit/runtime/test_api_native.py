@@ -9,10 +9,11 @@ import httpx
 import orjson
 import pytest
 
-from agents.records import DeadlineExceeded, Draft, Event, Json, Overloaded
+from agents.records import BackendFailed, DeadlineExceeded, Draft, Event, Json, Overloaded
 from agents.strategy_specs import Pipeline
 from runtime.api.app import create_app
 from runtime.jobs.records import Job, JobEvent, Part, Range
+from runtime.records import Request
 from tests.fakes.service import CLIENT_KEY, OPERATOR_KEY, FakeService, fake_settings
 
 OPERATOR = {"authorization": f"Bearer {OPERATOR_KEY}"}
@@ -69,6 +70,16 @@ async def test_a_partial_answer_says_so() -> None:
     service = FakeService(reply=lambda request: Draft(text="", data=[1], issues=("2 are missing",), complete=False))
     told = (await post(service, {"prompt": "x"})).json()
     assert (told["status"], told["complete"], told["issues"]) == ("partial", False, ["2 are missing"])
+
+
+async def test_an_error_carries_the_work_so_far() -> None:
+    def fail(request: Request) -> Draft:
+        raise BackendFailed("stage 'c' (3 of 3): down", partial="what b wrote")
+
+    service = FakeService(reply=fail)
+    told, streamed = await post(service, {"prompt": "x"}), await post(service, {"prompt": "x", "mode": "stream"})
+    assert (told.status_code, streamed.status_code) == (502, 502)
+    assert [reply.json()["partial"] for reply in (told, streamed)] == ["what b wrote"] * 2
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,12 @@ async def test_a_partial_answer_is_judged_as_what_it_is() -> None:
     assert not found.draft.complete
 
 
+async def test_a_partial_text_stays_a_text() -> None:
+    w = world([Incomplete("1 of 3 members answered", partial="23 metres")])
+    found = await w.dispatch.run(request(accept_partial=True))
+    assert (found.draft.text, found.draft.data, found.draft.complete) == ("23 metres", None, False)
+
+
 async def test_a_named_backend_with_constraints_is_asked_through_a_node_which_tells_them() -> None:
     w = world(["Hello"])
     found = await w.dispatch.run(
