@@ -14,7 +14,8 @@ The error tree (``RegistryError`` is the root)::
     ├── Conflict                  somebody else was faster, or the name is taken
     ├── NotAllowed                the rules forbid this move (states, stars, reviews)
     ├── CheckFailed               the sandbox check did not pass; nothing was published
-    └── LineageCycle              a version would be its own ancestor
+    ├── LineageCycle              a version would be its own ancestor
+    └── TrustStateUnreadable      what trust.py had learned cannot be read back; it begins anew
 """
 
 from __future__ import annotations
@@ -267,3 +268,14 @@ class CheckFailed(RegistryError):
 
 class LineageCycle(RegistryError):
     pass
+
+
+class TrustStateUnreadable(RegistryError):
+    """A stored state of trust.py is damaged, or of another version."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"what was learned about reuse cannot be read: {self.reason}"

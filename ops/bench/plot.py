@@ -1,0 +1,56 @@
+"""A line chart as SVG, written by hand: one picture of a bench is not worth a plotting library. Called by benches with
+``--plot``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+_COLOURS = ("#0b6e4f", "#c1121f", "#3a5a98", "#e09f3e", "#7b2d8b", "#5c677d")
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 420, 300, 60, 50
+
+Panel = tuple[str, str, str, Mapping[str, Sequence[tuple[float, float]]]]
+"""Title, name of x, name of y, and lines by name, each of points (x, y)."""
+
+
+def write_svg(path: Path, panels: Sequence[Panel]) -> None:
+    """Panels side by side, each with its own axes from 0 and a legend."""
+    drawn = [f'<g transform="translate({at * _WIDTH},0)">{_panel(panel)}</g>' for at, panel in enumerate(panels)]
+    size = f'width="{_WIDTH * len(panels)}" height="{_HEIGHT}"'
+    path.write_text(
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="11">'
+        f'<rect width="100%" height="100%" fill="white"/>{"".join(drawn)}</svg>\n',
+        encoding="utf-8",
+    )
+
+
+def _panel(panel: Panel) -> str:
+    title, x_name, y_name, lines = panel
+    points = [point for line in lines.values() for point in line] or [(1.0, 1.0)]
+    most_x, most_y = (max(each[axis] for each in points) or 1.0 for axis in (0, 1))
+    wide, high = _WIDTH - _LEFT - 20, _HEIGHT - _BOTTOM - 30
+    middle = 30 + high / 2
+
+    def place(x: float, y: float) -> str:
+        return f"{_LEFT + x / most_x * wide:.1f},{30 + high - y / most_y * high:.1f}"
+
+    parts = [
+        f'<text x="{_LEFT}" y="18" font-weight="bold">{escape(title)}</text>',
+        f'<text x="{_LEFT + wide / 2}" y="{_HEIGHT - 12}" text-anchor="middle">{escape(x_name)}</text>',
+        f'<text x="14" y="{middle}" text-anchor="middle" transform="rotate(-90 14 {middle})">{escape(y_name)}</text>',
+        f'<path d="M{place(0, most_y)} L{place(0, 0)} L{place(most_x, 0)}" fill="none" stroke="#888"/>',
+    ]
+    for share in (0.0, 0.5, 1.0):
+        x, y = place(most_x * share, 0).split(",")
+        parts.append(f'<text x="{x}" y="{float(y) + 14}" text-anchor="middle">{most_x * share:.4g}</text>')
+        x, y = place(0, most_y * share).split(",")
+        parts.append(f'<text x="{float(x) - 5}" y="{float(y) + 4}" text-anchor="end">{most_y * share:.4g}</text>')
+    for at, (name, line) in enumerate(lines.items()):
+        colour = _COLOURS[at % len(_COLOURS)]
+        parts.append(f'<polyline points="{" ".join(place(*point) for point in line)}" fill="none" stroke="{colour}"/>')
+        for x, y in (place(*point).split(",") for point in line[:40]):
+            parts.append(f'<circle cx="{x}" cy="{y}" r="2.5" fill="{colour}"/>')
+        parts.append(f'<text x="{_LEFT + 10}" y="{44 + 13 * at}" fill="{colour}">{escape(name)}</text>')
+    return "".join(parts)

@@ -1,0 +1,155 @@
+"""Reuse of stored solutions: how much is served under an error bound and at which error.
+
+    python -m ops.bench.solutions --data DIR [--json] [--quick] [--only pairs|stream] [--seed N] [--plot FILE]
+
+Parts: ``pairs`` (recorded question pairs, each once) and ``stream`` (the same questions asked again in other words). ``error`` is
+wrong served / served, with Wilson's 95 % interval. Trust learns while it is measured: it starts from nothing and sees the truth
+only of what it did not serve. The static thresholds are chosen in hindsight, with all truth. «At equal error» is the threshold
+with the most hits whose error is at most the one that trust came to.
+
+The labels are human and noisy: of the most similar pairs several in a hundred are labelled as different (``label_noise``), and
+two questions of the stream that no pair joins count as different, although some mean the same. Nothing is corrected for that: a
+hit that the labels call wrong is wrong.
+"""
+
+# ruff: noqa: E402 (the number of threads must be said before numpy is imported)
+from __future__ import annotations
+
+import os
+
+# One thread for linear algebra: products here are small, and threads that wait for each other make them ten times slower.
+for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from ops.bench.plot import Panel, write_svg
+from ops.bench.report import Goal, at_least, at_most, emit, parser
+from ops.bench.reuse_data import Pairs, read_pairs, repeating_stream
+from ops.bench.reuse_runs import (
+    GPTCACHE_THRESHOLD,
+    Static,
+    Tally,
+    evidence_of,
+    static_on_pairs,
+    static_on_stream,
+    trust_on_pairs,
+    trust_on_stream,
+)
+
+BOUNDS = (0.02, 0.05, 0.10)
+QUICK_PAIRS = 6000
+STREAM_THRESHOLDS = [*(1 - 0.005 * step for step in range(1, 41)), *(0.79 - 0.02 * step for step in range(12))]
+PARTS = ("pairs", "stream")
+
+
+def measure_pairs(pairs: Pairs, seed: int) -> tuple[dict[str, Any], list[Goal]]:
+    static = static_on_pairs(pairs)
+    similarity = pairs.similarity.tolist()
+    evidence = [
+        evidence_of(near, pairs.texts[right], pairs.texts[left])
+        for near, left, right in zip(similarity, pairs.left.tolist(), pairs.right.tolist(), strict=True)
+    ]
+    order = np.random.default_rng(seed).permutation(len(similarity))
+    runs = {bound: trust_on_pairs(pairs, evidence, order, bound, seed) for bound in BOUNDS}
+    return _compared("pairs", runs, static, asked=len(similarity), ratio=1.0)
+
+
+def measure_stream(pairs: Pairs, seed: int) -> tuple[dict[str, Any], list[Goal]]:
+    stream = repeating_stream(pairs, np.random.default_rng(seed))
+    static = static_on_stream(pairs, stream, STREAM_THRESHOLDS)
+    runs = {bound: trust_on_stream(pairs, stream, bound, seed) for bound in BOUNDS}
+    measured, goals = _compared("stream", runs, static, asked=len(stream.texts), ratio=2.0)
+    shared = trust_on_stream(pairs, stream, BOUNDS[-1], seed, per_entry=False)
+    measured.update(possible_hits=stream.possible, without_entries=shared.report())
+    return measured, goals
+
+
+def _compared(
+    part: str, runs: dict[float, Tally], static: Static, *, asked: int, ratio: float
+) -> tuple[dict[str, Any], list[Goal]]:
+    """Every run beside the static thresholds, and its goals: the bound holds, hits are served, ``ratio`` times those of equal
+    error.
+    """
+    plain = static.at(GPTCACHE_THRESHOLD)
+    plain.asked = asked
+    measured: dict[str, Any] = {
+        "asked": asked,
+        "label_noise": _noise(static),
+        "gptcache_style": {"threshold": GPTCACHE_THRESHOLD, **plain.report()},
+        "static": [
+            {"threshold": float(static.thresholds[at]), "hits": int(static.hits[at]), "wrong": int(static.wrong[at])}
+            for at in np.unique(np.linspace(0, len(static.hits) - 1, 40).astype(int))
+        ],
+    }
+    goals: list[Goal] = []
+    for bound, tally in runs.items():
+        equal, threshold = static.best(tally.error)
+        within, _ = static.best(bound)
+        measured[f"bound_{bound:g}"] = {
+            **tally.report(),
+            "static_hits_at_equal_error": equal,
+            "static_threshold_at_equal_error": threshold,
+            "static_hits_at_bound": within,
+        }
+        name = f"{part}, bound {bound:.0%}"
+        goals.append(at_most(f"{name}: wrong / served", tally.error if tally.hits else None, bound, ""))
+        goals.append(at_least(f"{name}: hits / static's at equal error", tally.hits / max(1, equal), ratio, ""))
+    return measured, goals
+
+
+def _noise(static: Static, most: int = 200) -> float:
+    """The share that is labelled as different among the (at least) 200 most similar: hardly any of them are."""
+    at = min(int(np.searchsorted(static.hits, most)), len(static.hits) - 1)
+    return float(static.wrong[at] / max(1, static.hits[at]))
+
+
+def panels(measured: dict[str, Any]) -> list[Panel]:
+    """Hits against error for every static threshold, with one point for each bound."""
+    found: list[Panel] = []
+    for part in ("pairs", "stream"):
+        if part not in measured:
+            continue
+        rows = measured[part]["static"]
+        lines = {"static thresholds": [(row["wrong"] / max(1, row["hits"]), row["hits"]) for row in rows if row["hits"]]}
+        runs = {bound: measured[part][f"bound_{bound:g}"] for bound in BOUNDS}
+        lines["trust (2, 5, 10 %)"] = [(run["error"] or 0.0, run["hits"]) for run in runs.values()]
+        plain = measured[part]["gptcache_style"]
+        lines["GPTCache-style, 0.8"] = [(plain["error"] or 0.0, plain["hits"])]
+        found.append((f"{part}: hits by error", "wrong / served", "hits", lines))
+        curves = {f"bound {b:.0%}": [(each["asked"], each["hits"]) for each in run["curve"]] for b, run in runs.items()}
+        found.append((f"{part}: hits as it learns", "requests", "hits", curves))
+    return found
+
+
+def main() -> None:
+    arguments = parser(__doc__ or "").parse_args()
+    if arguments.only not in (None, *PARTS):
+        raise SystemExit(f"--only must be one of {', '.join(PARTS)}, not {arguments.only!r}")
+    measured, goals = run(arguments)
+    if arguments.plot:
+        write_svg(arguments.plot, panels(measured))
+    emit(measured, goals, as_json=arguments.json)
+
+
+def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Goal]]:
+    """The chosen parts. Raises SystemExit where data is missing."""
+    measured: dict[str, Any] = {"seed": arguments.seed, "quick": arguments.quick}
+    goals: list[Goal] = []
+    chosen = [part for part in PARTS if arguments.only in (None, part)]
+    if "pairs" in chosen or "stream" in chosen:
+        if arguments.data is None:
+            raise SystemExit("--data DIR is needed: a folder with qqp/pairs.jsonl.gz")
+        pairs = read_pairs(arguments.data, QUICK_PAIRS if arguments.quick else None)
+        for part, measure in (("pairs", measure_pairs), ("stream", measure_stream)):
+            if part in chosen:
+                measured[part], found = measure(pairs, arguments.seed)
+                goals += found
+    return measured, goals
+
+
+if __name__ == "__main__":
+    main()
