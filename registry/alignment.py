@@ -134,8 +134,8 @@ def _number(text: str, factor: int) -> Value:
 def align(stored: str, new: str, parameters: Sequence[Parameter]) -> Alignment:
     """Line up the two requests and map what differs onto ``parameters``.
 
-    A difference is taken up when it replaces one value of the stored request by one of the same kind, and exactly one parameter that
-    is not taken up otherwise held the old value. Everything else leaves the alignment uncovered.
+    A difference is taken up when it replaces one value of the stored request by one of the same kind, and exactly one parameter
+    that is not taken up otherwise held the old value. Everything else leaves the alignment uncovered.
     """
     kept = {parameter.name: parameter.value for parameter in parameters}
 

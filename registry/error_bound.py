@@ -40,7 +40,11 @@ _MATURE_LABELS: Final = 3000.0
 
 
 class ErrorBound:
-    """The counts of all bins and the threshold that follows from them. Changed by ``came``, ``label`` and ``refresh`` only."""
+    """The counts of all bins and the threshold that follows from them. Changed by ``came``, ``label`` and ``refresh`` only.
+
+    ``prior_held``: in each bin it counts as if that many labels had come before, all of them right. For reuse that something else
+    vouches for; 0 where nothing does.
+    """
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class ErrorBound:
         confidence: float = 0.95,
         model_weight: float = 100.0,
         bin_memory: float = 1000.0,
+        prior_held: float = 0.0,
         memory: float = 20_000.0,
     ) -> None:
         self.bound = bound
@@ -58,6 +63,7 @@ class ErrorBound:
         """The lowest score that may be served; None: nothing may."""
         self._need = -math.log(1.0 - confidence)
         self._model_weight = model_weight
+        self._prior_held = prior_held
         self._bin_memory = bin_memory
         self._memory = memory
 
@@ -80,7 +86,7 @@ class ErrorBound:
         """Work the threshold out anew."""
         above = self.limits()
         # From the top down: the labels at or above each bin, so that a threshold never rests on the model's word alone.
-        labels = np.cumsum(self.counts[1, ::-1])[::-1]
+        labels = np.cumsum((self.counts[1] + self._prior_held)[::-1])[::-1]
         good = np.flatnonzero((above <= self.bound) & (labels >= _MIN_LABELS) & (self.counts[0] > 0))
         self.threshold = None if len(good) == 0 else _LOWEST + _WIDTH * float(good[0])
 
@@ -89,7 +95,7 @@ class ErrorBound:
         traffic, labels, wrong = self.counts
         expected = 1.0 / (1.0 + np.exp(_LOWEST + _WIDTH * (np.arange(BINS) + 0.5)))
         weight = self._weight()
-        size = labels + weight + 1e-9
+        size = labels + weight + self._prior_held + 1e-9
         error = (wrong + weight * expected + 1e-9) / size
         came = np.cumsum(traffic[::-1])[::-1]
         weighted = np.cumsum((traffic * error)[::-1])[::-1]
@@ -104,7 +110,7 @@ class ErrorBound:
         at = bin_of(z)
         expected = 1.0 / (1.0 + math.exp(_LOWEST + _WIDTH * (at + 0.5)))
         weight = self._weight() + 1e-9
-        return float((self.counts[2, at] + weight * expected) / (self.counts[1, at] + weight))
+        return float((self.counts[2, at] + weight * expected) / (self.counts[1, at] + weight + self._prior_held))
 
     def _weight(self) -> float:
         """κ: how many labels the model's own expectation is worth in each bin."""

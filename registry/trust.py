@@ -59,6 +59,7 @@ class TrustSettings:
     entry_variance: float = 2.0
     redeem: int = 3
     model_weight: float = 100.0
+    prior_held: float = 0.0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -69,6 +70,7 @@ class TrustSettings:
             ("entry_variance", 0.0, 100.0),
             ("redeem", 0, 1000),
             ("model_weight", 0.0, 10_000.0),
+            ("prior_held", 0.0, 1_000_000.0),
         ):
             value = getattr(self, name)
             if not (math.isfinite(value) and low <= value <= high):
@@ -104,7 +106,10 @@ class Trust:
         self.settings = settings or TrustSettings()
         self._model = SharedModel(label_noise=self.settings.label_noise)
         self._bound = ErrorBound(
-            bound=self.settings.error_bound, confidence=self.settings.confidence, model_weight=self.settings.model_weight
+            bound=self.settings.error_bound,
+            confidence=self.settings.confidence,
+            model_weight=self.settings.model_weight,
+            prior_held=self.settings.prior_held,
         )
         self._since_refresh = 0
 

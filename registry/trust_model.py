@@ -159,7 +159,8 @@ class SharedModel:
         first = min(int(np.searchsorted(_GRID, similarity, side="right")) - 1, len(_GRID) - 2)
         phis = _vectors(_GRID[first:], evidence, entry)
         means = phis @ self.mean + entry.offset
-        variances = np.maximum(0.0, np.einsum("kd,kd->k", phis @ self.covariance, phis)) + entry.variance
+        # The doubt about the shared weights only: an entry's own would press all new entries together at one score.
+        variances = np.maximum(0.0, np.einsum("kd,kd->k", phis @ self.covariance, phis))
         zs = means / np.sqrt(1.0 + math.pi * variances / 8.0)
         low, high = float(zs.min()), float(zs[1:].min())
         part = (similarity - _GRID[first]) / (_GRID[first + 1] - _GRID[first])
