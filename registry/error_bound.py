@@ -66,6 +66,9 @@ class ErrorBound:
         self._prior_held = prior_held
         self._bin_memory = bin_memory
         self._memory = memory
+        if prior_held > 0.0:  # what was vouched for is vouched for at every score
+            self.counts[0] = 1.0
+            self.refresh()
 
     def came(self, z: float) -> None:
         """A candidate with score ``z`` was decided on."""

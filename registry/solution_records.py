@@ -179,3 +179,20 @@ class Check(Protocol):
     """Whether ``answer`` passes what ``solution.checks`` demand for ``request``; returns why not, or ""."""
 
     async def __call__(self, solution: Solution, request: Request, values: Mapping[str, Value], answer: Json) -> str: ...
+
+
+def unfit(solved: Solved) -> str:
+    """Why what was solved must not be kept, or ""."""
+    if not solved.complete:
+        return "incomplete"
+    if solved.tainted:
+        return "tainted by a tool's text"
+    if not solved.verified:
+        return "not verified"
+    if len(solved.request.text) > MAX_REQUEST_CHARS:
+        return "the request is too long"
+    try:
+        size = len(json.dumps([solved.answer, solved.checks], allow_nan=False))
+    except (TypeError, ValueError):
+        return "the answer is not JSON"
+    return "the answer is too large" if size > MAX_ANSWER_BYTES else ""

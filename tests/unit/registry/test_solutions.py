@@ -1,0 +1,234 @@
+"""The library of solutions: what is found, what is not given, what is learned. Embeddings and code are fakes; no table is
+opened.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry.alignment import Parameter, Value
+from registry.embedding import Vectors, unit_length
+from registry.solution_index import Index
+from registry.solution_records import Hit, Json, Miss, NotStored, Ran, Request, Solution, Solved, Stored
+from registry.solutions import Library, LibrarySettings
+from registry.trust import TrustSettings
+
+USERS = "Generate 1000 users with normal age distribution"
+COUNT = Parameter(name="count", value=1000, minimum=1, maximum=10_000)
+
+
+class Letters:
+    """An Embedder by counts of letters: alike texts are near, and nothing is loaded."""
+
+    model, ready = "letters", True
+    calls = 0
+
+    async def load(self) -> None: ...
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        self.calls += 1
+        return unit_length(np.array([[text.lower().count(chr(97 + at)) + 0.1 for at in range(26)] for text in texts]))
+
+    async def count_tokens(self, texts: Sequence[str]) -> int:
+        return len(texts)
+
+    async def aclose(self) -> None: ...
+
+
+class Maker:
+    """A Runner: «make» gives that many rows, «broken» fails."""
+
+    runs: list[Mapping[str, Value]]
+
+    def __init__(self) -> None:
+        self.runs = []
+
+    async def run(self, artifact: str, values: Mapping[str, Value]) -> Ran:
+        self.runs.append(values)
+        return Ran(error="it raised") if artifact == "broken" else Ran(answer=["row"] * int(values["count"]))
+
+
+async def as_many_rows(solution: Solution, request: Request, values: Mapping[str, Value], answer: Json) -> str:
+    wanted = solution.checks
+    if wanted == "rows":
+        return "" if len(answer) == values.get("count", 1000) else f"{len(answer)} rows"
+    return "" if wanted is None or wanted in str(answer) else f"no {wanted}"
+
+
+def library(**options: object) -> Library:
+    settings = LibrarySettings(**options) if options else LibrarySettings(trust=TrustSettings(audit_share=0.001))
+    return Library(Letters(), settings=settings, runner=Maker(), check=as_many_rows, clock=lambda: 1000.0, rng=random.Random(2))
+
+
+def asked(text: str, tenant: str = "a", **others: str) -> Request:
+    return Request(text=text, tenant=tenant, **others)
+
+
+async def solve(lib: Library, request: Request, answer: Json, **others: object) -> Stored | NotStored:
+    found = await lib.look_up(request)
+    assert isinstance(found, Miss)
+    return await lib.record(
+        Solved(**{"request": request, "miss": found, "answer": answer, "complete": True, "verified": True, **others})
+    )
+
+
+async def test_the_same_request_is_answered_without_an_embedding() -> None:
+    lib = library()
+    await solve(lib, asked("What is a monad?"), "a burrito")
+    before = lib._embedder.calls
+    found = await lib.look_up(asked("  What is\n a monad? "))
+    assert isinstance(found, Hit)
+    assert (found.answer, found.how, found.steps) == ("a burrito", "exact", 3)
+    assert lib._embedder.calls == before
+
+
+@pytest.mark.parametrize("other", [{"tenant": "b"}, {"backend_policy": "cheap"}, {"system_prompt": "Be rude."}, {"shape": "{}"}])
+async def test_nothing_crosses_partitions(other: dict[str, str]) -> None:
+    lib = library()
+    await solve(lib, asked("What is a monad?"), "a burrito")
+    found = await lib.look_up(asked("What is a monad?", **other))
+    assert isinstance(found, Miss)
+    assert found.candidates == ()
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ({"complete": False}, "incomplete"),
+        ({"tainted": True}, "tainted"),
+        ({"verified": False}, "not verified"),
+        ({"answer": {1}}, "JSON"),
+    ],
+)
+async def test_what_is_unfit_is_never_stored(fault: dict[str, object], reason: str) -> None:
+    lib = library()
+    kept = await solve(lib, asked("What is a monad?"), fault.pop("answer", "half an ans"), **fault)
+    assert isinstance(kept, NotStored)
+    assert reason in kept.reason
+    assert lib.stats()["solutions"] == 0
+
+
+async def test_code_is_run_again_with_new_parameters_and_checked() -> None:
+    lib = library()
+    await solve(lib, asked(USERS), ["row"] * 1000, artifact="make", parameters=(COUNT,), checks="rows")
+    found = await lib.look_up(asked(USERS.replace("1000", "500")))
+    assert isinstance(found, Hit)
+    assert (found.how, len(found.answer), dict(found.values)) == ("rerun", 500, {"count": 500})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Generate 1000 users with bimodal age distribution",
+        "Generate 1000 users without normal age distribution",
+        "Generate 99999 users with normal age distribution",
+    ],
+)
+async def test_what_no_parameter_takes_up_is_solved(text: str) -> None:
+    lib = library()
+    await solve(lib, asked(USERS), ["row"] * 1000, artifact="make", parameters=(COUNT,), checks="rows")
+    found = await lib.look_up(asked(text))
+    assert isinstance(found, Miss)
+    assert "not parametric" in found.reason
+
+
+async def test_code_that_fails_puts_its_solution_out() -> None:
+    lib = library()
+    await solve(lib, asked(USERS), ["row"] * 1000, artifact="broken", parameters=(COUNT,), checks="rows")
+    first, second = await lib.look_up(asked(USERS.replace("1000", "5"))), await lib.look_up(asked(USERS.replace("1000", "6")))
+    assert isinstance(first, Miss)
+    assert "code failed" in first.reason
+    assert isinstance(second, Miss)
+    assert "not trusted: found wrong" in second.reason
+
+
+async def test_a_poisoned_entry_is_refused_by_its_checks_and_replaced() -> None:
+    lib = library()
+    request = asked("What is the capital of Norway?")
+    stored = await solve(lib, request, "Oslo, of course", checks="Oslo")
+    assert isinstance(stored, Stored)
+    poisoned = lib.show(stored.solution)
+    assert poisoned is not None
+    lib._solutions[stored.solution] = Solution(**{n: getattr(poisoned, n) for n in poisoned.__slots__} | {"answer": "Bergen"})
+    found = await lib.look_up(request)
+    assert isinstance(found, Miss)
+    assert "check failed: no Oslo" in found.reason
+    assert lib.stats()["suspended"] == 1
+    await solve(lib, request, "Oslo", checks="Oslo")
+    again = await lib.look_up(request)
+    assert isinstance(again, Hit)
+    assert again.answer == "Oslo"
+
+
+async def test_answers_age_by_kind_and_bad_feedback_counts_at_once() -> None:
+    now = [0.0]
+    lib = Library(Letters(), settings=LibrarySettings(fresh_s={"news": 60.0}), clock=lambda: now[0], rng=random.Random(1))
+    await solve(lib, asked("What happened today?", kind="news"), "nothing")
+    stored = await solve(lib, asked("What is a monad?"), "a burrito")
+    now[0] = 61.0
+    assert isinstance(await lib.look_up(asked("What happened today?", kind="news")), Miss)
+    assert isinstance(await lib.look_up(asked("What is a monad?")), Hit)
+    assert isinstance(stored, Stored)
+    assert lib.feedback(stored.solution, good=False)
+    assert isinstance(await lib.look_up(asked("What is a monad?")), Miss)
+    assert not lib.feedback("gone", good=False)
+
+
+async def test_another_phrasing_of_a_solution_becomes_one_of_it() -> None:
+    lib = library()
+    await solve(lib, asked("how do I sort a list"), "sorted(x)")
+    kept = await solve(lib, asked("how can I sort a list"), "sorted(x)")
+    assert isinstance(kept, Stored)
+    assert not kept.new
+    found = await lib.look_up(asked("how can I sort a list"))
+    assert isinstance(found, Hit)
+    assert found.how == "exact"
+    other = await solve(lib, asked("how can I not sort a list"), "leave it")
+    assert isinstance(other, Stored)
+    assert other.new
+    assert lib.stats()["solutions"] == 2
+
+
+async def test_a_dry_run_changes_nothing() -> None:
+    lib = library()
+    await solve(lib, asked(USERS), ["row"] * 1000, artifact="broken", parameters=(COUNT,), checks="rows")
+    before = lib.stats()
+    assert isinstance(await lib.dry_run(asked(USERS.replace("1000", "5"))), Miss)
+    assert lib.stats() == before
+
+
+async def test_purging_and_the_bound_on_how_many() -> None:
+    lib = library(max_solutions=3)
+    for at, name in enumerate(["cat", "horse", "zebra", "ox", "lynx"]):
+        await solve(lib, asked(f"what is a {name}", tenant="ab"[at % 2]), name)
+    assert lib.stats()["solutions"] == 3
+    assert lib.purge(tenant="a") == 2
+    assert lib.purge() == 0
+    assert lib.purge(older_than=2000.0) == 1
+    assert lib.stats()["phrasings"] == 0
+
+
+@given(steps=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 3), st.booleans()), max_size=60))
+def test_the_index_finds_what_a_plain_search_would(steps: list[tuple[int, int, bool]]) -> None:
+    rng = np.random.default_rng(1)
+    vectors = unit_length(rng.normal(size=(13, 8)))
+    index, plain = Index(), dict[str, tuple[str, str]]()
+    for key, group, add in steps:
+        if add:
+            index.add(f"{key}", f"p{group % 2}", f"s{group}", f"t{key}", vectors[key])
+            plain[f"{key}"] = (f"p{group % 2}", f"s{group}")
+        else:
+            index.remove(f"{key}")
+            plain.pop(f"{key}", None)
+    assert len(index) == len(plain)
+    for partition in ("p0", "p1"):
+        best: dict[str, float] = {}
+        for key, (place, solution) in plain.items():
+            if place == partition:
+                best[solution] = max(best.get(solution, -2.0), float(vectors[int(key)] @ vectors[0]))
+        found = {near.solution: near.similarity for near in index.nearest(partition, vectors[0], 10)}
+        assert found == pytest.approx({solution: min(1.0, value) for solution, value in best.items()}, abs=1e-5)
