@@ -17,6 +17,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from random import Random
 
 import numpy as np
@@ -43,7 +44,7 @@ from registry.solution_records import (
 )
 from registry.solution_store import SolutionStore
 from registry.trust import Evidence, Serve, Trust, TrustSettings
-from registry.wording import agreement, read
+from registry.wording import Wording, agreement, read
 
 _NEIGHBOURS = 3
 CHECKED_PRIOR = 400.0
@@ -202,7 +203,7 @@ class Library:
             similarity=near.similarity,
             evidence=Evidence(
                 similarity=near.similarity,
-                agreement=agreement(read(request.canonical), read(compared)),
+                agreement=agreement(_read(request.canonical), _read(compared)),
                 runner_up=max(others, default=None),
             ),
             tier=self.settings.tiers.name(near.similarity),
@@ -340,3 +341,8 @@ def _same_answer(stored: Json, new: Json) -> bool:
     if isinstance(stored, str) and isinstance(new, str):
         return stored.split() == new.split()
     return bool(stored == new)
+
+
+@lru_cache(maxsize=2048)
+def _read(text: str) -> Wording:
+    return read(text)

@@ -1,11 +1,11 @@
 """Reuse of stored solutions: how much is served under an error bound and at which error.
 
-    python -m ops.bench.solutions --data DIR [--json] [--quick] [--only pairs|stream] [--seed N] [--plot FILE]
+    python -m ops.bench.solutions --data DIR [--json] [--quick] [--only pairs|stream|speed] [--seed N] [--plot FILE]
 
-Parts: ``pairs`` (recorded question pairs, each once) and ``stream`` (the same questions asked again in other words). ``error`` is
-wrong served / served, with Wilson's 95 % interval. Trust learns while it is measured: it starts from nothing and sees the truth
-only of what it did not serve. The static thresholds are chosen in hindsight, with all truth. «At equal error» is the threshold
-with the most hits whose error is at most the one that trust came to.
+Parts: ``pairs`` (recorded question pairs, each once), ``stream`` (the same questions asked again in other words), ``speed`` (of
+look-ups and embeddings). ``error`` is wrong served / served, with Wilson's 95 % interval. Trust learns while it is measured: it
+starts from nothing and sees the truth only of what it did not serve. The static thresholds are chosen in hindsight, with all
+truth. «At equal error» is the threshold with the most hits whose error is at most the one that trust came to.
 
 The labels are human and noisy: of the most similar pairs several in a hundred are labelled as different (``label_noise``), and
 two questions of the stream that no pair joins count as different, although some mean the same. Nothing is corrected for that: a
@@ -39,11 +39,12 @@ from ops.bench.reuse_runs import (
     trust_on_pairs,
     trust_on_stream,
 )
+from ops.bench.reuse_speed import measure_speed
 
 BOUNDS = (0.02, 0.05, 0.10)
 QUICK_PAIRS = 6000
 STREAM_THRESHOLDS = [*(1 - 0.005 * step for step in range(1, 41)), *(0.79 - 0.02 * step for step in range(12))]
-PARTS = ("pairs", "stream")
+PARTS = ("pairs", "stream", "speed")
 
 
 def measure_pairs(pairs: Pairs, seed: int) -> tuple[dict[str, Any], list[Goal]]:
@@ -148,6 +149,9 @@ def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Goal]]:
             if part in chosen:
                 measured[part], found = measure(pairs, arguments.seed)
                 goals += found
+    if "speed" in chosen:
+        measured["speed"], found = measure_speed(arguments.seed, quick=arguments.quick)
+        goals += found
     return measured, goals
 
 

@@ -3,7 +3,7 @@ opened.
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -11,32 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.alignment import Parameter, Value
-from registry.embedding import Vectors, unit_length
+from registry.embedding import unit_length
 from registry.solution_index import Index
 from registry.solution_records import Hit, Json, Miss, NotStored, Ran, Request, Solution, Solved, Stored
 from registry.solutions import Library, LibrarySettings
 from registry.trust import TrustSettings
+from tests.fakes.embedding import Letters
 
 USERS = "Generate 1000 users with normal age distribution"
 COUNT = Parameter(name="count", value=1000, minimum=1, maximum=10_000)
-
-
-class Letters:
-    """An Embedder by counts of letters: alike texts are near, and nothing is loaded."""
-
-    model, ready = "letters", True
-    calls = 0
-
-    async def load(self) -> None: ...
-
-    async def embed(self, texts: Sequence[str]) -> Vectors:
-        self.calls += 1
-        return unit_length(np.array([[text.lower().count(chr(97 + at)) + 0.1 for at in range(26)] for text in texts]))
-
-    async def count_tokens(self, texts: Sequence[str]) -> int:
-        return len(texts)
-
-    async def aclose(self) -> None: ...
 
 
 class Maker:
