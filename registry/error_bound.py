@@ -37,6 +37,8 @@ _MIN_LABELS: Final = 20.0
 """Nothing is served on fewer real labels than these at or above the threshold, whatever the model expects."""
 
 _MATURE_LABELS: Final = 3000.0
+_AIM: Final = 0.9
+"""What is counted must stay under this share of the bound: requests change between the counting and the serving."""
 
 
 class ErrorBound:
@@ -90,7 +92,7 @@ class ErrorBound:
         above = self.limits()
         # From the top down: the labels at or above each bin, so that a threshold never rests on the model's word alone.
         labels = np.cumsum((self.counts[1] + self._prior_held)[::-1])[::-1]
-        good = np.flatnonzero((above <= self.bound) & (labels >= _MIN_LABELS) & (self.counts[0] > 0))
+        good = np.flatnonzero((above <= _AIM * self.bound) & (labels >= _MIN_LABELS) & (self.counts[0] > 0))
         self.threshold = None if len(good) == 0 else _LOWEST + _WIDTH * float(good[0])
 
     def limits(self) -> Floats:
