@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from agents.llm.chat import BackendSpec
 from agents.llm.http import HttpBackend
@@ -19,8 +19,10 @@ from agents.records import AgentError, Choice, DeadlineExceeded, Draft, Draining
 from agents.strategies.compose import run_strategy, strategy_name
 from agents.strategies.runner import number_of, with_system
 from agents.strategy_specs import StrategySpec
-from agents.task_toolbox import EventSink, PoolPort, TaskToolbox
+from agents.task_toolbox import CodeRunner, EventSink, PoolPort, TaskToolbox
 from agents.toolbox import Hub
+from sandbox.records import Setup
+from sandbox.runner import Sandbox
 
 GRACE_S = 1.0
 """How much longer than its deadline a task may take to end by itself, before the node ends it."""
@@ -37,6 +39,7 @@ class NodeKit:
     fallback: tuple[str, ...]
     items_per_call: int
     parallel_calls: int
+    sandbox: Setup = field(default_factory=Setup)
 
 
 @dataclass(slots=True, eq=False)
@@ -45,7 +48,11 @@ class _Gear:
 
     kit: NodeKit
     pool: PoolPort
+    sandbox: CodeRunner
     tasks: int = 0
+
+    async def aclose(self) -> None:
+        await asyncio.gather(self.pool.aclose(), self.sandbox.aclose())
 
 
 def build_pool(kit: NodeKit, hub: Hub) -> PoolPort:
@@ -64,12 +71,14 @@ class Node:
         *,
         pool: PoolPort,
         make_pool: Callable[[NodeKit, Hub], PoolPort] = build_pool,
+        make_sandbox: Callable[[Setup], CodeRunner] = Sandbox,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.spec = spec
         self._hub = hub
-        self._gear = _Gear(kit, pool)
+        self._make_sandbox = make_sandbox
+        self._gear = _Gear(kit, pool, make_sandbox(kit.sandbox))
         self._old: list[_Gear] = []
         self._make_pool = make_pool
         self._clock = clock
@@ -121,11 +130,11 @@ class Node:
             scope.reschedule(0.0)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._empty.wait(), PARK_S)
-        await asyncio.gather(*(gear.pool.aclose() for gear in (self._gear, *self._old)))
+        await asyncio.gather(*(gear.aclose() for gear in (self._gear, *self._old)))
 
     async def update(self, kit: NodeKit) -> None:
         """New tasks work with ``kit``; running ones end with what they began with."""
-        old, self._gear = self._gear, _Gear(kit, self._make_pool(kit, self._hub))
+        old, self._gear = self._gear, _Gear(kit, self._make_pool(kit, self._hub), self._make_sandbox(kit.sandbox))
         self._old.append(old)
         await self._put_down(old)
 
@@ -133,7 +142,7 @@ class Node:
         """Close gear that was replaced, once no task uses it."""
         if gear in self._old and not gear.tasks:
             self._old.remove(gear)
-            await gear.pool.aclose()
+            await gear.aclose()
 
     def status(self) -> dict[str, Json]:
         """The node as it is now; ``inflight`` counts waiting tasks too."""
@@ -165,6 +174,8 @@ class Node:
             sink=sink,
             max_items_per_call=gear.kit.items_per_call,
             max_parallel=gear.kit.parallel_calls,
+            runner=gear.sandbox,
+            code_limits=gear.kit.sandbox.limits,
             clock=self._clock,
             wall=self._wall,
         )

@@ -22,6 +22,7 @@ The error tree (``AgentError`` is the root; every error carries ``code``, ``para
     │   ├── BackendGarbled        an answer that is not the protocol (HTML, bad JSON, a lie about its length)
     │   └── StreamBroken          a stream ended before its end
     ├── StructuredFailed          no valid structured answer after the repair round
+    ├── Escalated                 no machine's answer passed its checks; a person is asked
     ├── Incomplete                N items were asked and fewer came (carries the partial data)
     ├── DeadlineExceeded          the time reserved is over
     ├── BudgetExceeded            a budget (the request's, its key's, the day's) does not allow the call; nothing was spent on it
@@ -265,7 +266,7 @@ class Task:
     hops: int = 0
 
 
-EventKind = Literal["delta", "call", "stage", "structured", "restart", "node_lost", "progress", "peer", "note"]
+EventKind = Literal["delta", "call", "stage", "structured", "restart", "node_lost", "progress", "peer", "note", "code"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -425,6 +426,13 @@ class StructuredFailed(AgentError):
 
 class Incomplete(AgentError):
     code = "incomplete"
+
+
+class Escalated(AgentError):
+    """``escalation_id`` names the question to a person, once the daemon has put it ("" before)."""
+
+    code = "escalated"
+    escalation_id: str = ""
 
 
 class DeadlineExceeded(AgentError):

@@ -142,7 +142,22 @@ class SelfHealing:
     max_attempts: int = 3
 
 
-StrategySpec = Single | Pipeline | Parallel | ValidationLoop | Routed | Consensus | SelfDialogue | SelfHealing
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeAugmented:
+    """What must be exact is computed by a program that ``code`` writes and the sandbox runs; ``words`` gives what is left, and
+    ``pattern`` answers what needs no computing. ``classifier`` is asked where that is not clear, ``extractor`` reads conditions
+    in plain words (None: neither). At most ``repairs`` corrections, a simpler program, then ``others`` further models."""
+
+    code: Single = field(default_factory=lambda: Single(tier="quality"))
+    words: StrategySpec = field(default_factory=lambda: Single(tier="cheap"))
+    pattern: StrategySpec = field(default_factory=Single)
+    classifier: Single | None = field(default_factory=lambda: Single(tier="quality"))
+    extractor: Single | None = field(default_factory=lambda: Single(tier="quality"))
+    repairs: int = 2
+    others: int = 2
+
+
+StrategySpec = Single | Pipeline | Parallel | ValidationLoop | Routed | Consensus | SelfDialogue | SelfHealing | CodeAugmented
 
 
 def first_parts(spec: StrategySpec) -> tuple[StrategySpec, ...]:
@@ -172,5 +187,7 @@ def parts_of(spec: StrategySpec) -> Iterator[StrategySpec]:
             yield from members or (Single(),) * k
         case SelfDialogue():
             yield from (spec.generate, spec.questioner or Single(), spec.critic, spec.style, spec.refine or spec.generate)
+        case CodeAugmented(code=code, words=words):
+            yield from (code, words)
         case Routed(mid=mid):
             yield mid

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from agents.llm.chat import BackendSpec, ChatReply, ChatRequest, Chunk
+from agents.llm.heard import PLAIN, Heard
 from agents.llm.selection import carries
 from agents.llm.structured import ask_structured
 from agents.llm.wire import estimate_usage
@@ -28,17 +29,19 @@ from agents.records import (
     Json,
     Permit,
     Task,
-    Usage,
 )
 from agents.toolbox import Structured
+from sandbox.records import Limits, Problem, RunResult
 
 EventSink = Callable[[Event], None]
 OnCall = Callable[[CallRecord], None]
 
 MAX_NOTES = 1_000
 """Longest trace of one task, deltas and calls aside; the rest is left out."""
+DEFAULT_LIMITS = Limits()
+RUN_TRIES = 3
+MIN_RUN_S = 0.01
 _ALWAYS = frozenset({"delta", "call", "restart"})
-_PLAIN = frozenset({"role", "content"})
 
 
 class PoolPort(Protocol):
@@ -77,6 +80,14 @@ class PoolPort(Protocol):
     async def aclose(self) -> None: ...
 
 
+class CodeRunner(Protocol):
+    """What a task needs of ``sandbox.runner.Sandbox``; see there."""
+
+    async def run(self, code: str, inputs: Json = None, limits: Limits | None = None) -> RunResult: ...
+
+    async def aclose(self) -> None: ...
+
+
 class TaskToolbox:
     """Implements ``agents.toolbox.Toolbox``. ``calls`` are all calls so far; ``unused`` permits are the node's to give back."""
 
@@ -88,9 +99,13 @@ class TaskToolbox:
         sink: EventSink,
         max_items_per_call: int,
         max_parallel: int,
+        runner: CodeRunner | None = None,
+        code_limits: Limits = DEFAULT_LIMITS,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
+        self._runner = runner
+        self._code_limits = code_limits
         self._task = task
         self._pool = pool
         self._sink = sink
@@ -119,6 +134,26 @@ class TaskToolbox:
     @property
     def max_parallel(self) -> int:
         return self._max_parallel
+
+    @property
+    def code_limits(self) -> Limits:
+        return self._code_limits
+
+    async def run_code(self, code: str, inputs: Json, limits: Limits | None = None) -> RunResult:
+        """What the sandbox says. A sandbox that is starting or full is asked again while there is time; that is not the code's
+        fault. Raises DeadlineExceeded where no time is left."""
+        if self._runner is None:
+            return RunResult(problem=Problem.UNAVAILABLE, error="this node has no sandbox")
+        limits = limits or self._code_limits
+        result = RunResult(problem=Problem.UNAVAILABLE, error="it was not tried")
+        for _ in range(RUN_TRIES):
+            left_s = self.remaining_s()
+            if left_s <= MIN_RUN_S:
+                raise DeadlineExceeded(f"no time is left of {self._task.budget.deadline_s:g} s")
+            result = await self._runner.run(code, inputs, replace(limits, wall_s=min(limits.wall_s, left_s)))
+            if result.problem is not Problem.UNAVAILABLE:
+                break
+        return result
 
     @property
     def unused(self) -> tuple[Permit, ...]:
@@ -194,7 +229,7 @@ class TaskToolbox:
 
         An answer that follows another one on the client's screen must not begin again: that would void both.
         """
-        heard = _Heard()
+        heard = Heard()
         chunks = self._pool.stream(
             request,
             choice,
@@ -209,7 +244,7 @@ class TaskToolbox:
         async with aclosing(chunks):
             async for chunk in chunks:
                 if chunk.restart:
-                    heard = _Heard()
+                    heard = Heard()
                     if self._delivered:
                         self.note("restart")
                     self._delivered = False
@@ -220,7 +255,7 @@ class TaskToolbox:
     def _deliver(self, chunk: Chunk) -> None:
         """Plain text goes out as text, everything else (tool calls, other choices, log probabilities) as the raw delta."""
         delta = chunk.delta or {}
-        if chunk.index == 0 and set(delta) <= _PLAIN:
+        if chunk.index == 0 and set(delta) <= PLAIN:
             if not chunk.text:
                 return
             self.note("delta", text=chunk.text, index=0)
@@ -256,65 +291,3 @@ class TaskToolbox:
         key = "max_completion_tokens" if "max_completion_tokens" in request.params else "max_tokens"
         given = request.params.get(key)
         return replace(request, params={**request.params, key: min(given, left) if isinstance(given, int) else left})
-
-
-class _Heard:
-    """A streamed answer, put together again: what ``chat`` would have returned."""
-
-    def __init__(self) -> None:
-        self._messages: dict[int, dict[str, Json]] = {}
-        self._texts: dict[int, list[str]] = {}
-        self._finish: dict[int, str] = {}
-        self._usage = Usage()
-        self._model = ""
-
-    def feed(self, chunk: Chunk) -> None:
-        self._usage, self._model = chunk.usage or self._usage, chunk.model or self._model
-        if chunk.finish_reason:
-            self._finish[chunk.index] = chunk.finish_reason
-        if chunk.text:
-            self._texts.setdefault(chunk.index, []).append(chunk.text)
-        message = self._messages.setdefault(chunk.index, {"role": "assistant", "content": None})
-        for key, value in (chunk.delta or {}).items():
-            if key == "tool_calls" and isinstance(value, list):
-                _add_tool_calls(message.setdefault("tool_calls", []), value)
-            elif key not in _PLAIN and value is not None:
-                both = isinstance(value, str) and isinstance(message.get(key), str)
-                message[key] = message[key] + value if both else value
-
-    def reply(self) -> ChatReply:
-        choices: tuple[dict[str, Json], ...] = tuple(
-            {"index": index, "message": self._whole(index), "finish_reason": self._finish.get(index, "stop")}
-            for index in sorted(self._messages)
-        )
-        first: dict[str, Json] = (
-            choices[0] if choices else {"message": {"role": "assistant", "content": ""}, "finish_reason": "stop"}
-        )
-        return ChatReply(
-            text="".join(self._texts.get(0, ())),
-            model=self._model,
-            usage=self._usage,
-            finish_reason=first["finish_reason"],
-            message=first["message"],
-            choices=choices,
-        )
-
-    def _whole(self, index: int) -> dict[str, Json]:
-        text = "".join(self._texts.get(index, ()))
-        message = self._messages[index]
-        return {**message, "content": text if text or "tool_calls" not in message else None}
-
-
-def _add_tool_calls(calls: list[dict[str, Json]], deltas: list[Json]) -> None:
-    """Tool calls come in pieces: the first names the call, the others lengthen its arguments. ``index`` says which one."""
-    for delta in deltas:
-        if not isinstance(delta, dict):
-            continue
-        place = delta.get("index", len(calls))
-        place = place if isinstance(place, int) and 0 <= place < len(calls) else len(calls)
-        if place == len(calls):
-            calls.append({"id": None, "type": "function", "function": {"name": "", "arguments": ""}})
-        call, function = calls[place], delta.get("function") or {}
-        call["id"], call["type"] = delta.get("id") or call["id"], delta.get("type") or call["type"]
-        for key in ("name", "arguments"):
-            call["function"][key] += function.get(key) or ""

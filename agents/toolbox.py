@@ -12,6 +12,7 @@ from typing import Protocol
 
 from agents.llm.chat import BackendSpec, ChatReply, ChatRequest
 from agents.records import CallCost, CallRecord, Choice, EventKind, Json, Permit
+from sandbox.records import Limits, RunResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,15 @@ class Toolbox(Protocol):
 
     async def ask_structured(self, request: ChatRequest, choice: Choice) -> Structured:
         """Ask for JSON of ``request.schema`` (required), with one repair round. Raises StructuredFailed."""
+        ...
+
+    @property
+    def code_limits(self) -> Limits:
+        """What one run of code may use, as configured."""
+        ...
+
+    async def run_code(self, code: str, inputs: Json, limits: Limits | None = None) -> RunResult:
+        """Run ``run(inputs)`` of ``code`` in the sandbox, within the task's time. Whatever the code does, a RunResult comes."""
         ...
 
     def note(self, kind: EventKind, **data: Json) -> None:

@@ -52,6 +52,7 @@ def node_kit(settings: Settings, specs: Sequence[BackendSpec]) -> NodeKit:
         fallback=settings.requests.fallback or tuple(spec.name for spec in specs),
         items_per_call=settings.requests.items_per_call,
         parallel_calls=settings.requests.parallel_calls,
+        sandbox=settings.sandbox.setup(),
     )
 
 

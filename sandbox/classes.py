@@ -125,7 +125,7 @@ class Metaclass:
 
     def __call__(self, name: str, bases: tuple[type, ...], space: Any, **named: Any) -> Any:
         for base in bases:
-            if not isinstance(base, type) or (base not in own and base not in subclassable and not _is_exception(base)):
+            if base not in own and base not in subclassable and not _is_exception(base):
                 raise TypeError(f"cannot inherit from {getattr(base, '__name__', base)} here")
         made = types.prepare_class(name, bases)[0](name, bases, space, **named)
         if isinstance(made, type):

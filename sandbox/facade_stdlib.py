@@ -48,8 +48,9 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from sandbox import classes, guards, names, owned
+from sandbox import classes, guards, owned
 from sandbox.facade import Facade, Hint, pick, public
+from sandbox.names import words
 
 _PICKED: tuple[tuple[types.ModuleType, str], ...] = (
     (re, """compile match search fullmatch findall finditer sub subn split escape error Pattern Match A ASCII I IGNORECASE M
@@ -76,8 +77,7 @@ _PICKED: tuple[tuple[types.ModuleType, str], ...] = (
     (fractions, "Fraction"),
     (secrets, "choice randbelow randbits token_hex token_urlsafe token_bytes compare_digest"),
 )  # fmt: skip
-_NO_HINTS = names.words("""
-    get_type_hints get_origin get_args ForwardRef no_type_check no_type_check_decorator Type IO TextIO BinaryIO
+_NO_HINTS = words("""get_type_hints get_origin get_args ForwardRef no_type_check no_type_check_decorator Type IO TextIO BinaryIO
     evaluate_forward_ref get_protocol_members is_protocol""")
 _URLS = "urlparse urlsplit urlunparse urlunsplit quote unquote urlencode parse_qs parse_qsl urljoin quote_plus unquote_plus"
 _RECURSION = range(50, 10_001)
@@ -123,31 +123,10 @@ class SimpleNamespace:
     __hash__ = None  # type: ignore[assignment]
 
 
-class _Lock:
-    """threading.Lock where there is one thread: always free."""
-
-    __slots__ = ()
-
-    def acquire(self, *args: Any, **named: Any) -> bool:
-        return True
-
-    def release(self) -> None:
-        """Nothing holds it."""
-
-    def locked(self) -> bool:
-        return False
-
-    def __enter__(self) -> bool:
-        return True
-
-    def __exit__(self, *error: object) -> None:
-        self.release()
-
-
 def _dataclass(cls: Any = None, /, **options: Any) -> Any:
     if cls is None:
         return lambda later: _dataclass(later, **options)
-    if not isinstance(cls, type) or cls not in owned.own:
+    if cls not in owned.own:
         raise TypeError("dataclass works on your own classes")
     return classes.own_class(dataclasses.dataclass(cls, **options))
 
@@ -231,8 +210,6 @@ def facades(write: Any) -> Mapping[str, Facade]:
         dataclasses, "field fields asdict astuple replace is_dataclass FrozenInstanceError InitVar KW_ONLY"
     )
     members["dataclasses"]["dataclass"] = _dataclass
-    members["threading"] = {"Lock": _Lock, "RLock": _Lock}
-    members["doctest"] = {"testmod": _ignore}
     members["abc"]["ABCMeta"] = Hint("abc.ABCMeta")  # the policy reads metaclass=ABCMeta as a base ABC
     members["enum"] = {**pick(enum, "auto unique member nonmember"), "Enum": Enum, "IntEnum": IntEnum, "StrEnum": StrEnum}
     members["enum"].update(Flag=Flag, IntFlag=IntFlag)
@@ -256,7 +233,7 @@ def _set_item(container: Any, key: Any, value: Any) -> None:
 
 
 def _tell_guards() -> None:
-    guards.watch(names.OF_BUFFERS, (io.BytesIO,))
+    guards.watch(("getbuffer",), (io.BytesIO,))
     classes.public_types.update(
         (datetime.date, datetime.datetime, datetime.time, datetime.timedelta, datetime.timezone, decimal.Decimal,
          fractions.Fraction, uuid.UUID, SimpleNamespace)

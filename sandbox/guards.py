@@ -196,7 +196,7 @@ def _members(obj: Any) -> Any:
 
 
 def _dataclass_fields(obj: Any) -> Any:
-    if type(obj) in own or (isinstance(obj, type) and obj in own):
+    if type(obj) in own or obj in own:
         return dict(obj.__dataclass_fields__)
     raise AttributeError("__dataclass_fields__ cannot be used here")
 

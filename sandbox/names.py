@@ -40,12 +40,11 @@ FRAMES = words("""tb_frame tb_next tb_lasti f_back f_builtins f_code f_generator
 """Refused on any object: the way from an exception or a generator to frames, and from there to everything."""
 
 OF_TEXT = frozenset({"format", "format_map"})
-OF_ARRAYS = words("byteswap ctypes tofile dump dumps data base flags resize strides setflags getfield setfield")
+OF_ARRAYS = words("ctypes tofile dump dumps data base flags resize strides setflags getfield setfield")
 OF_RANDOM = frozenset({"bit_generator", "set_state"})
 OF_CLASSES = frozenset({"mro", "register"})
 OF_ERRORS = frozenset({"obj"})
-OF_BUFFERS = frozenset({"getbuffer", "readinto", "readinto1"})
-"""They hand out or fill raw memory: of an array of objects too, which makes objects out of bytes."""
+OF_BUFFERS = frozenset({"getbuffer"})
 WATCHED = OF_TEXT | OF_ARRAYS | OF_RANDOM | OF_CLASSES | OF_ERRORS | OF_BUFFERS
 """Attributes that are harmless on the author's own objects and not on some others: guards.py looks at the object."""
 

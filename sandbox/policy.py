@@ -149,8 +149,6 @@ class Policy(RestrictingNodeTransformer):
         return not name.startswith("_") and name not in FRAMES and name not in WATCHED
 
     def guard_iter(self, node: Any) -> Any:
-        if getattr(node, "is_async", 0):
-            self.error(node.target, _NO_ASYNC)
         return self.node_contents_visit(node)
 
     def visit_With(self, node: ast.With) -> ast.AST:
@@ -229,16 +227,13 @@ class Policy(RestrictingNodeTransformer):
         return made or [ast.copy_location(ast.Pass(), node)]
 
     def _wanted(self, node: ast.AST, module: str, bound: str, name: str | None = None) -> bool:
-        """False where the import is of no use. What is not here is an error where its name is used later, unless a ``try`` around
-        the import is there to deal with it."""
+        """False where the import is of no use. A module that is not here is an error where its name is used later, unless a
+        ``try`` around the import is there to deal with it."""
         self.check_name(node, bound)
-        here = self._modules.get(module)
-        if id(node) in self._guarded or (name is not None and f"{module}.{name}" in self._modules):
-            return True
-        if here is not None and (name is None or name in here):
+        if module in self._modules or (name is not None and f"{module}.{name}" in self._modules) or id(node) in self._guarded:
             return True
         if bound in self._loaded:
-            self.error(node, self._missing(module) if here is None else f"{module}.{name} is not available here")
+            self.error(node, self._missing(module))
         return False
 
     def _missing(self, module: str) -> str:

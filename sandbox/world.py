@@ -18,7 +18,7 @@ from sandbox.records import MAX_STDOUT_BYTES
 MODULE_NAME = "__code__"
 _PLAIN = """None False True Ellipsis NotImplemented abs all any ascii bin bool bytearray bytes callable chr classmethod complex
 dict divmod enumerate filter float frozenset hash hex int isinstance issubclass iter len list map max min next object oct ord pow
-property range repr reversed round set slice sorted staticmethod str sum super tuple zip __build_class__"""
+property range repr reversed round set slice sorted staticmethod str sum super tuple zip aiter anext __build_class__"""
 _NO_GROUPS = frozenset({"ExceptionGroup", "BaseExceptionGroup", "EncodingWarning"})
 _ABSENT: Mapping[str, str] = {
     "open": "there are no files here: take data from inputs and return the result",

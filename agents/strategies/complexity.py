@@ -75,7 +75,7 @@ class Complexity:
 
 def complexity(work: Work) -> Complexity:
     """How hard ``work`` is; see the module's table."""
-    parts = {**_of_form(work), **_of_words(_words(work))}
+    parts = {**_of_form(work), **_of_words(words_of_users(work))}
     found = {name: round(value, 3) for name, value in parts.items() if value > 0.0005}
     return Complexity(score=round(min(10.0, sum(found.values())), 2), parts=found)
 
@@ -156,7 +156,7 @@ def _fixed_length(schema: Mapping[str, Json] | None) -> int:
     return least if isinstance(least, int) else 0
 
 
-def _words(work: Work) -> str:
+def words_of_users(work: Work) -> str:
     """What the users wrote, its end where it is long."""
     texts = list(_texts(work))
     return "\n".join(texts)[-MAX_CHARS:]

@@ -11,12 +11,23 @@ from typing import Final
 
 from agents.counting import gather, needs_counting
 from agents.records import Choice, Draft, Work
-from agents.strategies import consensus, parallel, pipeline, routed, self_dialogue, self_healing, single, validation
+from agents.strategies import (
+    code_augmented,
+    consensus,
+    parallel,
+    pipeline,
+    routed,
+    self_dialogue,
+    self_healing,
+    single,
+    validation,
+)
 from agents.strategies.form import invalid
 from agents.strategies.forms import NAMES, to_json
 from agents.strategies.parse import BUILTIN, MAX_DEPTH, default_strategy, parse_strategy
 from agents.strategies.runner import Runner
 from agents.strategy_specs import (
+    CodeAugmented,
     Consensus,
     Parallel,
     Pipeline,
@@ -40,7 +51,10 @@ _RUNNERS: Final[Mapping[type, Runner]] = {
     Consensus: consensus.run,
     SelfDialogue: self_dialogue.run,
     SelfHealing: self_healing.run,
+    CodeAugmented: code_augmented.run,
 }
+_WHOLE: Final = (CodeAugmented,)
+"""Strategies that take a count as it is: a sample is drawn at once, and only its words come in batches."""
 
 
 async def run_strategy(
@@ -58,7 +72,7 @@ async def run_strategy(
     async def batch(part: Work) -> Draft:
         return await runner(part, spec, toolbox, choice, visible=False, run_child=child)
 
-    if needs_counting(work, toolbox):
+    if not isinstance(spec, _WHOLE) and needs_counting(work, toolbox):
         return await gather(work, toolbox, batch)
     return await runner(work, spec, toolbox, choice, visible=visible, run_child=child)
 

@@ -15,6 +15,7 @@ from agents.records import InvalidRequest, Json
 from agents.strategies.form import SWITCH, Field, Form, Place, option, text, texts, whole
 from agents.strategy_specs import (
     Aspect,
+    CodeAugmented,
     Conflict,
     Consensus,
     Gate,
@@ -243,6 +244,18 @@ FORMS: Final[Mapping[str, Form]] = MappingProxyType(
                 "style": VOICE,
                 "rounds": whole(1, 5),
                 "questions": whole(1, 10),
+            },
+        ),
+        "code_augmented": Form(
+            kind=CodeAugmented,
+            fields={
+                "code": VOICE,
+                "words": STRATEGY,
+                "pattern": STRATEGY,
+                "classifier": OPTIONAL_VOICE,
+                "extractor": OPTIONAL_VOICE,
+                "repairs": whole(0, 5),
+                "others": whole(0, 5),
             },
         ),
         "self_healing": Form(

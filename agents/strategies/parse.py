@@ -15,6 +15,7 @@ from agents.records import Json, NotFound
 from agents.strategies.form import Place, invalid
 from agents.strategies.forms import FORMS
 from agents.strategy_specs import (
+    CodeAugmented,
     Consensus,
     Parallel,
     Pipeline,
@@ -66,6 +67,8 @@ def default_strategy(name: str, backends: Sequence[BackendSpec] = ()) -> Strateg
             return Consensus()
         case "self_dialogue":
             return SelfDialogue()
+        case "code_augmented":
+            return CodeAugmented()
         case "self_healing":
             return SelfHealing(generate=Single(tier="cheap"))
     raise NotFound(f"there is no strategy {name[:80]!r}", param="strategy")

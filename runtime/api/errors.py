@@ -49,6 +49,8 @@ _BY_CODE: Mapping[str, tuple[int, ErrorType]] = {
     "stream_broken": (502, "server_error"),
     "structured_failed": (502, "server_error"),
     "incomplete": (502, "server_error"),
+    # Not 503: clients repeat that by themselves, and a person is asked once.
+    "escalated": (422, "server_error"),
     "deadline_exceeded": (504, "server_error"),
     "budget_exceeded": (429, "insufficient_quota"),
     "cancelled": (499, "server_error"),

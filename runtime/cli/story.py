@@ -15,6 +15,7 @@ from runtime.cli.tables import clip, printable, seconds, usd
 
 Json = Any
 TEXT_CHARS = 300
+MAX_CODE_LINES = 200
 _WIDE = 110
 _ERRORS = {
     "backend_unreachable": "could not be reached",
@@ -181,9 +182,26 @@ def _events(events: Sequence[Json], *, start: Json) -> Iterator[str]:
             continue
         at = f"+{seconds(max(0.0, event['at'] - start))}" if event.get("at") and start else ""
         yield f"      {at:>8}  {_event_words(str(kind), data)}"
+        yield from _told_whole(str(kind), data)
+
+
+def _told_whole(kind: str, data: Json) -> Iterator[str]:
+    """What needs lines of its own: a program, the constraints that were read, what each check measured."""
+    if not isinstance(data, dict):
+        return
+    if kind == "code" and isinstance(data.get("code"), str):
+        yield from (f"                  | {line}" for line in data["code"].splitlines()[:MAX_CODE_LINES])
+    for name in ("constraints", "checks", "failures"):
+        for one in data.get(name) or ():
+            told = one if isinstance(one, str) else json.dumps(one, ensure_ascii=False)
+            yield f"                  - {'failed: ' if name == 'failures' else ''}{clip(told, TEXT_CHARS)}"
 
 
 def _event_words(kind: str, data: Json) -> str:
+    if kind in ("code", "stage") and isinstance(data, dict):
+        data = {name: value for name, value in data.items() if name not in ("code", "constraints", "checks", "failures")}
+    if kind == "code" and isinstance(data, dict):
+        return _with_facts(f"a program ({data.pop('step', 'write')}) by {data.pop('backend', None) or 'no model'}", data)
     if kind == "stage" and isinstance(data, dict):
         data = dict(data)
         place = f" ({data.pop('number')} of {data.pop('of', '?')})" if "number" in data else ""

@@ -13,6 +13,7 @@ from agents.llm.chat import BackendSpec, ChatReply, ChatRequest, Chunk
 from agents.records import CallRecord, Choice, EventKind, Health, Json, Permit, StructuredFailed, Usage
 from agents.shaping import compile_schema
 from agents.toolbox import Structured
+from sandbox.records import Limits, Problem, RunResult
 
 CHEAP = BackendSpec(name="cheap", capabilities=frozenset({"words", "json_schema"}))
 JUDGE = BackendSpec(name="judge", output_usd_per_mtok=9.0, capabilities=frozenset({"words", "critique", "json_schema"}))
@@ -36,6 +37,16 @@ class FakeToolbox:
     peak: int = 0
     delivered: bool = False
     usd: float | None = None
+    runner: Callable[[str, Json], RunResult] | None = None
+    """What the sandbox says of code and its inputs; None: there is no sandbox."""
+    runs: list[tuple[str, Json]] = field(default_factory=list)
+    code_limits: Limits = field(default_factory=Limits)
+
+    async def run_code(self, code: str, inputs: Json, limits: Limits | None = None) -> RunResult:
+        self.runs.append((code, inputs))
+        if self.runner is None:
+            return RunResult(problem=Problem.UNAVAILABLE, error="there is no sandbox here")
+        return self.runner(code, inputs)
 
     def remaining_usd(self) -> float | None:
         return self.usd

@@ -14,7 +14,10 @@ from typing import Any
 
 import orjson
 
+from agents.llm.simulated.conditions import misread
+from agents.llm.simulated.conditions import of_prompt as conditions_of
 from agents.llm.simulated.critic import JUDGEMENTS, Finding, is_judgement, judge
+from agents.llm.simulated.datacode import asks_for_program, write_program
 from agents.llm.simulated.profiles import Kind, Profile
 from agents.llm.simulated.reading import Reading
 from agents.llm.simulated.rules import words_of
@@ -26,6 +29,7 @@ from agents.records import Json
 from agents.schema_check import compile_schema, resolve
 
 MAX_FIELDS = 20
+CONSTRAINTS = "constraints"
 _EXTRACTING = re.compile(
     r"\b(extract|parse|read|identify|pull|find|fill in|from (?:the|this) (?:text|message|e-?mail|note|sentence))\b", re.I
 )
@@ -54,6 +58,8 @@ def seed_of(*parts: Json) -> int:
 
 def answer(reading: Reading, profile: Profile, seed: int, *, json_mode: bool = False) -> Answer:
     """The whole answer of ``profile``'s model. ``json_mode``: JSON is asked for without a schema."""
+    if asks_for_program(reading):
+        return Answer(text=write_program(reading, profile.skill("code"), Random(seed ^ 0xC0DE)))
     wanted = reading.wanted
     if wanted is None and (json_mode or _AS_JSON.search(reading.asked[:4000])):
         wanted = schema_of_words(reading.asked)
@@ -86,6 +92,11 @@ def _structured(wanted: Json, reading: Reading, profile: Profile, kind: Kind, se
     root = wanted if isinstance(wanted, Mapping) else {}
     findings = None
     critical = profile.skill("critique")
+    if reading.wanted_name == CONSTRAINTS:
+        read = conditions_of(reading.all_text)
+        if rng.random() >= profile.skill("extraction"):
+            read = {"constraints": misread(read["constraints"], rng)}
+        return Answer(text=_dumped(read), data=read, structured=True)
     if reading.wanted_name in (QUESTIONS, ANSWERS):
         asked = reading.wanted_name == QUESTIONS
         data = questions(reading, root, critical, Random(seed)) if asked else answers(reading, root)

@@ -63,6 +63,13 @@ def write_code(question: str, *, skilled: bool, rng: Random) -> str:
     return f"```python\ndef run(inputs):\n{lines}\n```\n\nThe function {about}."
 
 
+def function_body(question: str, names: tuple[str, ...], *, skilled: bool, rng: Random) -> str:
+    """The body of a function over ``inputs`` with these names, for what the question asks."""
+    ask = _Ask(names=names, numbers=(), text=re.sub(r"\s+", " ", question.lower()))
+    _, body = next(((what, make(ask)) for pattern, what, make in _TEMPLATES if pattern.search(ask.text)), _fallback(ask))
+    return body if skilled else _spoiled(body, rng)
+
+
 def parameter_names(question: str) -> tuple[str, ...]:
     """The names of inputs that the question gives: used as keys, quoted, or listed after words like "given"; at most 8."""
     found = [a or b for a, b in _KEYED.findall(question)] + _QUOTED.findall(question)

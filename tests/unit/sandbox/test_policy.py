@@ -61,11 +61,7 @@ ORDINARY = {
     "dir": ("import math\n    return 'sqrt' in dir(math)", True),
     "sorting": ("import operator\n    return sorted([{'a': 2}, {'a': 1}], key=operator.itemgetter('a'))[0]", {"a": 1}),
     "logging": ("import logging\n    log = logging.getLogger(__name__)\n    log.info('x %s', 1)\n    return 1", 1),
-    "unused import": (
-        "import os, sys\n    from functools import singledispatch, reduce\n    return sys.maxsize > reduce(int, [1])",
-        True,
-    ),
-    "locks": ("import threading\n    with threading.Lock():\n        return 1", 1),
+    "unused import": ("import os, sys\n    return sys.maxsize > 0", True),
     "guarded import": ("try:\n        import pandas as pd\n    except ImportError:\n        pd = None\n    return pd", None),
 }
 ORDINARY["try"] = (ORDINARY["try"][0], "ZeroDivisionError")
@@ -220,7 +216,6 @@ NUMPY_ESCAPES = [
     "np.zeros(1).tofile('x')",
     "np.zeros(1).ctypes",
     "np.float64.tofile",
-    "np.array(['x' * 40], dtype='T').byteswap(inplace=True)",
     "np.float64(1).data",
     "np.zeros(1).__array_interface__",
     "np.lib.stride_tricks.as_strided",
@@ -257,11 +252,6 @@ WAYS_AROUND = [
     "import string\nclass F(string.Formatter):\n    pass\ndef run(i):\n    return F().format('{0.__globals__}', run)",
     "import operator\ndef run(i):\n    return operator.attrgetter('__globals__')(run)",
     "import functools\ndef run(i):\n    return functools.reduce(getattr, ['__globals__'], run)",
-    # filling an array of objects with raw bytes makes objects out of them
-    "import io\nimport numpy as np\ndef run(i):\n    return io.BytesIO(b'12345678').readinto(np.empty(1, dtype=object))",
-    "import io\nimport numpy as np\ndef run(i):\n    return getattr(io.BytesIO, 'read' + 'into')(io.BytesIO(b'12345678'), np.empty(1, dtype=object))",
-    "def run(i):\n    return str(x async for x in i)",
-    "class B:\n    def __hash__(self):\n        return 0\n    def __eq__(self, o):\n        return True\nclass C(B()):\n    pass",
     "import numpy as np\nclass A(np.ndarray):\n    pass",
     "import json\ndef run(i):\n    json.loads = 1\n    return 1",
     "class T(type):\n    pass",

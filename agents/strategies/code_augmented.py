@@ -1,0 +1,273 @@
+"""What must be exact is computed: a model writes a program, the sandbox runs it, our own checks decide, words come from a model.
+
+Called through compose.py, which hands it the whole count: a sample is drawn at once. Reaches models and the sandbox only through
+the Toolbox. On failure, in this order: the program is repaired with the failing check, a simpler algorithm is asked for, another
+model is asked, a person is asked (``Escalated``). An answer that fails its checks is never returned as complete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
+
+from agents import quality
+from agents.constraints import to_json
+from agents.llm.chat import ChatRequest
+from agents.llm.prompts import render
+from agents.records import (
+    AgentError,
+    BudgetExceeded,
+    Choice,
+    Constraint,
+    DeadlineExceeded,
+    Draft,
+    Escalated,
+    InvalidRequest,
+    Json,
+    Work,
+)
+from agents.shaping import compile_schema, with_count
+from agents.strategies.extraction import extract, joined
+from agents.strategies.judging import schema_of
+from agents.strategies.problem import Classified, Kind, classify, computing_kind, layout_of, names_statistics
+from agents.strategies.program import (
+    Judged,
+    NoProgram,
+    Problem,
+    judge_run,
+    problem_of,
+    read_program,
+    repair_request,
+    write_request,
+)
+from agents.strategies.runner import RunChild, choice_for, request_text, to_text
+from agents.strategies.wording import with_words
+from agents.strategy_specs import CodeAugmented
+from agents.toolbox import Toolbox
+from sandbox.records import MIB, Limits
+from sandbox.records import Problem as RunProblem
+
+Step = Literal["write", "repair", "simplify"]
+
+MAX_OUTPUT_FACTOR: Final = 16
+"""A long list may make so much more than one run of the sandbox may give by default."""
+BYTES_PER_FIELD: Final = 64
+MAX_NOTED_CHARS: Final = 4_000
+_KIND_SCHEMA: Final = schema_of(
+    kind={"type": "string", "enum": ["pattern", "computational", "hybrid"]}, reason={"type": "string"}
+)
+_PRIME: Final = 7_919
+
+
+@dataclass(slots=True)
+class _Attempts:
+    """What has been tried: ``said`` is the last answer whole, ``failures`` what was wrong with it, ``best`` the last data."""
+
+    said: str = ""
+    backend: str = ""
+    failures: tuple[str, ...] = ()
+    best: Json = None
+    error: AgentError | None = None
+    asked: list[str] = field(default_factory=list)
+
+
+async def run(work: Work, spec: CodeAugmented, toolbox: Toolbox, choice: Choice, *, visible: bool, run_child: RunChild) -> Draft:
+    """Never streamed but for a pattern: no number goes out before it was checked.
+
+    Raises Escalated where a person must answer, and what the models raise where none of them could be asked.
+    """
+    found = await _classified(work, spec, toolbox, choice)
+    if found.kind == "pattern":
+        return await run_child(work, spec.pattern, toolbox, choice, visible=visible)
+    whole = (
+        work
+        if work.schema is None or work.count is None
+        else replace(work, schema=with_count(work.schema, work.count), count=None)
+    )
+    constraints, unread = await _constraints(whole, spec, toolbox, choice)
+    layout = layout_of(whole.schema, constraints) if whole.schema is not None else None
+    problem = problem_of(whole, layout, constraints)
+    computed = await _computed(problem, spec, toolbox, choice)
+    if layout is None:
+        return Draft(text=_shown(computed.value), backend=computed.backend)
+    data: Json = computed.value
+    issues: tuple[str, ...] = ()
+    if layout.wants_words:
+        told = replace(whole, constraints=constraints)
+        data, issues = await with_words(told, layout, data, spec.words, toolbox, choice, run_child)
+    left = await asyncio.to_thread(_left, data, whole, constraints)
+    toolbox.note("stage", name="check", state="failed" if left else "passed", of="the whole answer", issues=list(left))
+    issues = tuple(dict.fromkeys((*left, *issues, *unread)))
+    return Draft(
+        text=to_text(data),
+        data=data,
+        issues=issues,
+        complete=not (left or unread),
+        backend="" if layout.wants_words else computed.backend,
+    )
+
+
+# ── what kind of problem, and which conditions ──────────────────────────────────────────────────────────────────────────
+
+
+async def _classified(work: Work, spec: CodeAugmented, toolbox: Toolbox, choice: Choice) -> Classified:
+    found = classify(work)
+    if not found.sure and spec.classifier is not None:
+        found = await _asked_kind(work, found, spec, toolbox, choice)
+    toolbox.note("stage", name="classify", state=found.kind, score=round(found.score, 2), why=list(found.reasons))
+    return found
+
+
+async def _asked_kind(work: Work, found: Classified, spec: CodeAugmented, toolbox: Toolbox, choice: Choice) -> Classified:
+    assert spec.classifier is not None
+    request = ChatRequest(
+        messages=(
+            {"role": "system", "content": render("code_kind")},
+            {"role": "user", "content": request_text(work.messages, 20_000)},
+        ),
+        schema=_KIND_SCHEMA,
+        schema_name="kind_of_problem",
+    )
+    try:
+        said = (await toolbox.ask_structured(request, choice_for(spec.classifier, choice))).data
+    except (DeadlineExceeded, BudgetExceeded):
+        raise
+    except AgentError as error:
+        toolbox.note("note", text="no model could say what kind of problem it is", error=error.code)
+        return replace(found, sure=True)
+    kind: Kind = said["kind"]
+    layout = layout_of(work.schema, work.constraints) if work.schema is not None else None
+    if kind != "pattern":
+        # What wants words follows from the form; a form of words alone leaves nothing to compute.
+        kind = "computational" if layout is None else computing_kind(layout) if layout.computes else "pattern"
+    return replace(found, kind=kind, sure=True, reasons=(*found.reasons, f"a model says: {said['reason'][:300]}"))
+
+
+async def _constraints(
+    work: Work, spec: CodeAugmented, toolbox: Toolbox, choice: Choice
+) -> tuple[tuple[Constraint, ...], tuple[str, ...]]:
+    """The declared constraints and those in the request's words, and what must be said where these could not be read."""
+    if work.schema is None or spec.extractor is None or not names_statistics(work):
+        return work.constraints, ()
+    extracted = await extract(work, spec.extractor, toolbox, choice)
+    constraints = joined(work.constraints, extracted.constraints)
+    added = [one for one in extracted.constraints if one in constraints]
+    toolbox.note("stage", name="constraints", state="read from the words", constraints=to_json(added))
+    if extracted.heard or work.constraints:
+        return constraints, ()
+    return constraints, ("no model could read the conditions in the request's words, so that they were not checked",)
+
+
+# ── the program ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Computed:
+    value: Json
+    backend: str
+
+
+async def _computed(problem: Problem, spec: CodeAugmented, toolbox: Toolbox, choice: Choice) -> _Computed:
+    """The result of a program that passed every check. Raises Escalated, or the models' error where none wrote a program."""
+    tried = _Attempts()
+    own = replace(choice_for(spec.code, choice), needs=choice.needs | {"code"})
+    for number, (step, chosen) in enumerate(_steps(spec, own, toolbox, tried)):
+        request = _question(step, problem, tried)
+        try:
+            reply = await toolbox.ask(request, chosen)
+        except (DeadlineExceeded, BudgetExceeded, InvalidRequest) as error:
+            error.partial = error.partial if error.partial is not None else tried.best
+            raise
+        except AgentError as error:
+            tried.error = error
+            toolbox.note("code", step=step, state="failed", error=error.code)
+            continue
+        tried.said, tried.backend = reply.text, reply.backend
+        tried.asked.append(reply.backend)
+        judged = await _tried(reply.text, problem, step, toolbox, tried, seed=problem.work.index + _PRIME * number)
+        if not judged.failures:
+            return _Computed(value=judged.value, backend=tried.backend)
+        tried.failures = judged.failures
+        tried.best = judged.value if judged.value is not None else tried.best
+    if not tried.asked and tried.error is not None:
+        raise tried.error
+    toolbox.note("stage", name="code", state="escalated", failures=list(tried.failures))
+    raise Escalated(f"no program passed the checks; a person is asked: {'; '.join(tried.failures)[:600]}", partial=tried.best)
+
+
+def _steps(spec: CodeAugmented, own: Choice, toolbox: Toolbox, tried: _Attempts) -> Iterator[tuple[Step, Choice]]:
+    """What is tried, in order. Asked for one after the other: who comes next depends on who has answered."""
+    yield "write", own
+    same = replace(own, backend=tried.backend, fallback=True) if tried.backend and own.fallback else own
+    for _ in range(spec.repairs):
+        yield "repair", same
+    yield "simplify", same
+    if not own.fallback:
+        return
+    able = [one for one in reversed(toolbox.backends) if "code" in one.capabilities]
+    for other in [one.name for one in able if one.name not in tried.asked][: spec.others]:
+        yield "write", replace(own, backend=other, preferred=(), tier=None)
+        yield "repair", replace(own, backend=other, preferred=(), tier=None)
+
+
+def _question(step: Step, problem: Problem, tried: _Attempts) -> ChatRequest:
+    if step == "repair" and tried.said:
+        return repair_request(problem, tried.said, tried.failures)
+    return write_request(problem, simpler=step == "simplify", failures=tried.failures)
+
+
+async def _tried(text: str, problem: Problem, step: Step, toolbox: Toolbox, tried: _Attempts, *, seed: int) -> Judged:
+    """One program read, run and judged, all of it in the trace."""
+    try:
+        program = read_program(text)
+    except NoProgram as error:
+        toolbox.note("code", step=step, backend=tried.backend, state="no program", error=str(error))
+        return Judged(value=None, failures=(str(error),))
+    toolbox.note(
+        "code", step=step, backend=tried.backend, parameters=dict(program.parameters), code=program.code[:MAX_NOTED_CHARS]
+    )
+    inputs = {**program.parameters, "count": problem.total or 1, "seed": seed % 2**31}
+    result = await toolbox.run_code(program.code, inputs, _limits(problem, toolbox))
+    if result.problem is RunProblem.UNAVAILABLE:
+        toolbox.note("stage", name="run", state="unavailable", error=result.error)
+        raise Escalated(f"code cannot be run here, so that a person is asked: {result.error[:400]}", partial=tried.best)
+    judged = await asyncio.to_thread(judge_run, problem, result)
+    toolbox.note(
+        "stage",
+        name="run",
+        state=str(result.problem or "ok"),
+        error=result.error[:500],
+        line=result.line,
+        cpu_s=round(result.cpu_s, 4),
+        wall_s=round(result.wall_s, 4),
+    )
+    if result.ok:
+        said = [f"{one.name}: {one.detail}" if one.detail else one.name for one in judged.checks]
+        state = "failed" if judged.failures else "passed"
+        toolbox.note("stage", name="check", state=state, checks=said, failures=list(judged.failures))
+    return judged
+
+
+def _limits(problem: Problem, toolbox: Toolbox) -> Limits:
+    limits = toolbox.code_limits
+    fields = len(problem.layout.computed) + 1 if problem.layout else 1
+    wanted = (problem.total or 1) * fields * BYTES_PER_FIELD
+    most = min(MAX_OUTPUT_FACTOR * limits.output_bytes, 64 * MIB)
+    return replace(limits, output_bytes=max(limits.output_bytes, min(wanted, most)))
+
+
+# ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _left(data: Json, work: Work, constraints: Sequence[Constraint]) -> tuple[str, ...]:
+    """What the whole answer fails: its form, its constraints."""
+    assert work.schema is not None
+    found = quality.issues(quality.check(data, schema=work.schema, constraints=constraints))
+    return tuple(dict.fromkeys((*compile_schema(work.schema).errors(data)[:5], *found)))
+
+
+def _shown(value: Json) -> str:
+    """A result for a client that wants words."""
+    return value if isinstance(value, str) else to_text(value)

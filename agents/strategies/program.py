@@ -1,0 +1,224 @@
+"""A program that a model wrote: asked for, read out of its answer, and what came of a run held against what was asked. Pure.
+
+Called by code_augmented.py. The code is data here: it is run by the sandbox alone, and what it says of itself counts only against
+it. Must not import a backend, a sandbox's runner or runtime.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from agents import quality
+from agents.constraints import to_json, to_rules, within
+from agents.llm.chat import ChatRequest
+from agents.llm.prompts import render
+from agents.records import Check, Constraint, InvalidRequest, Json, Work
+from agents.shaping import array_path, compile_schema, conform, sub_schema
+from agents.strategies.problem import Layout
+from agents.strategies.runner import request_text
+from sandbox.records import MAX_SOURCE_BYTES, RunResult
+
+MAX_PARAMETERS: Final = 60
+MAX_PARAMETER_BYTES: Final = 20_000
+MAX_FAILURES: Final = 12
+MAX_FAILURE_CHARS: Final = 500
+MAX_SELF_CHECKS: Final = 50
+_BLOCK: Final = re.compile(r"```([A-Za-z0-9_+-]*)[ \t]*\r?\n(.*?)```", re.S)
+_OWN_INPUTS: Final = ("count", "seed")
+
+
+class NoProgram(ValueError):
+    """The answer holds no usable program; the message says what is missing, in words for its author."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """``code`` defines ``run(inputs)``; ``parameters`` are its named inputs."""
+
+    code: str
+    parameters: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """What is to be computed: the form of the result (None: any value), how many items, the constraints that it must keep."""
+
+    work: Work
+    layout: Layout | None
+    schema: Mapping[str, Json] | None
+    constraints: tuple[Constraint, ...]
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """``value`` is the result, where there is one; ``failures`` what is wrong, in words; ``checks`` what was checked here."""
+
+    value: Json
+    failures: tuple[str, ...]
+    checks: tuple[Check, ...] = ()
+
+
+def problem_of(work: Work, layout: Layout | None, constraints: tuple[Constraint, ...]) -> Problem:
+    """``work.schema`` has its count in it already."""
+    schema = work.schema
+    if schema is None or layout is None:
+        return Problem(work=work, layout=None, schema=None, constraints=(), total=None)
+    wanted = computed_schema(schema, layout)
+    path = array_path(wanted)
+    total = None
+    if path is not None:
+        array: Any = wanted if not path else wanted["properties"][path[0]]
+        total = array.get("minItems") or None
+    return Problem(work=work, layout=layout, schema=wanted, constraints=within(constraints, wanted), total=total)
+
+
+def computed_schema(schema: Mapping[str, Json], layout: Layout) -> dict[str, Json]:
+    """The form of what code works out: ``schema`` without the fields that want words."""
+    if layout.path is None:
+        return dict(schema) if layout.plain else sub_schema(schema, layout.computed)
+    found = dict(schema) if layout.plain or not layout.words else _items_of(schema, layout.path, layout.computed)
+    return sub_schema(found, (*layout.frame_computed, *layout.path)) if layout.path and layout.frame_words else found
+
+
+def words_schema(schema: Mapping[str, Json], layout: Layout) -> dict[str, Json]:
+    """The form of the items' words alone, as a list."""
+    path = layout.path or ()
+    found = _items_of(schema, path, layout.words)
+    definitions = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
+    return {**definitions, **(found if not path else found["properties"][path[0]])}
+
+
+def _items_of(schema: Mapping[str, Json], path: tuple[str, ...], fields: tuple[str, ...]) -> dict[str, Json]:
+    """``schema`` with only ``fields`` in the items of its list."""
+    array = dict(schema if not path else schema["properties"][path[0]])
+    definitions = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
+    items = sub_schema({**definitions, **array["items"]}, fields) if fields else {"type": "object", "properties": {}}
+    array["items"] = {key: value for key, value in items.items() if key not in definitions}
+    return {**definitions, **array} if not path else {**schema, "properties": {**schema["properties"], path[0]: array}}
+
+
+# ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def write_request(problem: Problem, *, simpler: bool = False, failures: Sequence[str] = ()) -> ChatRequest:
+    """The question for a program. ``failures`` are those of earlier programs, for a model that begins afresh."""
+    rules = (*problem.work.rules, *to_rules(problem.constraints))
+    task = render(
+        "code_task",
+        request=request_text(problem.work.messages, 20_000),
+        form=_dumped(problem.schema) if problem.schema is not None else "any JSON value",
+        count=str(problem.total) if problem.total is not None else "as the request says",
+        rules="\n".join(f"- {rule}" for rule in rules) or "- none beyond the request's words",
+        constraints=_dumped(to_json(problem.constraints)),
+        earlier=_listed(failures) if failures else "none",
+    )
+    system = render("code_write") + ("\n" + render("code_simpler") if simpler else "")
+    return ChatRequest(messages=({"role": "system", "content": system}, {"role": "user", "content": task}))
+
+
+def repair_request(problem: Problem, said: str, failures: Sequence[str]) -> ChatRequest:
+    """The same question again with the program that failed, and why."""
+    asked = write_request(problem)
+    turns = (
+        {"role": "assistant", "content": said[:40_000] or "(nothing)"},
+        {"role": "user", "content": render("code_repair", failures=_listed(failures))},
+    )
+    return ChatRequest(messages=(*asked.messages, *turns))
+
+
+def _dumped(value: Json) -> str:
+    return orjson.dumps(value, default=dict).decode()
+
+
+def _listed(failures: Sequence[str]) -> str:
+    return "\n".join(f"- {failure}" for failure in failures)
+
+
+def read_program(text: str) -> Program:
+    """The code and its parameters in a model's answer. Raises NoProgram."""
+    blocks = [(name.lower(), body) for name, body in _BLOCK.findall(text[: 4 * MAX_SOURCE_BYTES])]
+    codes = [body for name, body in blocks if name in ("python", "py", "") and "def run(" in body]
+    if not codes and "def run(" in text and not blocks:
+        codes = [text]
+    if not codes:
+        raise NoProgram("there is no ```python block that defines run(inputs)")
+    code = codes[-1].strip() + "\n"
+    if len(code.encode()) > MAX_SOURCE_BYTES:
+        raise NoProgram(f"the code is longer than {MAX_SOURCE_BYTES} bytes")
+    try:
+        ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line = getattr(error, "lineno", None)
+        raise NoProgram(
+            f"the code does not parse: {getattr(error, 'msg', error)}" + (f" (line {line})" if line else "")
+        ) from None
+    return Program(code=code, parameters=_parameters([body for name, body in blocks if name == "json"]))
+
+
+def _parameters(blocks: Sequence[str]) -> dict[str, Json]:
+    if not blocks:
+        raise NoProgram("there is no ```json block with the parameters")
+    try:
+        value = orjson.loads(blocks[0])
+    except orjson.JSONDecodeError as error:
+        raise NoProgram(f"the parameters are not valid JSON: {error}"[:300]) from None
+    found = value.get("parameters", value) if isinstance(value, dict) else None
+    if not isinstance(found, dict) or len(found) > MAX_PARAMETERS or len(blocks[0]) > MAX_PARAMETER_BYTES:
+        raise NoProgram(f"the parameters must be one JSON object of at most {MAX_PARAMETERS} names")
+    for name in found:
+        if not name.isidentifier() or name in _OWN_INPUTS:
+            raise NoProgram(f"{name[:60]!r} cannot be the name of a parameter")
+    return found
+
+
+# ── judging a run ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def judge_run(problem: Problem, result: RunResult) -> Judged:
+    """A run held against the form, the count, the constraints and the program's own checks. Linear in the result; of long ones
+    call it off the event loop."""
+    if not result.ok:
+        where = f" (line {result.line})" if result.line else ""
+        return Judged(
+            value=None,
+            failures=(f"the code {_PROBLEMS.get(str(result.problem), 'failed')}{where}: {result.error}"[:MAX_FAILURE_CHARS],),
+        )
+    given = result.value
+    if not isinstance(given, dict) or "result" not in given or not isinstance(given.get("checks"), dict) or not given["checks"]:
+        return Judged(
+            value=None, failures=('run(inputs) must return {"result": …, "checks": {"what was checked": true or false}}',)
+        )
+    own = [str(name)[:200] for name, held in list(given["checks"].items())[:MAX_SELF_CHECKS] if held is not True]
+    failures = [f"the program's own check {name!r} does not hold" for name in own]
+    value = given["result"]
+    if problem.schema is None:
+        if value is None or value in ("", [], {}):
+            failures.append("the result is empty")
+        return Judged(value=value, failures=tuple(failures[:MAX_FAILURES]))
+    value = conform(value, problem.schema)
+    try:
+        verdict = quality.check(value, schema=problem.schema, constraints=problem.constraints)
+    except InvalidRequest as error:
+        return Judged(value=value, failures=(error.message,))
+    errors = compile_schema(problem.schema).errors(value)[:5]
+    found = [*quality.issues(verdict), *(error for error in errors if not quality.issues(verdict))]
+    failures += [one[:MAX_FAILURE_CHARS] for one in found]
+    return Judged(value=value, failures=tuple(dict.fromkeys(failures))[:MAX_FAILURES], checks=verdict.checks)
+
+
+_PROBLEMS: Final = {
+    "rejected": "is not allowed in the sandbox",
+    "raised": "raised an error",
+    "timed_out": "took too long",
+    "out_of_memory": "took too much memory",
+    "output_too_large": "gave a result that is too large",
+    "crashed": "ended its process",
+    "not_serialisable": "gave a result that is not JSON",
+}
