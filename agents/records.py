@@ -96,8 +96,8 @@ class Constraint:
 
     ``field`` is a dotted path in which ``[]`` stands for every item (``users[].age``; empty: the whole answer). ``value`` belongs
     to the kind: range ``[low, high]`` (None: open), pattern a regular expression, unique True, enum a list, count N or
-    ``[low, high]``, format a JSON Schema format, expression a text of agents/expressions.py; the others say something of all
-    values together (agents/statistical_constraints.py).
+    ``[low, high]``, format a JSON Schema format, expression a text of agents/expressions.py; for the others see
+    agents/statistical_constraints.py.
     """
 
     kind: ConstraintKind
@@ -429,10 +429,9 @@ class Incomplete(AgentError):
 
 
 class Escalated(AgentError):
-    """``escalation_id`` names the question to a person, once the daemon has put it ("" before)."""
-
     code = "escalated"
     escalation_id: str = ""
+    """The question to a person, once the daemon has put it."""
 
 
 class DeadlineExceeded(AgentError):

@@ -37,11 +37,13 @@ from runtime.config_file import LoadedConfig
 from runtime.config_strategies import check_strategies
 from runtime.dispatch import Dispatch
 from runtime.first_backends import choose_backends, probe_ollama
+from runtime.hang_up import HangUp
 from runtime.hub import DaemonHub
 from runtime.jobs.bell import Bell
 from runtime.jobs.runner import JobRunner
 from runtime.jobs.tools import Tools
 from runtime.keys import KeyRing, check_binding
+from runtime.ledger.escalations import EscalationLedger
 from runtime.ledger.jobs import JobLedger
 from runtime.ledger.registry import LedgerEvidence, LedgerJournal
 from runtime.ledger.replies import ReplyLedger
@@ -102,37 +104,12 @@ async def serve(
     _on_signals(loop, on_signal)
     async with running(settings, source=source) as daemon:
         _on_signals(loop, on_signal)  # again: Ray's start puts handlers of its own in their place, which print a stack
-        hang_up = _HangUp(daemon.service, on_signal if terminal else None)
+        hang_up = HangUp(daemon.service, on_signal if terminal else None)
         loop.add_signal_handler(signal.SIGHUP, hang_up)
         on_ready(f"listening on {daemon.url}\nbackends: {daemon.service.pool_reason}\noperator key: {daemon.operator_key_path}")
         await stop.wait()
         await daemon.service.jobs.stop()
         await daemon.service.dispatch.drain(daemon.service.settings.server.drain_s)
-
-
-class _HangUp:
-    """SIGHUP: read the configuration again, or stop where it means that our terminal was closed."""
-
-    def __init__(self, service: DaemonService, on_closed: Callable[[], None] | None) -> None:
-        self._service = service
-        self._on_closed = on_closed
-        self._reloading: set[asyncio.Task[Any]] = set()
-
-    def __call__(self) -> None:
-        if self._on_closed is not None and not _has_terminal():
-            self._on_closed()
-            return
-        task = asyncio.create_task(self._service.reload_config(), name="reload on SIGHUP")
-        self._reloading.add(task)
-        task.add_done_callback(self._reloading.discard)
-
-
-def _has_terminal() -> bool:
-    try:
-        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
-    except OSError:
-        return False
-    return True
 
 
 def _on_signals(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
@@ -197,7 +174,18 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         await ledger.save_node(spec, "live")
     pool = Pool([HttpBackend(spec) for spec in specs], admission=cashier, retry=kit.retry, fallback=kit.fallback)
     stack.push_async_callback(pool.aclose)
-    dispatch = Dispatch(settings=settings, pool=pool, desk=desk, cashier=cashier, cluster=cluster, ledger=ledger, metrics=metrics)
+    escalations = EscalationLedger(ledger)
+    await escalations.load()
+    dispatch = Dispatch(
+        settings=settings,
+        pool=pool,
+        desk=desk,
+        cashier=cashier,
+        cluster=cluster,
+        ledger=ledger,
+        metrics=metrics,
+        escalations=escalations,
+    )
     hub.account = dispatch.account_peer
     bell = Bell()
     job_ledger = JobLedger(ledger, on_written=bell.ring)
@@ -220,6 +208,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         embedder=embedder,
         jobs=jobs,
         replies=ReplyLedger(ledger),
+        escalations=escalations,
         registry=registry,
     )
     parts = LiveParts(service=service, hub=hub, servers=servers, found=found, kit=kit)
@@ -230,7 +219,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     metrics.watch_ledger(ledger.load)
     metrics.watch_registry(registry.gauges)
     metrics.watch_budget(cashier.purse.gauges)
-    metrics.watch_jobs(lambda: {"queued": jobs.queued, "running": jobs.running})
+    metrics.watch_jobs(lambda: {"queued": jobs.queued, "running": jobs.running}, lambda: escalations.open_count)
     return service
 
 

@@ -25,6 +25,7 @@ from agents.records import (
     DeadlineExceeded,
     Draft,
     Draining,
+    Escalated,
     Event,
     Incomplete,
     NodeLost,
@@ -39,6 +40,8 @@ from runtime.admission import Cashier
 from runtime.choosing import busy_s, choice_of, choose_node, goes_straight
 from runtime.cluster import Cluster
 from runtime.config import Settings
+from runtime.escalations import Escalations
+from runtime.jobs import wire
 from runtime.judging import judged
 from runtime.ledger.store import Ledger
 from runtime.metrics import Metrics
@@ -64,11 +67,13 @@ class Dispatch:
         ledger: Ledger,
         metrics: Metrics,
         cashier: Cashier | None = None,
+        escalations: Escalations | None = None,
         clock: Callable[[], float] = time.perf_counter,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._cashier = cashier or Cashier(desk)
         self._settings = settings
+        self._escalations = escalations
         self._pool = pool
         self._cluster = cluster
         self._ledger = ledger
@@ -112,6 +117,8 @@ class Dispatch:
                         self._close(run, answer=item)
                     yield item
         except AgentError as error:
+            if isinstance(error, Escalated) and self._escalations is not None:
+                await self._escalations.open(request.request_id, wire.encode(request), error)
             if (answer := await self._partial(run, error)) is None:
                 self._close(run, error=error)
                 raise

@@ -1,9 +1,8 @@
 """Every Prometheus metric of the daemon, in one place.
 
-Called by dispatch.py, the daemon, the cluster's watcher and the mock API; nothing else knows prometheus_client. Counters and
-histograms are moved by small methods; what has a present state (queues, breakers, nodes, the ledger) is asked for at scrape
-through callbacks. Labels are bounded: never an id of a request, a node or a user; a label whose values come from outside is
-folded into ``other`` beyond a fixed number of them. Must not import dispatch, the daemon or any surface.
+Nothing else knows prometheus_client. Counters and histograms are moved by small methods; what has a present state (queues,
+breakers, nodes, the ledger) is asked for at scrape. Labels are bounded: never an id of a request, a node or a user; one whose
+values come from outside is folded into ``other`` beyond a fixed number. Must not import dispatch, the daemon or any surface.
 """
 
 from __future__ import annotations
@@ -46,9 +45,7 @@ _BUDGET = {
     "remaining_tokens": "Left of the day's budget in tokens; absent without one.",
 }
 _BREAKER_LEVEL = {"closed": 0, "half_open": 1, "open": 2}
-
-
-# A second series beside every counter, which no dashboard of ours reads. The switch is the library's, so it is for the process.
+# No second series beside every counter. The switch is the library's, so it is for the process.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
@@ -69,6 +66,7 @@ class _Present(Collector):
         self.cluster: Callable[[], ClusterStatus] | None = None
         self.ledger: Callable[[], LedgerLoad] | None = None
         self.jobs: Callable[[], Mapping[str, int]] | None = None
+        self.escalations: Callable[[], int] | None = None
         self.budget: Callable[[], Mapping[str, float]] | None = None
         self.registry: Callable[[], tuple[Mapping[str, int], Mapping[str, float]]] | None = None
 
@@ -78,6 +76,8 @@ class _Present(Collector):
         yield from self._cluster(self.cluster() if self.cluster else None)
         yield from self._ledger(self.ledger() if self.ledger else None)
         yield _by_state("morphogen_jobs", "Asynchronous requests that are not over.", self.jobs() if self.jobs else {})
+        waiting = self.escalations() if self.escalations else None
+        yield GaugeMetricFamily("morphogen_escalations_open", "Questions that wait for a person.", value=waiting)
         states, kept = self.registry() if self.registry else ({}, {})
         yield _by_state("morphogen_registry_versions", "Versions in the registry.", states)
         for name, text in REGISTRY_GAUGES.items():
@@ -327,7 +327,7 @@ class Metrics:
     # ── what is ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def watch_backends(self, ask: Callable[[], Iterable[BackendStatus]]) -> None:
-        """``ask`` is called at every scrape; the same for the other two."""
+        """``ask`` is called at every scrape."""
         self._present.backends = ask
 
     def watch_cluster(self, ask: Callable[[], ClusterStatus]) -> None:
@@ -339,8 +339,8 @@ class Metrics:
     def watch_ledger(self, ask: Callable[[], LedgerLoad]) -> None:
         self._present.ledger = ask
 
-    def watch_jobs(self, ask: Callable[[], Mapping[str, int]]) -> None:
-        self._present.jobs = ask
+    def watch_jobs(self, ask: Callable[[], Mapping[str, int]], escalations: Callable[[], int] | None = None) -> None:
+        self._present.jobs, self._present.escalations = ask, escalations
 
     def watch_budget(self, ask: Callable[[], Mapping[str, float]]) -> None:
         self._present.budget = ask

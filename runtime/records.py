@@ -15,6 +15,7 @@ from agents.strategy_specs import StrategySpec
 from runtime.accounts import Limits
 from runtime.cluster import ClusterStatus, NodeStatus
 from runtime.config import Settings
+from runtime.escalations import Escalations
 from runtime.jobs.records import Caller, Feedback, Job, JobEvent, Part, StoredReply
 from runtime.registry_desk import RegistryDesk
 
@@ -219,6 +220,9 @@ class Service(Protocol):
 
     @property
     def registry(self) -> RegistryDesk: ...
+
+    @property
+    def escalations(self) -> Escalations: ...
 
     @property
     def settings(self) -> Settings: ...

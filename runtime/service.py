@@ -24,6 +24,7 @@ from runtime.choosing import read_model
 from runtime.cluster import Cluster, ClusterStatus, NodeStatus
 from runtime.config import Settings
 from runtime.dispatch import Dispatch
+from runtime.escalations import Escalations
 from runtime.jobs.runner import JobRunner
 from runtime.keys import KeyRing
 from runtime.ledger.records import LedgerUnavailable
@@ -55,6 +56,7 @@ class DaemonService:
     jobs: JobRunner
     replies: ReplyLedger
     registry: RegistryDesk
+    escalations: Escalations
     wall: Callable[[], float] = time.time
     started_at: float = field(default_factory=time.time)
     starting: bool = True

@@ -6,6 +6,7 @@ laid beside it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -133,7 +134,7 @@ async def _mended(
     schema = _list_schema(work, layout, len(items))
     rules = _constraints_of_words(work, layout, schema)
     for _ in range(MENDS if rules else 0):
-        wrong = offenders(words, rules)
+        wrong = await asyncio.to_thread(offenders, words, rules)
         if not wrong:
             break
         toolbox.note("stage", name="words", state="asked again", items=len(wrong))

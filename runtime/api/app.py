@@ -23,6 +23,7 @@ from runtime.api.auth import Gate, new_request_id
 from runtime.api.config_routes import ConfigSurface
 from runtime.api.docs import docs_page
 from runtime.api.errors import ApiError, Fault, fault_response, from_agent_error, from_http_status
+from runtime.api.escalations import EscalationSurface, escalation_routes
 from runtime.api.health import HealthSurface
 from runtime.api.idempotency import Idempotency
 from runtime.api.mock import MockSurface
@@ -73,7 +74,7 @@ def create_app(
     registry = registry_routes(RegistrySurface(service), RegistryReads(service))
     operator, health = OperatorSurface(service, clock=clock), HealthSurface(service)
     keys = Idempotency(service, clock=clock)
-    openai, more = OpenAISurface(service, clock=clock), [*native, *registry]
+    openai, more = OpenAISurface(service, clock=clock), [*native, *registry, *escalation_routes(EscalationSurface(service))]
     specs = route_table(openai, mock, more, operator, ConfigSurface(service), health, keys)
     for spec in specs:
         app.add_route(spec.path, spec.endpoint, methods=list(spec.methods), include_in_schema=False)

@@ -17,7 +17,7 @@ from typing import Literal
 import orjson
 from starlette.responses import Response
 
-from agents.records import AgentError, Json
+from agents.records import AgentError, Escalated, Json
 
 ErrorType = Literal[
     "invalid_request_error",
@@ -28,7 +28,10 @@ ErrorType = Literal[
     "server_error",
 ]
 
-MANAGEMENT = ("/v1/requests", "/v1/nodes", "/v1/backends", "/v1/status", "/v1/keys", "/v1/config", "/v1/budget", "/v1/registry")
+MANAGEMENT = (
+    *("/v1/requests", "/v1/nodes", "/v1/backends", "/v1/status", "/v1/keys", "/v1/config", "/v1/budget", "/v1/registry"),
+    "/v1/escalations",
+)
 """Paths whose errors are RFC 9457 problem documents; every other path answers in OpenAI's shape."""
 
 _BY_CODE: Mapping[str, tuple[int, ErrorType]] = {
@@ -77,6 +80,8 @@ class Fault:
     retry_after_s: float | None = None
     spent_usd: float | None = None
     partial: Json = None
+    escalation_id: str | None = None
+    """The question to a person that it led to."""
 
 
 class ApiError(Exception):
@@ -111,7 +116,9 @@ def from_agent_error(error: AgentError) -> Fault:
         param=error.param,
         retry_after_s=retry_after_s,
         spent_usd=sum(call.cost_usd for call in error.calls) if error.calls else None,
-        partial=error.partial,
+        # What failed every check goes to the person who is asked, not to a client that might take it for an answer.
+        partial=None if isinstance(error, Escalated) else error.partial,
+        escalation_id=(error.escalation_id or None) if isinstance(error, Escalated) else None,
     )
 
 
@@ -135,6 +142,7 @@ def error_body(fault: Fault) -> dict[str, Json]:
             "type": fault.type,
             "param": fault.param,
             "code": fault.code,
+            **({"escalation_id": fault.escalation_id} if fault.escalation_id else {}),
         }
     }
 
@@ -152,6 +160,8 @@ def problem_body(fault: Fault) -> dict[str, Json]:
         body["param"] = fault.param
     if fault.partial is not None:
         body["partial"] = fault.partial
+    if fault.escalation_id is not None:
+        body["escalation_id"] = fault.escalation_id
     return body
 
 
@@ -178,6 +188,9 @@ def fault_headers(fault: Fault) -> dict[str, str]:
         headers["x-should-retry"] = "false"
     if fault.status == 401:
         headers["www-authenticate"] = "Bearer"
+    if fault.escalation_id is not None:
+        headers["x-morphogen-escalation-id"] = header_value(fault.escalation_id)
+        headers["x-should-retry"] = "false"
     if fault.spent_usd is not None:
         headers["x-morphogen-cost-usd"] = usd(fault.spent_usd)
     return headers

@@ -13,19 +13,19 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from agents.constraints import parse_constraints
-from agents.records import AgentError, Constraint, Event, InvalidRequest, Json
+from agents.records import AgentError, Constraint, Escalated, Event, InvalidRequest, Json
 from agents.shaping import ShapeLimits, check_schema, parse_shape, split_controls
 from agents.strategy_specs import StrategySpec
 from runtime.api.answers import answer_headers
 from runtime.api.auth import principal_of, request_id_of
 from runtime.api.body import read_json_object, unless_hung_up
-from runtime.api.errors import bad_request, dumps, from_agent_error, problem_body
+from runtime.api.errors import bad_request, dumps, fault_headers, from_agent_error, problem_body
 from runtime.api.idempotency import claim_of
 from runtime.api.native_models import NativeRequest, first_wrong
 from runtime.api.openai_models import read_count, read_messages, read_params, read_seconds
 from runtime.api.strategies import named_strategy, read_strategy
 from runtime.api.streams import EventStream, close_stream, sse
-from runtime.jobs.views import sync_body
+from runtime.jobs.views import escalated_body, sync_body
 from runtime.records import Answer, Request, Service, Target
 
 _JSON = "application/json"
@@ -53,7 +53,10 @@ class NativeSurface:
             return await self._later(http, request)
         if wanted.mode == "stream":
             return await self._stream(http, request)
-        answer = await unless_hung_up(http.receive, self._service.run(request))
+        try:
+            answer = await unless_hung_up(http.receive, self._service.run(request))
+        except Escalated as error:
+            return _needs_person(request, error)
         return Response(dumps(sync_body(answer)), headers=answer_headers(answer, self._service), media_type=_JSON)
 
     async def _later(self, http: HttpRequest, request: Request) -> Response:
@@ -169,6 +172,14 @@ def accepted_body(request_id: str) -> dict[str, Json]:
     """What a client gets for a request that is accepted and not yet answered."""
     where = f"/v1/requests/{request_id}"
     return {"id": request_id, "status": "queued", "trace": where, "stream": f"{where}/stream"}
+
+
+def _needs_person(request: Request, error: Escalated) -> Response:
+    """202: no machine's answer is good enough, and a person will be asked; the answer will be where the request is."""
+    where = f"/v1/requests/{request.request_id}"
+    body = {**escalated_body(request.request_id, error), "usage": None, "cost_usd": sum(call.cost_usd for call in error.calls)}
+    headers = {"location": where, "x-morphogen-request-id": request.request_id, **fault_headers(from_agent_error(error))}
+    return Response(dumps(body), status_code=202, headers=headers, media_type=_JSON)
 
 
 async def _told(request: Request, first: Event | Answer, events: AsyncIterator[Event | Answer]) -> AsyncIterator[bytes]:

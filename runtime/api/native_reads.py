@@ -22,6 +22,7 @@ from runtime.api.body import read_json_object
 from runtime.api.errors import ApiError, Fault, bad_request, dumps
 from runtime.api.native_models import NewFeedback, first_wrong
 from runtime.api.streams import EventStream, sse
+from runtime.escalations import NEEDS_PERSON, Escalation, id_of, pointer
 from runtime.jobs.records import STATE_OF_STATUS, Feedback, Job
 from runtime.jobs.views import progress_body
 from runtime.records import Service
@@ -49,7 +50,9 @@ class NativeReads:
         """GET /v1/requests/{id}: state, progress, the answer when it is there, and the whole trace."""
         job, trace = await self._found(http)
         feedback = list(await self._service.jobs.feedbacks(trace["id"]))
-        return _json({**trace, **(_view_of_job(job) if job is not None else _view_of_trace(trace)), "feedback": feedback})
+        question = await self._service.escalations.find(id_of(trace["id"]))
+        view = _with_question(_view_of_job(job) if job is not None else _view_of_trace(trace), question)
+        return _json({**trace, **view, "feedback": feedback})
 
     async def items(self, http: HttpRequest) -> Response:
         """GET /v1/requests/{id}/items?from=&limit=: items of a list with their places; ``next`` is where to go on."""
@@ -195,6 +198,18 @@ def _owner(job: Job | None, trace: Mapping[str, Json]) -> tuple[bool, str | None
 def _view_of_job(job: Job) -> dict[str, Json]:
     body = {"id": job.request_id, "status": job.state, **progress_body(job), "deadline_at": job.deadline_at}
     return body if job.reply is None else {**body, **orjson.loads(job.reply)}
+
+
+def _with_question(view: dict[str, Json], question: Escalation | None) -> dict[str, Json]:
+    """The view of a request that a person was asked about: it waits, has the person's whole answer, or stays without one."""
+    if question is None:
+        return view
+    told = {**pointer(question.request_id), "state": question.state, "comment": question.comment}
+    if question.state == "answered":
+        view |= {"status": "done", "answer": question.answer, "complete": True, "issues": []}
+    else:
+        view["status"] = NEEDS_PERSON if question.state == "open" else "failed"
+    return {**view, "escalation": told}
 
 
 def _outcome_of(job: Job) -> dict[str, Json]:

@@ -15,6 +15,7 @@ import typer
 
 from runtime.cli import sandbox_commands
 from runtime.cli.errors import CliError
+from runtime.cli.escalation_commands import escalations_app
 from runtime.cli.job_commands import AsJson, jobs_app
 from runtime.cli.registry_commands import registry_app
 
@@ -50,6 +51,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(config_app, name="config")
 app.add_typer(sandbox_commands.app, name="sandbox")
 app.add_typer(registry_app, name="registry")
+app.add_typer(escalations_app, name="escalations")
 
 UsdPerDay = Annotated[float | None, typer.Option(min=0, help="Most that it spends in a day (UTC), in USD.")]
 TokensPerDay = Annotated[int | None, typer.Option(min=0, help="Most tokens that it takes in a day.")]

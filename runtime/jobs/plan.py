@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from agents.records import AgentError, BudgetExceeded, InvalidRequest, Refused
+from agents.records import AgentError, BudgetExceeded, Escalated, InvalidRequest, Refused
+from agents.statistical_constraints import OF_THE_WHOLE
+from agents.strategy_specs import CodeAugmented
 from runtime.jobs.records import Job, Range
+from runtime.records import Request
 
 MAX_STARTS = 200
 """A job that was begun this often is given up: it may be what ends the daemon."""
@@ -18,6 +21,13 @@ MAX_REFUSALS = 30
 MAX_PROGRESS_EVENTS = 500
 """Progress events of one batch; those between are left out."""
 _MAX_PAUSE_S = 30.0
+
+
+def of_the_whole(request: Request) -> bool:
+    """Whether a request must not be cut into parts: a sample is drawn at once, and what is said of it holds for the whole."""
+    named = request.target.name if request.target.kind == "strategy" else None
+    computed = isinstance(request.strategy, CodeAugmented) or (request.strategy is None and named == "code_augmented")
+    return computed or any(one.kind in OF_THE_WHOLE for one in request.constraints)
 
 
 def split(missing: Iterable[Range], size: int) -> list[Range]:
@@ -102,7 +112,7 @@ def on_failure(
     ``attempts`` is how many failures are taken; ``dice`` is uniform in 0 … 1 and spreads the pauses.
     """
     waits = error.retry_after_s is not None  # money that running calls hold comes back; money that is spent does not
-    if isinstance(error, InvalidRequest) or (isinstance(error, BudgetExceeded) and not waits):
+    if isinstance(error, InvalidRequest | Escalated) or (isinstance(error, BudgetExceeded) and not waits):
         return Stop(reason=error.code)
     refused = isinstance(error, Refused)
     if (refusals >= MAX_REFUSALS) if refused else (failures >= attempts):

@@ -19,7 +19,7 @@ from agents.records import AgentError, Cancelled, DeadlineExceeded, Draining, Js
 from runtime.jobs import wire
 from runtime.jobs.batch import Batch
 from runtime.jobs.bell import Bell
-from runtime.jobs.plan import End, on_start
+from runtime.jobs.plan import End, of_the_whole, on_start
 from runtime.jobs.records import Caller, Feedback, Job, JobEvent, Part, StoredReply
 from runtime.jobs.single import run_single
 from runtime.jobs.tools import Tools
@@ -132,6 +132,8 @@ class JobRunner:
     def _total(self, request: Request) -> int | None:
         """How many items, where it is a batch. Raises InvalidRequest where the schema forbids as many."""
         if request.count is None or request.schema is None or request.count <= self._tools.settings().items_per_part:
+            return None
+        if of_the_whole(request):
             return None
         part_schema(request.schema, request.count)
         return request.count

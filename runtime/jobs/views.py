@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from agents.records import AgentError, Draft, Json, Verdict
+from agents.records import AgentError, Draft, Escalated, Json, Verdict
+from runtime.escalations import NEEDS_PERSON, pointer
 from runtime.jobs.records import Job
 from runtime.records import Answer
 
@@ -44,7 +45,9 @@ def job_body(job: Job, *, answer: Answer | None, error: AgentError | None, frame
     body = _head(job.request_id, job.state)
     if answer is not None:
         body |= _answered(answer)
-    if error is not None:
+    if isinstance(error, Escalated):
+        body |= escalated_body(job.request_id, error)
+    elif error is not None:
         body |= {"answer": None, "complete": False, "issues": [error.message]}
         body["error"] = {"code": error.code, "message": error.message, "param": error.param, "partial": error.partial}
     if job.total is not None:
@@ -53,6 +56,18 @@ def job_body(job: Job, *, answer: Answer | None, error: AgentError | None, frame
             body["frame"] = frame
     sums = _sums(job.prompt_tokens, job.completion_tokens, job.estimated, job.cost_usd, job.simulated)
     return {**body, **sums, "latency_s": job.updated_at - job.at}
+
+
+def escalated_body(request_id: str, error: Escalated) -> dict[str, Json]:
+    """The body of a request that waits for a person."""
+    return {
+        **_head(request_id, NEEDS_PERSON),
+        "answer": None,
+        "complete": False,
+        "issues": [error.message],
+        "escalation": pointer(request_id),
+        "error": {"code": error.code, "message": error.message, "param": error.param},
+    }
 
 
 def progress_body(job: Job) -> dict[str, Json]:

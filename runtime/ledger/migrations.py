@@ -271,7 +271,29 @@ CREATE TABLE registry_days (
 );
 """
 
-MIGRATIONS: tuple[tuple[int, str], ...] = ((1, _FIRST), (2, _JOBS), (3, _QUALITY), (4, _SPEND), (5, _REGISTRY))
+# One question to a person a request. It goes with its request; request, partial and answer are JSON.
+_ESCALATIONS = """
+CREATE TABLE escalations (
+    escalation_id TEXT PRIMARY KEY,
+    request_id TEXT NOT NULL,
+    state TEXT NOT NULL,
+    at REAL NOT NULL,
+    reason TEXT NOT NULL,
+    request TEXT NOT NULL,
+    partial TEXT,
+    answer TEXT,
+    comment TEXT NOT NULL,
+    ended_at REAL
+);
+CREATE INDEX escalations_by_time ON escalations (state, at);
+CREATE INDEX escalations_by_request ON escalations (request_id);
+
+CREATE TRIGGER forget_escalation AFTER DELETE ON requests BEGIN
+    DELETE FROM escalations WHERE request_id = OLD.request_id;
+END;
+"""
+
+MIGRATIONS: tuple[tuple[int, str], ...] = ((1, _FIRST), (2, _JOBS), (3, _QUALITY), (4, _SPEND), (5, _REGISTRY), (6, _ESCALATIONS))
 
 
 def version_of(connection: sqlite3.Connection) -> int:

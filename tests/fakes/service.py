@@ -14,6 +14,7 @@ from runtime.cluster import ClusterStatus, NodeStatus
 from runtime.config import Settings
 from runtime.records import Answer, BackendStatus, ConfigStatus, Principal, ReloadResult, Request, Target
 from runtime.registry_desk import RegistryDesk
+from tests.fakes.escalations import FakeEscalations
 from tests.fakes.jobs import FakeJobs
 from tests.fakes.registry import MemoryEvidence, MemoryJournal
 
@@ -46,6 +47,7 @@ class FakeService:
         self.asked: list[Request] = []
         self.jobs = FakeJobs()
         self.replies = self.jobs.replies
+        self.escalations = FakeEscalations()
         self.registry = RegistryDesk(
             self._settings.registry, Path("/nonexistent"), MemoryJournal(), MemoryEvidence(), embedder=None
         )

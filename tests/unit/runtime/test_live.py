@@ -22,6 +22,7 @@ from runtime.live import LiveParts, node_kit
 from runtime.reload_plan import plan
 from runtime.service import DaemonService
 from tests.fakes.cluster import RecordingLedger, RecordingMetrics, ScriptedCluster
+from tests.fakes.escalations import FakeEscalations
 from tests.fakes.service import fake_settings
 
 
@@ -67,7 +68,9 @@ class World:
         hub = DaemonHub(desk=desk, cashier=fields["cashier"], embedder=None, max_hops=1)
         more: dict[str, Any] = {"keys": object(), "embedder": None, "jobs": object(), "replies": object(), "registry": object()}
         self.hub = hub
-        self.service = DaemonService(cluster_port=self.cluster, dispatch=dispatch, pool_reason="", **fields, **more)
+        self.service = DaemonService(
+            cluster_port=self.cluster, dispatch=dispatch, pool_reason="", escalations=FakeEscalations(), **fields, **more
+        )
         self.parts = LiveParts(
             service=self.service,
             hub=hub,

@@ -67,7 +67,7 @@ def full() -> Metrics:
     metrics.cache_lookup(hit=True)
     metrics.job_crashed()
     metrics.replayed()
-    metrics.watch_jobs(lambda: {"queued": 2, "running": 1})
+    metrics.watch_jobs(lambda: {"queued": 2, "running": 1}, lambda: 1)
     metrics.loop_lagged(0.002)
     metrics.config_reloaded("ok", at=1000.0)
     spec = BackendSpec(name="b")

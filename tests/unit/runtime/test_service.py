@@ -22,6 +22,7 @@ from runtime.records import Answer, Request, Service, Target
 from runtime.service import DaemonService
 from tests.fakes.backends import ScriptedBackend
 from tests.fakes.cluster import RecordingLedger, RecordingMetrics, ScriptedCluster
+from tests.fakes.escalations import FakeEscalations
 from tests.fakes.service import fake_settings
 
 
@@ -72,6 +73,7 @@ def make(
         embedder=embedder,
         jobs=jobs,
         replies=jobs,
+        escalations=FakeEscalations(),
         registry=jobs,
         **fields,
     )
