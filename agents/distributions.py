@@ -269,7 +269,7 @@ class Distribution:
 
     def _of_steps(self, count: Floats) -> Floats:
         low, high = self.parameters["low"], self.parameters["high"]
-        shares = count / (math.floor((high - low) / self.step + _NEAR) + 1)
+        shares = count / (np.floor((high - low) / self.step + _NEAR) + 1)
         return np.asarray(np.clip(shares, 0.0, 1.0), dtype=np.float64)
 
     def _cut(self, below: Floats) -> Floats:

@@ -24,14 +24,14 @@ MAX_CHARS: Final = 20_000
 CLEAR: Final = 2.0
 """From this score on it is computing without a doubt."""
 _STATISTICS: Final = re.compile(
-    r"normal(?:ly)?[- ]distribut\w+|(?:normal|gaussian|uniform|exponential|poisson|gamma|bimodal|log-?normal) distribution"
-    r"|log-?normal\w*|gaussian|bell curve|bimodal\w*|(?:uniformly|exponentially|poisson|evenly) distribut\w+|standard deviation"
-    r"|\bstd\b|variance|correlat\w+|\br(?:²|\^2|2|-squared)|percentiles?|quantiles?|mixture of|monoton\w+|sum(?:s|ming)? to"
-    r"|adds? up to|\d\s?(?:%|percent)|in the (?:ratio|proportions?)|\bratio of \d|shares? of \d|\bmean of \d|averag\w+ (?:of )?\d"
-    r"|\bmedian of \d",
+    r"normal(?:ly)?[- ]distribut\w+|(?:normal|gamma) distribution|log-?normal\w*|gaussian|bell[- ](?:curve|shaped)|bimodal\w*"
+    r"|poisson|exponential(?:ly)?|uniform(?:ly)? (?:distribut\w+|between|from)|evenly distribut\w+|uniform distribution"
+    r"|standard deviation|\bstd\b|\bsd\b|variance|correlat\w+|\br(?:²|\^2|2|-squared)|percentiles?|quantiles?|mixture of"
+    r"|monoton\w+|sum(?:s|ming)? to|adds? up to|(?<![\w.])\d[\d.]*\s?(?:%|percent)|in the (?:ratio|proportions?)|\bratio of \d"
+    r"|shares? of \d|\bmean (?:of |= ?)?\d[\d.]*|averag\w+ (?:of )?\d[\d.]*|\bmedian (?:of )?\d[\d.]*",
     re.I,
 )
-_WEAK: Final = re.compile(r"\d|mean of|averag|median of|ratio|share|in the")
+_WEAK: Final = re.compile(r"\d|mean|averag|median|ratio|share|in the|exponential|variance")
 """Statistics that are also spoken of without being meant to be exact."""
 _COMPUTING: Final = re.compile(
     r"\b(?:calculat\w+|comput\w+|work out|determine exactly|how (?:many|much)|sum of|product of|average of|mean of|median of"

@@ -93,7 +93,7 @@ def _structured(wanted: Json, reading: Reading, profile: Profile, kind: Kind, se
     findings = None
     critical = profile.skill("critique")
     if reading.wanted_name == CONSTRAINTS:
-        read = conditions_of(reading.all_text)
+        read = conditions_of(reading)
         if rng.random() >= profile.skill("extraction"):
             read = {"constraints": misread(read["constraints"], rng)}
         return Answer(text=_dumped(read), data=read, structured=True)

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
+from agents.llm.simulated.reading import Reading
 from agents.llm.simulated.rules import words_of
 from agents.records import Json
 
 MAX_TEXT: Final = 20_000
 _N: Final = r"(-?\d[\d,_]*(?:\.\d+)?(?:\s?[kKmM]\b)?)"
+_REQUEST: Final = "\nThe request:"
 _LINE: Final = re.compile(r"^- ([^\s:]+): (\w+)(?:, one of (\[.*\]))?", re.M)
 _SENTENCE: Final = re.compile(r"(?<=[a-z0-9)%])[.;!?](?:\s+|$)|\n+")
 _FAMILIES: Final = (
@@ -121,11 +123,13 @@ def _mentions(fields: Sequence[Field], sentence: str) -> Iterator[tuple[int, Fie
             heard[word] = heard.get(word, 0) + 1
     for field in fields:
         words = list(words_of(field.name))
-        whole = re.search(r"\b" + r"[\s_-]+".join(map(re.escape, words)) + r"(?:s|es)?\b", sentence, re.I)
+        # Behind a number it is a unit: "for 30 days" speaks of no field called day.
+        whole = re.search(r"(?<!\d )\b" + r"[\s_-]+".join(map(re.escape, words)) + r"(?:s|es)?\b", sentence, re.I)
         if whole is None:
             single = [word for word in words if len(word) > 2 and heard[word] == 1]
             whole = next(
-                (m for word in single if (m := re.search(rf"\b{re.escape(_stem(word))}\w{{0,3}}\b", sentence, re.I))), None
+                (m for word in single if (m := re.search(rf"(?<!\d )\b{re.escape(_stem(word))}\w{{0,3}}\b", sentence, re.I))),
+                None,
             )
         if whole is not None:
             yield whole.start(), field
@@ -284,9 +288,11 @@ def _value(digits: str) -> float:
     return float(plain.rstrip("kKmM").strip()) * factor
 
 
-def of_prompt(text: str) -> dict[str, Any]:
-    """The answer to a prompt that lists fields and gives a request."""
-    listed, _, request = text.rpartition("\nThe request:")
+def of_prompt(reading: Reading) -> dict[str, Any]:
+    """The answer to a conversation in which a message lists fields and gives a request."""
+    texts = (reading.text(number) for number in range(len(reading.messages)))
+    text = next((one for one in texts if _REQUEST in one and _LINE.search(one)), "")
+    listed, _, request = text.partition(_REQUEST)
     return {
         "constraints": conditions(listed_fields(listed), re.sub(r"^(?:user|system|assistant): ", "", request.strip(), flags=re.M))
     }

@@ -151,6 +151,7 @@ def test_a_true_sample_is_refused_about_as_often_as_alpha_says(spec: dict[str, J
         ({"family": "normal", "clip": [18, 80], "round": True}, lambda rng, n: np.clip(np.round(rng.normal(35, 12, n)), 18, 80)),
         ({"family": "lognormal"}, lambda rng, n: rng.lognormal(3, 1.5, n)),
         ({"family": "uniform"}, lambda rng, n: rng.uniform(3, 9, n)),
+        ({"family": "uniform", "round": True}, lambda rng, n: rng.integers(3, 60, n)),
         ({"family": "exponential"}, lambda rng, n: rng.exponential(7, n)),
     ],
 )
