@@ -100,12 +100,17 @@ class NativeReads:
             place = parts[0].range.end
 
     async def stream(self, http: HttpRequest) -> Response:
-        """GET /v1/requests/{id}/stream?from_seq=: events from that number on, also ``Last-Event-ID``; the outcome ends it."""
+        """GET /v1/requests/{id}/stream?from_seq=: events from that number on, also ``Last-Event-ID``; the outcome ends it.
+
+        204 where it ended before that number: an EventSource would ask again and again for a stream that is only empty.
+        """
         seq = _number(http, "from_seq", low=0, high=_LAST, default=0)
         last = http.headers.get("last-event-id", "").strip()
         if last.isascii() and last.isdecimal() and len(last) <= 10:
             seq = max(seq, int(last) + 1)
         job, trace = await self._found(http)
+        if job is not None and not job.is_open and not await self._service.jobs.events(trace["id"], from_seq=seq, limit=1):
+            return Response(status_code=204)
         events = self._events(trace["id"], seq) if job is not None else self._outcome_alone(trace["id"])
         headers = {"cache-control": "no-cache", "x-accel-buffering": "no", "x-morphogen-request-id": trace["id"]}
         return EventStream(events, events, headers, final=b"event: outcome")

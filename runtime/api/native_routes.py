@@ -55,7 +55,11 @@ def native_routes(surface: NativeSurface, reads: NativeReads) -> Sequence[RouteS
             f"{one}/stream",
             reads.stream,
             "Events of a request from any number on",
-            {"media_type": "text/event-stream", "parameters": (_ID, in_query("from_seq", {"type": "integer", "minimum": 0}))},
+            {
+                "media_type": "text/event-stream",
+                "parameters": (_ID, in_query("from_seq", {"type": "integer", "minimum": 0})),
+                "ok": {200: {"type": "string"}, 204: None},
+            },
         ),
         (
             "POST",

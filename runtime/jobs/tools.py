@@ -59,13 +59,20 @@ class Tools:
         """Write the one outcome. Nothing happens where there is one already."""
         now = self.wall()
         spent = spent or Spent()
+        simulated = False
+
+        def reply(ended: Job) -> Json:
+            nonlocal simulated
+            simulated = ended.simulated
+            return job_body(ended, answer=answer, error=error, frame=frame)
+
         written = await self.ledger.finish(
             job.request_id,
             answer=answer,
             error=error,
             calls=spent.calls,
             events=spent.events,
-            reply=lambda ended: job_body(ended, answer=answer, error=error, frame=frame),
+            reply=reply,
             at=now,
             latency_s=max(0.0, now - job.at),
         )
@@ -77,7 +84,7 @@ class Tools:
                 status=error.code if error else "ok" if answer and answer.draft.complete else "partial",
                 latency_s=max(0.0, now - job.at),
                 overhead_s=0.0,
-                simulated=any(call.simulated for call in spent.calls),
+                simulated=simulated,
                 verdict=answer.verdict if answer else None,
             )
 

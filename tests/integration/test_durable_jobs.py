@@ -291,6 +291,8 @@ def test_a_stream_is_picked_up_over_a_restart(tmp_path: Path) -> None:
         daemon.start()
         daemon.wait()
         assert [event[0] for event in read_stream(daemon, request_id, 3)] == seqs[2:]
+        with urllib.request.urlopen(f"{daemon.url}/v1/requests/{request_id}/stream?from_seq={seqs[-1] + 1}", timeout=30) as over:
+            assert over.status == 204
 
 
 def read_stream(daemon: Running, request_id: str, from_seq: int, *, most: int = 10_000) -> list[tuple[int, str, Any]]:
