@@ -219,7 +219,8 @@ async def test_a_request_is_shown_to_its_key_and_to_operators_alone(path: str) -
     ):
         async with client(service) as http:
             reply = await http.get(f"/v1/requests/j{path}", headers=headers)
-        assert reply.status_code == status
+        # This job's stream is over before event 9.
+        assert reply.status_code == (204 if status == 200 and "from_seq" in path else status)
 
 
 async def test_items_come_in_pages_with_their_places() -> None:
