@@ -1,0 +1,339 @@
+"""Learns who answers what best at which price, from nothing, while it decides.
+
+Called by dispatch (choose), and by whoever hears of costs and verdicts later (spent, learn). One Learner in the daemon; not
+thread-safe. It does no I/O and reads no clock: ``now`` and ``rng`` are passed in. Imports numpy and this room alone.
+
+A decision draws the arms' qualities from the model's posterior (quality.py) some dozens of times, as Thompson sampling does
+(Thompson 1933; Agrawal and Goyal 2013), takes from each draw the arm of the best utility, and chooses with the frequencies
+found. So the probability of every choice is known exactly, is logged, and a challenger can be scored on the log
+(off_policy.py). Costs and latencies are expectations of a model of their own (costs.py): nothing is explored for the sake of
+knowing a price. Exploration has a floor and a purse.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from runtime.routing.costs import Logarithms, price_unit
+from runtime.routing.features import SHAPE, TEXT_DIMENSIONS
+from runtime.routing.levels import Slots, Vector
+from runtime.routing.pacing import Pacer, Purse
+from runtime.routing.quality import LEVELS, Judgement, QualityModel, QualitySettings, View
+from runtime.routing.records import Arm, Candidate, Context, Decision, Heard, RoutingError, Spent, Standing, Way, Weights
+
+DECAY_EVERY_S = 3600.0
+Z_90 = 1.645
+RESTLESS_REQUESTS = 60
+"""After an alarm the others' estimates are asked anew: so many decisions draw with the posterior's full width."""
+LEAST_QUALITY = 0.01
+LEAST_USD = 1e-6
+LEAST_S = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnerSettings:
+    """``boldness`` scales the posterior's standard deviation in draws (1: Thompson's own; less is greedier). ``floor`` is the
+    share of choices that is spread evenly over all affordable arms. ``explore_share`` is the most that exploring may add to the
+    spend, after ``explore_allowance`` requests' worth. ``switch_margin`` is the gain in utility for which a conversation
+    changes its arm."""
+
+    boldness: float = 0.5
+    draws: int = 64
+    floor: float = 0.01
+    explore_share: float = 0.2
+    explore_allowance: int = 200
+    switch_margin: float = 0.05
+    half_life_s: float = 14 * 86400.0
+    most_arms: int = 256
+    most_waiting: int = 4096
+    waiting_s: float = 86400.0
+    borrow_worth: float = 4.0
+    quality: QualitySettings = field(default_factory=QualitySettings)
+
+
+@dataclass(slots=True, kw_only=True)
+class Waiting:
+    """A decision whose verdict may still come; ``weight`` is what was heard so far."""
+
+    arm: Arm
+    context: Context
+    at: float
+    weight: float = 0.0
+    spent: bool = False
+
+
+class _Weighed(NamedTuple):
+    slots: Slots
+    judged: Judgement
+    cost: Vector
+    latency: Vector
+    utility: Vector
+    share: Vector
+
+
+class Learner:
+    """Chooses arms and learns from what came of them."""
+
+    def __init__(self, settings: LearnerSettings | None = None, *, rng: np.random.Generator) -> None:
+        self.settings = settings or LearnerSettings()
+        self._rng = rng
+        n = self.settings.most_arms
+        self.quality = QualityModel(slots=n, shape=SHAPE, text=TEXT_DIMENSIONS, settings=self.settings.quality, rng=rng)
+        self.cost = Logarithms(slots=n)
+        self.latency = Logarithms(slots=n)
+        self.arms: OrderedDict[str, tuple[int, Arm]] = OrderedDict()
+        self.waiting: OrderedDict[str, Waiting] = OrderedDict()
+        self.pacer: Pacer | None = None
+        self.purse = Purse(share=self.settings.explore_share, allowance_requests=self.settings.explore_allowance)
+        self.aged_at: float | None = None
+        self.restless = 0
+
+    # ── deciding ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def choose(
+        self,
+        decision_id: str,
+        context: Context,
+        arms: Sequence[Arm],
+        weights: Weights,
+        *,
+        now: float,
+        held: Arm | None = None,
+    ) -> Decision:
+        """Choose one of ``arms`` (1 to ``most_arms``, no two alike). ``held`` is the arm that the conversation has.
+
+        In budget mode the price of a dollar comes on top of ``weights.per_usd``. Raises RoutingError for a list that is empty,
+        too long or has an arm twice, and for a context of another size.
+        """
+        keys = [arm.key for arm in arms]
+        self._check(context, keys)
+        slots = np.array([self._slot(arm, key) for arm, key in zip(arms, keys, strict=True)], dtype=np.intp)
+        per_usd = weights.per_usd + (self.pacer.per_usd if self.pacer and weights.objective == "difference" else 0.0)
+        weighed = self._weigh(context, arms, slots, weights, per_usd)
+        self.restless = max(self.restless - 1, 0)
+        at, way = self._pick(arms, weighed, held)
+        chosen = arms[at]
+        usd = _known(weighed.cost)
+        best = int(weighed.utility.argmax())
+        self.purse.pay(float(usd[at]), float(usd[at] - usd[best]) if way in ("drawn", "floor") else 0.0)
+        self.waiting[decision_id] = Waiting(arm=chosen, context=context, at=now)
+        if len(self.waiting) > self.settings.most_waiting:
+            self.waiting.popitem(last=False)
+        return Decision(
+            decision_id=decision_id,
+            arm=chosen,
+            propensity=1.0 if way in ("held", "only") else float(weighed.share[at]),
+            way=way,
+            reason=_reason(way, arms, weighed, at, best),
+            at=now,
+            candidates=self._candidates(arms, weighed),
+            per_usd=per_usd,
+        )
+
+    def _check(self, context: Context, keys: Sequence[str]) -> None:
+        if not 1 <= len(keys) <= self.settings.most_arms:
+            raise RoutingError(f"there must be 1 to {self.settings.most_arms} arms, not {len(keys)}", field="arms")
+        if len(set(keys)) < len(keys):
+            raise RoutingError("an arm is named twice", field="arms")
+        if context.point.shape != (SHAPE + TEXT_DIMENSIONS,) or not np.isfinite(context.point).all():
+            raise RoutingError(f"a point has {SHAPE + TEXT_DIMENSIONS} finite numbers", field="context")
+
+    def _weigh(self, context: Context, arms: Sequence[Arm], slots: Slots, weights: Weights, per_usd: float) -> _Weighed:
+        judged = self.quality.judge(_view(context), slots)
+        cost = self.cost.expect(context.point, slots) * np.array([price_unit(arm) for arm in arms])
+        latency = self.latency.expect(context.point, slots)
+        usd, seconds = _known(cost), _known(latency)
+
+        def utility(quality: Vector) -> Vector:
+            if weights.objective == "difference":
+                return quality - per_usd * usd - weights.per_s * seconds
+            logs: Vector = weights.quality_power * np.log(np.maximum(quality, LEAST_QUALITY)) - (
+                weights.per_usd * np.log(usd + LEAST_USD) + weights.per_s * np.log(seconds + LEAST_S)
+            )
+            return logs
+
+        boldness = max(self.settings.boldness, 1.0) if self.restless else self.settings.boldness
+        sd = boldness * np.sqrt(judged.variance)
+        drawn = judged.mean + sd * self._rng.standard_normal((self.settings.draws, len(arms)))
+        share = np.bincount(utility(drawn).argmax(axis=1), minlength=len(arms)) / self.settings.draws
+        expected = utility(judged.mean)
+        share = self._affordable(share, usd, int(expected.argmax()))
+        return _Weighed(slots, judged, cost, latency, expected, share)
+
+    def _affordable(self, share: Vector, usd: Vector, best: int) -> Vector:
+        """The shares with the floor mixed in, without what the purse does not pay for."""
+        may = usd - usd[best] <= self.purse.room()
+        allowed = np.where(may, share, 0.0)
+        allowed[best] += share[~may].sum()
+        found: Vector = (1 - self.settings.floor) * allowed + self.settings.floor / may.sum() * may
+        return found
+
+    def _pick(self, arms: Sequence[Arm], weighed: _Weighed, held: Arm | None) -> tuple[int, Way]:
+        if len(arms) == 1:
+            return 0, "only"
+        best = int(weighed.utility.argmax())
+        if held is not None:
+            for at, arm in enumerate(arms):
+                if arm.key == held.key and weighed.utility[best] - weighed.utility[at] < self.settings.switch_margin:
+                    return at, "held"
+        at = int(self._rng.choice(len(arms), p=weighed.share))
+        if at == best:
+            return at, "best"
+        return at, "drawn" if weighed.share[at] > self.settings.floor / 2 else "floor"
+
+    def _candidates(self, arms: Sequence[Arm], weighed: _Weighed) -> tuple[Candidate, ...]:
+        mean = np.clip(weighed.judged.mean, 0.0, 1.0).tolist()
+        half = Z_90 * np.sqrt(weighed.judged.variance)
+        low = np.clip(weighed.judged.mean - half, 0.0, 1.0).tolist()
+        high = np.clip(weighed.judged.mean + half, 0.0, 1.0).tolist()
+        columns = (
+            mean,
+            low,
+            high,
+            weighed.cost.tolist(),
+            weighed.latency.tolist(),
+            weighed.utility.tolist(),
+            weighed.share.tolist(),
+        )
+        seen = self.quality.ridge.counts[weighed.slots].tolist()
+        return tuple(
+            Candidate(
+                arm=arm,
+                quality=row[0],
+                low=row[1],
+                high=row[2],
+                cost_usd=None if row[3] != row[3] else row[3],
+                latency_s=None if row[4] != row[4] else row[4],
+                utility=row[5],
+                share=row[6],
+                seen=count,
+            )
+            for arm, count, *row in zip(arms, seen, *columns, strict=True)
+        )
+
+    # ── learning ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def spent(self, decision_id: str, spent: Spent) -> bool:
+        """What a request took; once a decision, whether or not a verdict ever comes. False for a decision that is not known
+        (any more)."""
+        waiting = self.waiting.get(decision_id)
+        if waiting is None or waiting.spent:
+            return False
+        if not (0 <= spent.cost_usd < float("inf")) or not (spent.latency_s is None or 0 <= spent.latency_s < float("inf")):
+            raise RoutingError("cost and latency must be numbers of 0 or more", field="spent")
+        waiting.spent = True
+        slot, point = self._slot(waiting.arm), waiting.context.point
+        unit = price_unit(waiting.arm)
+        if unit > 0:
+            self.cost.learn(point, slot, spent.cost_usd / unit)
+        if spent.latency_s is not None:
+            self.latency.learn(point, slot, spent.latency_s)
+        if self.pacer is not None:
+            self.pacer.spent(spent.cost_usd)
+        return True
+
+    def learn(self, decision_id: str, score: float, *, now: float, reliability: float = 1.0) -> Heard:
+        """A verdict: ``score`` and its ``reliability`` from 0 to 1. Several may come for one decision (checks, a judge, the
+        user); together they count as one outcome at the most. A verdict that never comes costs nothing."""
+        if not (0 <= score <= 1 and 0 <= reliability <= 1):
+            raise RoutingError("score and reliability must lie between 0 and 1", field="score")
+        self.age(now)
+        while self.waiting and now - next(iter(self.waiting.values())).at > self.settings.waiting_s:
+            self.waiting.popitem(last=False)
+        waiting = self.waiting.get(decision_id)
+        if waiting is None:
+            return Heard(learned=False, why="the decision is not known, or was too long ago")
+        weight = min(reliability, 1.0 - waiting.weight)
+        if weight <= 0:
+            return Heard(learned=False, why="enough was heard of this decision")
+        waiting.weight += weight
+        changed = self.quality.learn(_view(waiting.context), self._slot(waiting.arm), score, weight)
+        if changed:
+            self.restless = RESTLESS_REQUESTS
+        return Heard(learned=True, changed=changed)
+
+    def budget(self, usd_per_thousand: float | None) -> None:
+        """Budget mode: the best quality at so many US dollars per thousand requests; None ends it. Idempotent."""
+        if usd_per_thousand is None:
+            self.pacer = None
+            return
+        if not 0 < usd_per_thousand < float("inf"):
+            raise RoutingError("a budget must be a number greater than 0", field="usd_per_thousand")
+        if self.pacer is None:
+            self.pacer = Pacer(usd_per_thousand / 1000)
+        elif self.pacer.target != usd_per_thousand / 1000:
+            self.pacer.retarget(usd_per_thousand / 1000)
+
+    def age(self, now: float) -> None:
+        """Let evidence fade with the clock; does something once an hour at the most."""
+        if self.aged_at is None or now < self.aged_at:
+            self.aged_at = now
+        elif now - self.aged_at >= DECAY_EVERY_S:
+            self.quality.decay(0.5 ** ((now - self.aged_at) / self.settings.half_life_s))
+            self.aged_at = now
+
+    def standing(self) -> Standing:
+        """The learner at a glance."""
+        alarms = {arm.label: int(self.quality.drift.alarms[slot]) for slot, arm in self.arms.values()}
+        return Standing(
+            arms=len(self.arms),
+            waiting=len(self.waiting),
+            learned=self.quality.seen,
+            alarms={name: count for name, count in alarms.items() if count},
+            trusts={name: trust.value for name, trust in zip(LEVELS, self.quality.trusts, strict=True)},
+            per_usd=self.pacer.per_usd if self.pacer else 0.0,
+            explored_usd=self.purse.explored_usd,
+        )
+
+    def _slot(self, arm: Arm, key: str | None = None) -> int:
+        """The arm's place; a new arm gets a free one, or that of the arm that was met longest ago."""
+        key = key or arm.key
+        found = self.arms.get(key)
+        if found is not None:
+            self.arms.move_to_end(key)
+            return found[0]
+        if len(self.arms) < self.settings.most_arms:
+            slot = len(self.arms)
+        else:
+            _, (slot, _) = self.arms.popitem(last=False)
+            self.quality.forget(slot)
+            self.cost.forget(slot)
+            self.latency.forget(slot)
+        siblings = [place for place, other in self.arms.values() if other.backend == arm.backend]
+        if siblings:
+            self.quality.ridge.borrow(slot, np.array(siblings, dtype=np.intp), self.settings.borrow_worth)
+            self.cost.ridge.borrow(slot, np.array(siblings, dtype=np.intp), self.settings.borrow_worth)
+            self.latency.ridge.borrow(slot, np.array(siblings, dtype=np.intp), self.settings.borrow_worth)
+        self.arms[key] = (slot, arm)
+        return slot
+
+
+def _view(context: Context) -> View:
+    return View(point=context.point, locale=context.locale, pattern=context.pattern)
+
+
+def _known(values: Vector) -> Vector:
+    """With 0 for what is not known: nobody is punished for a price that was never seen."""
+    return np.where(np.isnan(values), 0.0, values)
+
+
+def _reason(way: Way, arms: Sequence[Arm], weighed: _Weighed, at: int, best: int) -> str:
+    """One sentence for the trace."""
+    name, mean = arms[at].label, weighed.judged.mean
+    if way == "only":
+        return f"{name} is the only candidate"
+    if way == "held":
+        return f"{name} has the conversation, and the best candidate is not better by the switch margin"
+    if way == "best":
+        return f"{name} has the best estimate: quality {mean[at]:.2f}, utility {weighed.utility[at]:.3f}"
+    why = (
+        "to keep every candidate known"
+        if way == "floor"
+        else f"it may be better: chosen in {weighed.share[at]:.0%} of such draws"
+    )
+    return f"{name} is tried {why}; the best estimate is {arms[best].label} with quality {mean[best]:.2f} against {mean[at]:.2f}"

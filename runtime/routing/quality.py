@@ -1,0 +1,207 @@
+"""What an arm's answer to a request will be worth: the quality model, from the pool down to the neighbours of a request.
+
+Called by bandit.py. Imports numpy and this room alone; no I/O, no clock.
+
+Levels, each of which explains what the ones before it leave over: the pool -> the arm -> the arm's slopes over shape and its
+lean to kinds of requests -> the locale -> the pattern -> the neighbours. The first two are always believed; each of the others
+for as much as its past predictions were worth (``levels.Trust``). That is what lets one learner serve requests in which the
+context says nothing and requests in which it says everything. Embeddings enter through kinds and neighbours: a slope for each
+of their dimensions was tried and cost more in noise than it told (replay, docs/adr/006-routing.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from runtime.routing import kinds
+from runtime.routing.drift import Drift
+from runtime.routing.features import SHAPE_SCALE, Point
+from runtime.routing.levels import Groups, Neighbours, Slots, Trust, Vector
+from runtime.routing.linear import HierarchicalRidge
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QualitySettings:
+    """How the model shares and forgets. Standard deviations are of scores from 0 to 1.
+
+    ``arm_sd`` is how far arms lie from each other, ``shape_sd`` and ``kind_sd`` how far a request moves an arm, ``noise_sd`` an
+    outcome's own scatter. ``own_keep`` is what an arm's evidence keeps at each of its outcomes. ``doubt`` is the part of the
+    uncertainty of slopes and leans (as a standard deviation) that drives exploration.
+    """
+
+    prior_mean: float = 0.6
+    arm_sd: float = 0.15
+    shape_sd: float = 0.05
+    kind_sd: float = 0.1
+    noise_sd: float = 0.38
+    own_keep: float = 0.9995
+    doubt: float = 0.7
+    most_kinds: int = 16
+    group_shrink: float = 6.0
+    group_limit: int = 512
+    memory: int = 2048
+    neighbour_shrink: float = 2.0
+    neighbour_width: float = 0.1
+    trust_worth: float = 0.5
+    drift_threshold: float = 5.0
+    sharpen: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A request as the model sees it: its ``point (d,)`` (scaled shape, then projected embedding) and its groups."""
+
+    point: Point
+    locale: str | None = None
+    pattern: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """Means and variances of the arms asked for, ``(n,)`` each; ``parts (4, n)`` are the levels' effects before trust."""
+
+    x: Vector
+    mean: Vector
+    variance: Vector
+    parts: Vector
+    shared: float
+
+
+LEVELS = ("slopes", "locale", "pattern", "neighbours")
+
+
+class QualityModel:
+    """Scores of ``slots`` arms over points of ``shape`` + ``text`` dimensions. Not thread-safe."""
+
+    def __init__(self, *, slots: int, shape: int, text: int, settings: QualitySettings, rng: np.random.Generator) -> None:
+        self._slots = slots
+        self._shape = shape
+        self._settings = settings
+        self._rng = rng
+        self.seen = 0
+        self.centres = np.zeros((0, shape + text), dtype=np.float32)
+        spread = [settings.shape_sd**2] * shape + [settings.kind_sd**2] * settings.most_kinds
+        self.ridge = HierarchicalRidge(
+            slots=slots,
+            tau2=np.array([settings.arm_sd**2, *spread]),
+            pool_tau2=np.array([settings.arm_sd**2, *spread]),
+            noise2=settings.noise_sd**2,
+            prior_mean=settings.prior_mean,
+            own_discount=settings.own_keep,
+        )
+        self.locales, self.patterns = (
+            Groups(slots=slots, shrink=settings.group_shrink, keep=settings.own_keep, limit=settings.group_limit)
+            for _ in range(2)
+        )
+        self.neighbours = Neighbours(
+            size=settings.memory, d=shape + text, shrink=settings.neighbour_shrink, width=settings.neighbour_width
+        )
+        self.trusts = [Trust(prior=0.5, worth=settings.trust_worth) for _ in LEVELS]
+        self.drift = Drift(slots=slots, threshold=settings.drift_threshold)
+
+    def features(self, points: Point) -> Vector:
+        """``(n, d)``: 1, the shape, the kind as one of ``most_kinds`` columns. ``points (n, d')``."""
+        found = np.zeros((len(points), 1 + self._shape + self._settings.most_kinds))
+        found[:, 0] = 1.0
+        found[:, 1 : 1 + self._shape] = points[:, : self._shape] / SHAPE_SCALE
+        if len(self.centres):
+            found[np.arange(len(points)), 1 + self._shape + kinds.assign(points, self.centres)] = 1.0
+        return found
+
+    def judge(self, view: View, slots: Slots) -> Judgement:
+        """What is expected of the arms ``slots`` on this request."""
+        x = self.features(view.point[None])[0]
+        weights = self.ridge.weights[slots]
+        pool = self.ridge.pool
+        shared = float(pool[1:] @ x[1:])
+        parts = np.stack(
+            (
+                (weights[:, 1:] - pool[1:]) @ x[1:],
+                self.locales.effects(view.locale, slots),
+                self.patterns.effects(view.pattern, slots),
+                self.neighbours.effects(view.point, slots, self._slots),
+            )
+        )
+        trust = np.array([each.value for each in self.trusts])
+        # Exploration asks how well the arm and its lean to this kind are known; the slopes' part is small, and costs the most
+        # to work out.
+        doubted = x * (trust[0] * self._settings.doubt)
+        doubted[1 : 1 + self._shape] = 0.0
+        doubted[0] = 1.0
+        return Judgement(
+            x=x,
+            mean=weights[:, 0] + shared + trust @ parts,
+            variance=self.ridge.spread(doubted, slots),
+            parts=parts,
+            shared=shared,
+        )
+
+    def learn(self, view: View, slot: int, score: float, weight: float) -> bool:
+        """One verdict (0 to 1) of ``slot``; True where it gave the alarm that the arm has changed."""
+        judged = self.judge(view, np.array([slot]))
+        left = score - float(self.ridge.weights[slot, 0]) - judged.shared
+        lefts = []
+        for trust, part in zip(self.trusts, judged.parts[:, 0], strict=True):
+            lefts.append(left)
+            trust.learn(float(part), left, weight)
+            left -= trust.value * float(part)
+        changed = self.drift.learn(slot, score - float(judged.mean[0]), weight)
+        if changed:
+            self._start_over(slot)
+        self.ridge.learn(slot, judged.x, score, weight * self._sharpness(float(judged.mean[0])))
+        self.locales.learn(view.locale, slot, lefts[1], weight)
+        self.patterns.learn(view.pattern, slot, lefts[2], weight)
+        self.neighbours.learn(view.point, slot, score, lefts[3], weight)
+        self.drift.remember(slot, judged.x, score, weight)
+        self.seen += 1
+        if kinds.due(self.seen):
+            self._find_kinds()
+        return changed
+
+    def _sharpness(self, mean: float) -> float:
+        """How much more than an average one an outcome about ``mean`` tells: scores near 0 and 1 scatter less (``m (1 - m)``)."""
+        if not self._settings.sharpen:
+            return 1.0
+        m = min(max(mean, 0.1), 0.9)
+        return self._settings.noise_sd**2 / (m * (1 - m))
+
+    def _find_kinds(self) -> None:
+        """Look for kinds among the remembered requests and learn the remembered outcomes anew in their terms."""
+        ring = self.neighbours
+        points = ring.points[: ring.filled]
+        k = kinds.how_many(self.seen, self._settings.most_kinds)
+        self.centres = kinds.find(points, k, self._rng)
+        x = self.features(points)
+        slots, weights, scores = ring.slots[: ring.filled], ring.weights[: ring.filled], ring.scores[: ring.filled]
+        for slot in np.unique(slots):
+            own = slots == slot
+            self.ridge.replace(int(slot), x[own], scores[own], weights[own])
+        self.ridge.refresh_pool()
+        trust = self.trusts[0].value
+        pool, arms = self.ridge.pool, self.ridge.weights[slots]
+        slopes = ((arms[:, 1:] - pool[1:]) * x[:, 1:]).sum(axis=1)
+        ring.left[: ring.filled] = scores - arms[:, 0] - x[:, 1:] @ pool[1:] - trust * slopes
+        self.drift.forget_features()
+
+    def _start_over(self, slot: int) -> None:
+        """Forget an arm but for what came since it changed."""
+        since = self.drift.since_change(slot)
+        self.forget(slot)
+        for x, score, weight in since:
+            self.ridge.learn(slot, x, score, weight)
+        self.ridge.refresh_pool()
+
+    def forget(self, slot: int) -> None:
+        """Drop all that is known of an arm: the slot is given away, or the arm has changed."""
+        self.ridge.scale(slot, 0.0)
+        for level in (self.locales, self.patterns, self.neighbours):
+            level.forget(slot)
+        self.drift.forget(slot)
+
+    def decay(self, factor: float) -> None:
+        """Keep ``factor`` of all evidence: time has passed."""
+        self.ridge.decay(factor)
+        for level in (self.locales, self.patterns, self.neighbours):
+            level.decay(factor)
