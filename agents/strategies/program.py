@@ -164,7 +164,7 @@ def read_program(text: str) -> Program:
 
 def _parameters(blocks: Sequence[str]) -> dict[str, Json]:
     if not blocks:
-        raise NoProgram("there is no ```json block with the parameters")
+        return {}
     try:
         value = orjson.loads(blocks[0])
     except orjson.JSONDecodeError as error:
@@ -190,14 +190,7 @@ def judge_run(problem: Problem, result: RunResult) -> Judged:
             value=None,
             failures=(f"the code {_PROBLEMS.get(str(result.problem), 'failed')}{where}: {result.error}"[:MAX_FAILURE_CHARS],),
         )
-    given = result.value
-    if not isinstance(given, dict) or "result" not in given or not isinstance(given.get("checks"), dict) or not given["checks"]:
-        return Judged(
-            value=None, failures=('run(inputs) must return {"result": …, "checks": {"what was checked": true or false}}',)
-        )
-    own = [str(name)[:200] for name, held in list(given["checks"].items())[:MAX_SELF_CHECKS] if held is not True]
-    failures = [f"the program's own check {name!r} does not hold" for name in own]
-    value = given["result"]
+    value, failures = _unwrapped(result.value)
     if problem.schema is None:
         if value is None or value in ("", [], {}):
             failures.append("the result is empty")
@@ -211,6 +204,15 @@ def judge_run(problem: Problem, result: RunResult) -> Judged:
     found = [*quality.issues(verdict), *(error for error in errors if not quality.issues(verdict))]
     failures += [one[:MAX_FAILURE_CHARS] for one in found]
     return Judged(value=value, failures=tuple(dict.fromkeys(failures))[:MAX_FAILURES], checks=verdict.checks)
+
+
+def _unwrapped(given: Json) -> tuple[Json, list[str]]:
+    """The result, and what the program's own checks say of it. One without them is judged all the same, for the repair."""
+    if not isinstance(given, dict) or "result" not in given or not isinstance(given.get("checks"), dict) or not given["checks"]:
+        value = given["result"] if isinstance(given, dict) and "result" in given else given
+        return value, ['run(inputs) must return {"result": …, "checks": {"what was checked": true or false}}']
+    own = [str(name)[:200] for name, held in list(given["checks"].items())[:MAX_SELF_CHECKS] if held is not True]
+    return given["result"], [f"the program's own check {name!r} does not hold" for name in own]
 
 
 _PROBLEMS: Final = {

@@ -305,7 +305,6 @@ async def test_conditions_that_no_model_could_read_are_said_to_be_unchecked() ->
     [
         ("Sure! The mean is 40.", "no ```python block"),
         ("```python\ndef run(inputs):\n  return (\n```\n```json\n{}\n```", "does not parse"),
-        ("```python\ndef run(inputs): return 1\n```", "no ```json block"),
         ("```python\ndef run(inputs): return 1\n```\n```json\n[1]\n```", "one JSON object"),
         ('```python\ndef run(inputs): return 1\n```\n```json\n{"count": 1}\n```', "cannot be the name"),
         ("```python\ndef run(inputs):\n" + " #" * 40_000 + "\n return 1\n```\n```json\n{}\n```", "longer than"),
@@ -321,6 +320,18 @@ def test_what_is_no_program_is_told_to_its_author(text: str, words: str) -> None
 def test_any_text_is_a_program_or_told_why_not(text: str) -> None:
     with suppress(NoProgram):
         assert "def run(" in read_program(f"```python\n{text}\n```\n```json\n{{}}\n```").code
+
+
+def test_a_program_without_parameters_is_one() -> None:
+    assert read_program("```python\ndef run(inputs): return 1\n```").parameters == {}
+
+
+async def test_a_program_without_checks_of_its_own_is_told_all_that_is_wrong() -> None:
+    box = scripted([RunResult(value=ages(mean=60)), ok(ages())])
+    assert (await run(box, work("Ages", [{"age": "integer"}], 300, [{"field": "[].age", **AGES}]))).complete
+    told = str(box.asked[-1][0].messages[-1]["content"])
+    assert '"checks"' in told
+    assert "Kolmogorov-Smirnov" in told
 
 
 def test_the_strategy_is_read_and_written_back() -> None:
