@@ -185,21 +185,25 @@ def _events(events: Sequence[Json], *, start: Json) -> Iterator[str]:
         yield from _told_whole(str(kind), data)
 
 
+_LISTED = ("constraints", "checks", "failures")
+
+
 def _told_whole(kind: str, data: Json) -> Iterator[str]:
     """What needs lines of its own: a program, the constraints that were read, what each check measured."""
     if not isinstance(data, dict):
         return
     if kind == "code" and isinstance(data.get("code"), str):
         yield from (f"                  | {line}" for line in data["code"].splitlines()[:MAX_CODE_LINES])
-    for name in ("constraints", "checks", "failures"):
-        for one in data.get(name) or ():
+    for name in _LISTED:
+        for one in data[name] if isinstance(data.get(name), list) else ():
             told = one if isinstance(one, str) else json.dumps(one, ensure_ascii=False)
             yield f"                  - {'failed: ' if name == 'failures' else ''}{clip(told, TEXT_CHARS)}"
 
 
 def _event_words(kind: str, data: Json) -> str:
     if kind in ("code", "stage") and isinstance(data, dict):
-        data = {name: value for name, value in data.items() if name not in ("code", "constraints", "checks", "failures")}
+        whole = {"code", *(name for name in _LISTED if isinstance(data.get(name), list))}
+        data = {name: value for name, value in data.items() if name not in whole}
     if kind == "code" and isinstance(data, dict):
         return _with_facts(f"a program ({data.pop('step', 'write')}) by {data.pop('backend', None) or 'no model'}", data)
     if kind == "stage" and isinstance(data, dict):

@@ -56,7 +56,7 @@ def ask(daemon: Running, model: str, secret: str | None, number: int, **fields: 
 
 
 def storm(daemon: Running, model: str, secret: str, count: int) -> list[tuple[int, Any, Any]]:
-    with ThreadPoolExecutor(50) as pool:
+    with ThreadPoolExecutor(count) as pool:
         return list(pool.map(lambda number: ask(daemon, model, secret, number), range(count)))
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -186,6 +189,15 @@ PATTERNS: dict[str, Any] = {
 }
 
 
+def told_by_cli(daemon: Running, request_id: str) -> str:
+    """What ``morphogen trace`` prints of a request."""
+    argv = [sys.executable, "-m", "runtime.cli", "trace", request_id]
+    env = {**os.environ, "MORPHOGEN_URL": daemon.url, "MORPHOGEN_KEY": daemon.operator_key, "COLUMNS": "200"}
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, env=env, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_every_pattern_is_one_native_request_with_its_trace(daemon: Running, pattern: str) -> None:
     body = {
@@ -201,6 +213,10 @@ def test_every_pattern_is_one_native_request_with_its_trace(daemon: Running, pat
     stages = [event["data"] for event in trace["events"] if event["kind"] == "stage"]
     assert stages, trace
     assert len(trace["calls"]) >= 2
+    told = told_by_cli(daemon, headers["x-request-id"])
+    assert "A ferry for the bay" in told
+    for stage in {stage["name"] for stage in stages}:
+        assert f"stage {stage}" in told
     if pattern == "routing":
         assert {"route", "stage 2", "aspect 1", "aspect 2", "stage 3"} <= {stage["name"] for stage in stages}
 
