@@ -27,6 +27,9 @@ from runtime.routing.quality import LEVELS, Judgement, QualityModel, QualitySett
 from runtime.routing.records import Arm, Candidate, Context, Decision, Heard, RoutingError, Spent, Standing, Way, Weights
 
 DECAY_EVERY_S = 3600.0
+MANY_ARMS = 3.0
+SETTLING_OUTCOMES = 10
+"""So many outcomes an arm make draws narrower by the root of two."""
 Z_90 = 1.645
 RESTLESS_REQUESTS = 60
 """After an alarm the others' estimates are asked anew: so many decisions draw with the posterior's full width."""
@@ -37,12 +40,13 @@ LEAST_S = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearnerSettings:
-    """``boldness`` scales the posterior's standard deviation in draws (1: Thompson's own; less is greedier). ``floor`` is the
+    """``boldness`` to ``least_boldness`` scale the posterior's standard deviation in draws (1: Thompson's own). ``floor`` is the
     share of choices that is spread evenly over all affordable arms. ``explore_share`` is the most that exploring may add to the
     spend, after ``explore_allowance`` requests' worth. ``switch_margin`` is the gain in utility for which a conversation
     changes its arm."""
 
-    boldness: float = 0.5
+    boldness: float = 0.8
+    least_boldness: float = 0.3
     draws: int = 64
     floor: float = 0.01
     explore_share: float = 0.2
@@ -157,13 +161,25 @@ class Learner:
             )
             return logs
 
-        boldness = max(self.settings.boldness, 1.0) if self.restless else self.settings.boldness
-        sd = boldness * np.sqrt(judged.variance)
+        sd = self._boldness(len(arms)) * np.sqrt(judged.variance)
         drawn = judged.mean + sd * self._rng.standard_normal((self.settings.draws, len(arms)))
         share = np.bincount(utility(drawn).argmax(axis=1), minlength=len(arms)) / self.settings.draws
         expected = utility(judged.mean)
         share = self._affordable(share, usd, int(expected.argmax()))
         return _Weighed(slots, judged, cost, latency, expected, share)
+
+    def _boldness(self, arms: int) -> float:
+        """How wide draws are, in the posterior's standard deviations.
+
+        Less with many arms, of which some are good enough to stay with (Bayati, Hamidi, Johari, Khosravi, "Unreasonable
+        Effectiveness of Greedy Algorithms in Multi-Armed Bandit with Many Arms", NeurIPS 2020), less as outcomes come in, all
+        after an alarm.
+        """
+        if self.restless:
+            return 1.0
+        begun = min(self.settings.boldness, MANY_ARMS / arms**0.5)
+        grown = self.quality.seen / (SETTLING_OUTCOMES * arms)
+        return max(begun / (1 + grown) ** 0.5, self.settings.least_boldness)
 
     def _affordable(self, share: Vector, usd: Vector, best: int) -> Vector:
         """The shares with the floor mixed in, without what the purse does not pay for."""

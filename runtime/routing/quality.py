@@ -27,8 +27,7 @@ class QualitySettings:
     """How the model shares and forgets. Standard deviations are of scores from 0 to 1.
 
     ``arm_sd`` is how far arms lie from each other, ``shape_sd`` and ``kind_sd`` how far a request moves an arm, ``noise_sd`` an
-    outcome's own scatter. ``own_keep`` is what an arm's evidence keeps at each of its outcomes. ``doubt`` is the part of the
-    uncertainty of slopes and leans (as a standard deviation) that drives exploration.
+    outcome's own scatter. ``own_keep`` is what an arm's evidence keeps at each of its outcomes.
     """
 
     prior_mean: float = 0.6
@@ -37,7 +36,6 @@ class QualitySettings:
     kind_sd: float = 0.1
     noise_sd: float = 0.38
     own_keep: float = 0.9995
-    doubt: float = 0.7
     most_kinds: int = 16
     group_shrink: float = 6.0
     group_limit: int = 512
@@ -125,15 +123,10 @@ class QualityModel:
             )
         )
         trust = np.array([each.value for each in self.trusts])
-        # Exploration asks how well the arm and its lean to this kind are known; the slopes' part is small, and costs the most
-        # to work out.
-        doubted = x * (trust[0] * self._settings.doubt)
-        doubted[1 : 1 + self._shape] = 0.0
-        doubted[0] = 1.0
         return Judgement(
             x=x,
             mean=weights[:, 0] + shared + trust @ parts,
-            variance=self.ridge.spread(doubted, slots),
+            variance=self.ridge.spread(x, slots),
             parts=parts,
             shared=shared,
         )
