@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -177,9 +178,9 @@ class Learner:
         """
         if self.restless:
             return 1.0
-        begun = min(self.settings.boldness, MANY_ARMS / arms**0.5)
+        begun = min(self.settings.boldness, MANY_ARMS / sqrt(arms))
         grown = self.quality.seen / (SETTLING_OUTCOMES * arms)
-        return max(begun / (1 + grown) ** 0.5, self.settings.least_boldness)
+        return max(begun / sqrt(1 + grown), self.settings.least_boldness)
 
     def _affordable(self, share: Vector, usd: Vector, best: int) -> Vector:
         """The shares with the floor mixed in, without what the purse does not pay for."""
