@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import sqrt
 from typing import NamedTuple
 
@@ -24,8 +24,9 @@ from runtime.routing.costs import Logarithms, price_unit
 from runtime.routing.features import SHAPE, TEXT_DIMENSIONS
 from runtime.routing.levels import Slots, Vector
 from runtime.routing.pacing import Pacer, Purse
-from runtime.routing.quality import LEVELS, Judgement, QualityModel, QualitySettings, View
+from runtime.routing.quality import LEVELS, Judgement, QualityModel, View
 from runtime.routing.records import Arm, Candidate, Context, Decision, Heard, RoutingError, Spent, Standing, Way, Weights
+from runtime.routing.settings import LearnerSettings
 
 DECAY_EVERY_S = 3600.0
 MANY_ARMS = 3.0
@@ -37,28 +38,6 @@ RESTLESS_REQUESTS = 60
 LEAST_QUALITY = 0.01
 LEAST_USD = 1e-6
 LEAST_S = 0.01
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LearnerSettings:
-    """``boldness`` to ``least_boldness`` scale the posterior's standard deviation in draws (1: Thompson's own). ``floor`` is the
-    share of choices that is spread evenly over all affordable arms. ``explore_share`` is the most that exploring may add to the
-    spend, after ``explore_allowance`` requests' worth. ``switch_margin`` is the gain in utility for which a conversation
-    changes its arm."""
-
-    boldness: float = 0.8
-    least_boldness: float = 0.3
-    draws: int = 64
-    floor: float = 0.01
-    explore_share: float = 0.2
-    explore_allowance: int = 200
-    switch_margin: float = 0.05
-    half_life_s: float = 14 * 86400.0
-    most_arms: int = 256
-    most_waiting: int = 4096
-    waiting_s: float = 86400.0
-    borrow_worth: float = 4.0
-    quality: QualitySettings = field(default_factory=QualitySettings)
 
 
 @dataclass(slots=True, kw_only=True)

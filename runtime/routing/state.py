@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.routing.bandit import Learner, LearnerSettings, Waiting
+from runtime.routing.bandit import Learner, Waiting
 from runtime.routing.levels import Groups
 from runtime.routing.linear import HierarchicalRidge
 from runtime.routing.pacing import Pacer
 from runtime.routing.records import Arm, Context, RoutingError
+from runtime.routing.settings import LearnerSettings
 
 VERSION = 1
 KEPT_WAITING = 1000

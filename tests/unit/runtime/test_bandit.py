@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.routing.bandit import Learner, LearnerSettings
+from runtime.routing.bandit import Learner
 from runtime.routing.features import EXTRA_NAMES, SHAPE, SHAPE_NAMES, TEXT_DIMENSIONS, extra_of, point, shape_of
 from runtime.routing.records import Arm, Context, Decision, RoutingError, Spent, Weights
+from runtime.routing.settings import LearnerSettings
 from runtime.routing.state import dump, load
 
 PLAIN = Weights()
