@@ -398,9 +398,9 @@ async def test_a_pool_timeout_gets_a_new_client() -> None:
         return httpx.Response(200, json=ANSWER)
 
     b = backend(handler)
-    before = b._lane.client
+    before = b._lanes[0].client
     assert (await b.chat(REQUEST, timeout_s=5)).text == "hello"
-    assert b._lane.client is not before
+    assert [lane.client is before for lane in b._lanes] == [False]
 
 
 def test_loopback() -> None:
