@@ -34,8 +34,8 @@ MAX_REPLY_BYTES = 32 * 2**20
 MAX_ERROR_BYTES = 64 * 2**10
 POOL_TIMEOUT_S = 2.0
 LANE_CALLS = 8
-"""Calls at once on one client; one more gets another client. httpx walks over all connections and calls of a client whenever a call
-begins or ends: with 64 on one client a call took 5.5 ms of CPU, with 8 each it takes 1.0 ms."""
+"""Calls at once on one client; one more gets another client. httpx walks over all connections and calls of a client whenever a
+call begins or ends: with 64 on one client a call took 5.5 ms of CPU, with 8 each it takes 1.0 ms."""
 DRAIN_S = 0.1
 """How long the end of a stream may take after ``[DONE]``, so that its connection can be used again."""
 
