@@ -9,8 +9,9 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from agents.records import Check, Json
+from agents.records import Json
 from agents.schema_check import resolve
+from agents.verdicts import Check
 
 MAX_DEPTH: Final = 32
 MAX_WORDS: Final = 5

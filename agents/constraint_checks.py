@@ -15,10 +15,11 @@ from agents.constraints import count_bounds, rule_of
 from agents.expressions import Expression, Steps, parse
 from agents.fields import MISSING, digest, parse_field, shown, spelled, spots
 from agents.fields import Steps as PathSteps
-from agents.records import Check, Constraint, ExpressionFailed, Json
+from agents.records import ExpressionFailed, Json
 from agents.schema_check import compile_pattern, compile_schema
 from agents.statistical_checks import statistical_check
 from agents.statistical_constraints import STATISTICAL
+from agents.verdicts import Check, Constraint
 
 MAX_OFFENDERS: Final = 5
 _SHOWN: Final = 200

@@ -28,9 +28,10 @@ import orjson
 
 from agents.expressions import parse
 from agents.fields import digest, parse_field
-from agents.records import Constraint, ConstraintKind, InvalidRequest, Json
+from agents.records import InvalidRequest, Json
 from agents.schema_check import MAX_ITEMS, compile_pattern, resolve
 from agents.statistical_constraints import OF_THE_WHOLE, READERS, STATISTICAL, fields_of, read_pair, statistical_rule, write
+from agents.verdicts import Constraint, ConstraintKind
 
 MAX_CONSTRAINTS: Final = 100
 MAX_PATTERN_CHARS: Final = 1000

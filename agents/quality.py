@@ -27,9 +27,10 @@ from typing import Final
 from agents.completeness import Filled
 from agents.constraint_checks import ConstraintCheck, check_of, share_of_count
 from agents.expressions import Steps
-from agents.records import Check, Constraint, InvalidRequest, Json, Verdict
+from agents.records import InvalidRequest, Json
 from agents.schema_check import MAX_ITEMS, compile_schema, resolve
 from agents.shaping import array_path, array_schema, with_count
+from agents.verdicts import Check, Constraint, Verdict
 
 MAX_STEPS: Final = 5_000_000
 """What all expressions and patterns of one answer may take together: seconds at worst."""

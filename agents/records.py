@@ -1,7 +1,8 @@
 """The words of the agents' room: what is asked, by whom it is worked on, what came of it, and the error tree.
 
 Everything in agents/ and runtime/ speaks in these records. They are frozen and picklable: they travel between the daemon and
-its nodes. This module imports nothing of the project but the strategies' specs.
+its nodes. The words of single calls stand in calls.py, those of quality in verdicts.py, and strategies as data in
+strategy_specs.py: this module imports nothing else of the project.
 
 The error tree (``AgentError`` is the root; every error carries ``code``, ``param`` and ``retry_after_s``)::
 
@@ -36,12 +37,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NewType
 
+from agents.calls import CallRecord, Health, Permit, Usage, cost_usd_of, usage_of
 from agents.strategy_specs import Single, StrategySpec, Tier
+from agents.verdicts import Constraint
 
 NodeId = NewType("NodeId", str)
 RequestId = NewType("RequestId", str)
 TaskId = NewType("TaskId", str)
-BackendName = NewType("BackendName", str)
 
 Json = Any
 """A JSON value: None, bool, int, float, str, list or dict of such."""
@@ -84,43 +86,6 @@ class Choice:
 
 
 Importance = Literal["low", "normal", "high", "critical"]
-
-ValueKind = Literal["range", "pattern", "unique", "enum", "count", "format", "expression"]
-SampleKind = Literal["distribution", "correlation", "ratios", "monotonic", "sum"]
-ConstraintKind = ValueKind | SampleKind
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Constraint:
-    """Something that the answer's data must keep to; agents/quality.py checks it, never a model.
-
-    ``field`` is a dotted path in which ``[]`` stands for every item (``users[].age``; empty: the whole answer). ``value`` belongs
-    to the kind: range ``[low, high]`` (None: open), pattern a regular expression, unique True, enum a list, count N or
-    ``[low, high]``, format a JSON Schema format, expression a text of agents/expressions.py; for the others see
-    agents/statistical_constraints.py.
-    """
-
-    kind: ConstraintKind
-    field: str = ""
-    value: Json = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One check of a verdict. ``score`` is the share of values that passed, 0 to 1."""
-
-    name: str
-    score: float
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """How good an answer is: ``score`` 0 to 1, and who says so. ``none`` where nothing could be checked."""
-
-    score: float
-    source: Literal["checks", "judge", "feedback", "none"]
-    checks: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,85 +133,6 @@ class Budget:
     usd: float | None = None
     tokens: int | None = None
     assumed_tokens: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """Tokens of one call or a sum of calls. ``estimated`` when any part was not reported by a backend."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    estimated: bool = False
-
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
-            completion_tokens=self.completion_tokens + other.completion_tokens,
-            estimated=self.estimated or other.estimated,
-        )
-
-    @property
-    def total_tokens(self) -> int:
-        return self.prompt_tokens + self.completion_tokens
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallRecord:
-    """One HTTP call to a backend, as the ledger and the trace show it. ``error`` is an error code or None.
-
-    ``retry_after_s`` is what the backend asked for when it refused; the desk lets it rest for so long.
-    """
-
-    backend: str
-    model: str
-    started_at: float
-    latency_s: float
-    first_token_s: float | None = None
-    usage: Usage = Usage()
-    cost_usd: float = 0.0
-    attempt: int = 1
-    error: str | None = None
-    detail: str = ""
-    simulated: bool = False
-    streamed: bool = False
-    retry_after_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallCost:
-    """The most that one call may take, all its choices together: what is reserved for it.
-
-    Where so much cannot be had at all, it is granted with fewer completion tokens, down to ``least_tokens``.
-    """
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    least_tokens: int = 0
-
-    @property
-    def total_tokens(self) -> int:
-        return self.prompt_tokens + self.completion_tokens
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Permit:
-    """The right to one call in flight to ``backend``, leased from the daemon's desk.
-
-    ``granted`` is what was reserved for the call; None where no budget is in force.
-    """
-
-    permit_id: str
-    backend: str
-    probe: bool = False
-    granted: CallCost | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
-    """A backend's breaker as it stood when the task left the daemon. ``retry_in_s`` while open."""
-
-    state: Literal["closed", "open", "half_open"] = "closed"
-    retry_in_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,11 +197,11 @@ class Reply:
 
     @property
     def usage(self) -> Usage:
-        return sum((call.usage for call in self.calls), Usage())
+        return usage_of(self.calls)
 
     @property
     def cost_usd(self) -> float:
-        return sum(call.cost_usd for call in self.calls)
+        return cost_usd_of(self.calls)
 
 
 # ── errors ──────────────────────────────────────────────────────────────────────────────────────────────────────────────

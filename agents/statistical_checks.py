@@ -19,8 +19,9 @@ import numpy as np
 from agents.distributions import distribution_of
 from agents.fields import MISSING, parse_field, shown, spelled, spots
 from agents.goodness import Pairs, fits, shares_fit
-from agents.records import Check, Constraint, Json
+from agents.records import Json
 from agents.statistical_constraints import MIN_SAMPLE, statistical_rule
+from agents.verdicts import Check, Constraint
 
 MAX_SAMPLE: Final = 20_000
 MAX_OFFENDERS: Final = 5

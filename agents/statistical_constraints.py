@@ -20,7 +20,8 @@ from typing import Any, Final
 
 from agents.distributions import ALPHAS, DEFAULT_ALPHA, distribution_words, read_distribution
 from agents.fields import parse_field
-from agents.records import Constraint, ConstraintKind, InvalidRequest, Json
+from agents.records import InvalidRequest, Json
+from agents.verdicts import Constraint, ConstraintKind
 
 MIN_SAMPLE: Final = 8
 MAX_CATEGORIES: Final = 100

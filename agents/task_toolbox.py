@@ -12,24 +12,13 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
 
+from agents.calls import CallRecord, Health, Permit
 from agents.llm.chat import BackendSpec, ChatReply, ChatRequest, Chunk
 from agents.llm.heard import PLAIN, Heard
 from agents.llm.selection import carries
 from agents.llm.structured import ask_structured
 from agents.llm.wire import estimate_usage
-from agents.records import (
-    BudgetExceeded,
-    CallRecord,
-    Capability,
-    Choice,
-    DeadlineExceeded,
-    Event,
-    EventKind,
-    Health,
-    Json,
-    Permit,
-    Task,
-)
+from agents.records import BudgetExceeded, Capability, Choice, DeadlineExceeded, Event, EventKind, Json, Task
 from agents.toolbox import Structured
 from sandbox.records import Limits, Problem, RunResult
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from agents.calls import CallCost, CallRecord, Permit
 from agents.llm.chat import BackendSpec, ChatReply, ChatRequest
-from agents.records import CallCost, CallRecord, Choice, EventKind, Json, Permit
+from agents.records import Choice, EventKind, Json
 from sandbox.records import Limits, RunResult
 
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from agents.records import BudgetExceeded, CallCost, CallRecord
+from agents.calls import CallCost, CallRecord
+from agents.records import BudgetExceeded
 
 PICO = 10**12
 MAX_PICO = 2**63 - 1

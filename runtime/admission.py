@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from agents.calls import CallCost, CallRecord, Health, Permit
 from agents.llm.chat import BackendSpec, ChatRequest
 from agents.llm.costs import worst_case
 from agents.llm.desk import Desk
-from agents.records import CallCost, CallRecord, Health, NotFound, Permit
+from agents.records import NotFound
 from runtime.accounts import NOTHING, PICO, Amount, Ask, Chain, Limits, Reservation, amount_of
 from runtime.budget import Purse
 

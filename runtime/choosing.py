@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from agents.calls import CallRecord
 from agents.llm.chat import BackendSpec
-from agents.records import CallRecord, Choice, Json, NotFound, Refused
+from agents.records import Choice, Json, NotFound, Refused
 from agents.strategies.compose import BUILTIN, default_strategy, parse_strategy
 from agents.strategies.runner import choice_for
 from agents.strategy_specs import Single, StrategySpec, first_parts

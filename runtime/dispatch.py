@@ -15,12 +15,12 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
+from agents.calls import CallRecord
 from agents.llm.chat import ChatRequest
 from agents.llm.desk import Desk
 from agents.llm.pool import Pool
 from agents.records import (
     AgentError,
-    CallRecord,
     Cancelled,
     DeadlineExceeded,
     Draft,

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from agents import quality
-from agents.records import Constraint, Escalated, Json
+from agents.records import Escalated, Json
 from agents.shaping import compile_schema, with_count
+from agents.verdicts import Constraint
 
 EscalationState = Literal["open", "answered", "closed"]
 STATES: Final[tuple[EscalationState, ...]] = ("open", "answered", "closed")

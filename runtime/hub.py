@@ -13,19 +13,17 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from agents.calls import CallCost, CallRecord, Permit
 from agents.llm.desk import Desk
 from agents.records import (
     AgentError,
     Budget,
-    CallCost,
-    CallRecord,
     DeadlineExceeded,
     Event,
     InvalidRequest,
     Json,
     NodeLost,
     NotFound,
-    Permit,
     Reply,
     RequestId,
     Task,

@@ -26,7 +26,8 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from agents.records import CallRecord, Verdict
+from agents.calls import CallRecord
+from agents.verdicts import Verdict
 from runtime.accounts import Scope, Unit
 from runtime.cluster import ClusterStatus
 from runtime.labels import OTHER, Bounded

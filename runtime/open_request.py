@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 
+from agents.calls import CallRecord
 from agents.llm.chat import Chunk
-from agents.records import CallRecord, DeadlineExceeded, Event, Json, Reply, TaskId
+from agents.records import DeadlineExceeded, Event, Json, Reply, TaskId
 from runtime.records import Request
 
 GRACE_S = 2.0

@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from agents.calls import CallRecord, Health, Usage, cost_usd_of, usage_of
 from agents.llm.chat import BackendSpec
-from agents.records import CallRecord, Constraint, Draft, Event, Health, Importance, Json, Place, RequestId, Usage, Verdict
+from agents.records import Draft, Event, Importance, Json, Place, RequestId
 from agents.strategy_specs import StrategySpec
+from agents.verdicts import Constraint, Verdict
 from runtime.accounts import Limits
 from runtime.cluster import ClusterStatus, NodeStatus
 from runtime.config import Settings
@@ -79,11 +81,11 @@ class Answer:
 
     @property
     def usage(self) -> Usage:
-        return sum((call.usage for call in self.calls), Usage())
+        return usage_of(self.calls)
 
     @property
     def cost_usd(self) -> float:
-        return sum(call.cost_usd for call in self.calls)
+        return cost_usd_of(self.calls)
 
     @property
     def backend(self) -> str:

@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from agents.calls import CallRecord, Usage
 from agents.llm.desk import Desk
 from agents.llm.pool import Pool
-from agents.records import CallRecord, Event, Json, NotFound, Overloaded, Refused, Usage
+from agents.records import Event, Json, NotFound, Overloaded, Refused
 from agents.strategies.compose import BUILTIN
 from registry.embedding import Embedder
 from registry.records import EmbeddingBusy, RegistryError

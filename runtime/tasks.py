@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
+from agents.calls import Permit
 from agents.llm.chat import ChatRequest
 from agents.llm.desk import Desk
 from agents.llm.pool import Pool
-from agents.records import Budget, BudgetExceeded, Choice, Json, Permit, Task, TaskId, Work
+from agents.records import Budget, BudgetExceeded, Choice, Json, Task, TaskId, Work
 from agents.strategies.compose import strategy_name
 from runtime.accounts import Amount
 from runtime.admission import Cashier

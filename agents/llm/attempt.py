@@ -9,21 +9,12 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from agents.calls import CallCost, CallRecord, Permit, Usage
 from agents.llm.chat import Backend, BackendSpec, ChatRequest, Chunk
 from agents.llm.costs import capped, covers, prompt_tokens, worst_case
 from agents.llm.retry import RetryPolicy, next_delay_s, share_s
 from agents.llm.wire import CHARS_PER_TOKEN, estimate_usage, is_config_fault, message_chars
-from agents.records import (
-    AgentError,
-    BackendRejected,
-    CallCost,
-    CallRecord,
-    DeadlineExceeded,
-    Permit,
-    RateLimited,
-    Refused,
-    Usage,
-)
+from agents.records import AgentError, BackendRejected, DeadlineExceeded, RateLimited, Refused
 from agents.toolbox import Admission
 
 EPSILON_S = 0.005

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
-from agents.records import Health
+from agents.calls import Health
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from agents.records import Capability, Json, Usage
+from agents.calls import Usage
+from agents.records import Capability, Json
 
 SchemaMode = Literal["json_schema", "json_object", "none"]
 BackendKind = Literal["openai", "local", "simulated"]

@@ -11,9 +11,10 @@ from dataclasses import replace
 
 import orjson
 
+from agents.calls import CallCost
 from agents.llm.chat import BackendSpec, ChatRequest
 from agents.llm.wire import content_text
-from agents.records import CallCost, Json
+from agents.records import Json
 
 CHARS_PER_TOKEN_AT_LEAST = 3
 """English takes about four characters a token, code and figures fewer: the reservation counts with three."""

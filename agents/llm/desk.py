@@ -14,20 +14,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from agents.calls import CallCost, CallRecord, Health, Permit
 from agents.llm.breaker import Breaker, BreakerPolicy
 from agents.llm.chat import BackendSpec
-from agents.records import (
-    AgentError,
-    BreakerOpen,
-    CallCost,
-    CallRecord,
-    Health,
-    NotFound,
-    Overloaded,
-    Permit,
-    RateLimited,
-    Refused,
-)
+from agents.records import AgentError, BreakerOpen, NotFound, Overloaded, RateLimited, Refused
 
 FAILURES = frozenset(
     {

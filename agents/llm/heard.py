@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from agents.calls import Usage
 from agents.llm.chat import ChatReply, Chunk
-from agents.records import Json, Usage
+from agents.records import Json
 
 PLAIN = frozenset({"role", "content"})
 """The fields of a delta that is nothing but text."""

@@ -16,6 +16,7 @@ from functools import lru_cache
 
 import httpx
 
+from agents.calls import Usage
 from agents.llm import wire
 from agents.llm.chat import BackendSpec, ChatReply, ChatRequest, Chunk
 from agents.llm.sse import StreamReader
@@ -27,7 +28,6 @@ from agents.records import (
     BackendTimeout,
     BackendUnreachable,
     StreamBroken,
-    Usage,
 )
 
 MAX_REPLY_BYTES = 32 * 2**20

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
+from agents.calls import CallRecord, Health, Permit, Usage
 from agents.llm import selection
 from agents.llm.attempt import Call, Route, Run
 from agents.llm.chat import Backend, BackendSpec, ChatReply, ChatRequest, Chunk
@@ -21,19 +22,7 @@ from agents.llm.relay import CannotJoin, Joiner, Mode, Told, continuation
 from agents.llm.retry import RetryPolicy
 from agents.llm.shelf import Shelf, Shelves
 from agents.llm.wire import estimate_usage
-from agents.records import (
-    AgentError,
-    BudgetExceeded,
-    CallRecord,
-    Choice,
-    DeadlineExceeded,
-    Health,
-    NotFound,
-    Permit,
-    Refused,
-    StreamBroken,
-    Usage,
-)
+from agents.records import AgentError, BudgetExceeded, Choice, DeadlineExceeded, NotFound, Refused, StreamBroken
 from agents.toolbox import Admission
 
 GRACE_S = 0.5

@@ -8,8 +8,9 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 
+from agents.calls import Health
 from agents.llm.chat import BackendSpec
-from agents.records import Choice, Health, NotFound
+from agents.records import Choice, NotFound
 
 
 def by_price(specs: Sequence[BackendSpec]) -> tuple[BackendSpec, ...]:

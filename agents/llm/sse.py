@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from agents.calls import Usage
 from agents.llm.chat import BackendSpec, ChatRequest, Chunk
 from agents.llm.wire import content_text, error_object, estimate_usage, garbled, load, message_chars, read_usage
-from agents.records import BackendGarbled, StreamBroken, Usage
+from agents.records import BackendGarbled, StreamBroken
 
 MAX_LINE_BYTES = 4 * 2**20
 

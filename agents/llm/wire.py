@@ -12,18 +12,11 @@ from ipaddress import ip_address
 
 import orjson
 
+from agents.calls import Usage
 from agents.llm import prompts
 from agents.llm.chat import BackendSpec, ChatReply, ChatRequest
 from agents.llm.retry import parse_retry_after
-from agents.records import (
-    AgentError,
-    BackendFailed,
-    BackendGarbled,
-    BackendRejected,
-    Json,
-    RateLimited,
-    Usage,
-)
+from agents.records import AgentError, BackendFailed, BackendGarbled, BackendRejected, Json, RateLimited
 
 MAX_MESSAGE_CHARS = 500
 CHARS_PER_TOKEN = 4

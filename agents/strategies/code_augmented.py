@@ -16,18 +16,7 @@ from agents import quality
 from agents.constraints import to_json
 from agents.llm.chat import ChatRequest
 from agents.llm.prompts import render
-from agents.records import (
-    AgentError,
-    BudgetExceeded,
-    Choice,
-    Constraint,
-    DeadlineExceeded,
-    Draft,
-    Escalated,
-    InvalidRequest,
-    Json,
-    Work,
-)
+from agents.records import AgentError, BudgetExceeded, Choice, DeadlineExceeded, Draft, Escalated, InvalidRequest, Json, Work
 from agents.shaping import compile_schema, with_count
 from agents.strategies.extraction import extract, joined
 from agents.strategies.judging import schema_of
@@ -46,6 +35,7 @@ from agents.strategies.runner import RunChild, choice_for, request_text, to_text
 from agents.strategies.wording import with_words
 from agents.strategy_specs import CodeAugmented
 from agents.toolbox import Toolbox
+from agents.verdicts import Constraint
 from sandbox.records import MIB, Limits
 from sandbox.records import Problem as RunProblem
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from agents.constraints import parse_constraints, within
 from agents.llm.chat import ChatRequest
 from agents.llm.prompts import render
-from agents.records import AgentError, BudgetExceeded, Choice, Constraint, DeadlineExceeded, InvalidRequest, Json, Work
+from agents.records import AgentError, BudgetExceeded, Choice, DeadlineExceeded, InvalidRequest, Json, Work
 from agents.schema_check import resolve
 from agents.shaping import array_path
 from agents.statistical_constraints import fields_of
@@ -22,6 +22,7 @@ from agents.strategies.complexity import words_of_users
 from agents.strategies.runner import choice_for, request_text
 from agents.strategy_specs import Single
 from agents.toolbox import Toolbox
+from agents.verdicts import Constraint
 
 MAX_EXTRACTED: Final = 20
 MAX_FIELDS: Final = 200

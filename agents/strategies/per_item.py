@@ -11,13 +11,14 @@ from typing import Final
 
 from agents.counting import bounded
 from agents.llm.prompts import render
-from agents.records import AgentError, BudgetExceeded, Choice, Constraint, DeadlineExceeded, Draft, InvalidRequest, Json, Work
+from agents.records import AgentError, BudgetExceeded, Choice, DeadlineExceeded, Draft, InvalidRequest, Json, Work
 from agents.shaping import array_path, array_schema
 from agents.statistical_constraints import STATISTICAL
 from agents.strategies.gates import names_of, wanted
 from agents.strategies.runner import RunChild, inner, joined_issues, to_text, with_user
 from agents.strategy_specs import Stage
 from agents.toolbox import Toolbox
+from agents.verdicts import Constraint
 
 MAX_ITEMS: Final = 500
 """Of a longer list (counts are split long before) the rest stays as it is, and an issue says so."""

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from agents.fields import parse_field
-from agents.records import Constraint, Json, Work
+from agents.records import Json, Work
 from agents.schema_check import resolve
 from agents.shaping import array_path, array_schema
 from agents.statistical_constraints import STATISTICAL, fields_of
 from agents.strategies.complexity import words_of_users
+from agents.verdicts import Constraint
 
 Kind = Literal["pattern", "computational", "hybrid"]
 

@@ -18,10 +18,11 @@ from agents import quality
 from agents.constraints import to_json, to_rules, within
 from agents.llm.chat import ChatRequest
 from agents.llm.prompts import render
-from agents.records import Check, Constraint, InvalidRequest, Json, Work
+from agents.records import InvalidRequest, Json, Work
 from agents.shaping import array_path, compile_schema, conform, sub_schema
 from agents.strategies.problem import Layout
 from agents.strategies.runner import request_text
+from agents.verdicts import Check, Constraint
 from sandbox.records import MAX_SOURCE_BYTES, RunResult
 
 MAX_PARAMETERS: Final = 60

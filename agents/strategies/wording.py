@@ -15,13 +15,14 @@ from agents import quality
 from agents.constraints import of_parts, within
 from agents.counting import gather
 from agents.llm.prompts import render
-from agents.records import Choice, Constraint, Draft, Json, Work
+from agents.records import Choice, Draft, Json, Work
 from agents.shaping import array_path, sub_schema
 from agents.strategies.problem import Layout
 from agents.strategies.program import words_schema
 from agents.strategies.runner import RunChild, inner, to_text, with_user
 from agents.strategy_specs import StrategySpec
 from agents.toolbox import Toolbox
+from agents.verdicts import Constraint
 
 MAX_SHOWN_CHARS: Final = 20_000
 MENDS: Final = 2

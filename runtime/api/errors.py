@@ -17,6 +17,7 @@ from typing import Literal
 import orjson
 from starlette.responses import Response
 
+from agents.calls import cost_usd_of
 from agents.records import AgentError, Escalated, Json
 
 ErrorType = Literal[
@@ -115,7 +116,7 @@ def from_agent_error(error: AgentError) -> Fault:
         message=error.message,
         param=error.param,
         retry_after_s=retry_after_s,
-        spent_usd=sum(call.cost_usd for call in error.calls) if error.calls else None,
+        spent_usd=cost_usd_of(error.calls) if error.calls else None,
         # What failed every check goes to the person who is asked, not to a client that might take it for an answer.
         partial=None if isinstance(error, Escalated) else error.partial,
         escalation_id=(error.escalation_id or None) if isinstance(error, Escalated) else None,

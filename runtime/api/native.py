@@ -12,10 +12,12 @@ from pydantic import ValidationError
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
+from agents.calls import cost_usd_of
 from agents.constraints import parse_constraints
-from agents.records import AgentError, Constraint, Escalated, Event, InvalidRequest, Json
+from agents.records import AgentError, Escalated, Event, InvalidRequest, Json
 from agents.shaping import ShapeLimits, check_schema, parse_shape, split_controls
 from agents.strategy_specs import StrategySpec
+from agents.verdicts import Constraint
 from runtime.api.answers import answer_headers
 from runtime.api.auth import principal_of, request_id_of
 from runtime.api.body import read_json_object, unless_hung_up
@@ -177,7 +179,7 @@ def accepted_body(request_id: str) -> dict[str, Json]:
 def _needs_person(request: Request, error: Escalated) -> Response:
     """202: no machine's answer is good enough, and a person will be asked; the answer will be where the request is."""
     where = f"/v1/requests/{request.request_id}"
-    body = {**escalated_body(request.request_id, error), "usage": None, "cost_usd": sum(call.cost_usd for call in error.calls)}
+    body = {**escalated_body(request.request_id, error), "usage": None, "cost_usd": cost_usd_of(error.calls)}
     headers = {"location": where, "x-morphogen-request-id": request.request_id, **fault_headers(from_agent_error(error))}
     return Response(dumps(body), status_code=202, headers=headers, media_type=_JSON)
 

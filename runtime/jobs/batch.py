@@ -16,9 +16,10 @@ import orjson
 from agents import quality
 from agents.constraints import of_parts
 from agents.counting import bounded, items_of, part_schema
-from agents.records import AgentError, BudgetExceeded, Draft, Incomplete, Json, Place, Verdict
+from agents.records import AgentError, BudgetExceeded, Draft, Incomplete, Json, Place
 from agents.shaping import array_path
 from agents.strategies.runner import joined_issues
+from agents.verdicts import Verdict
 from runtime.jobs.plan import Again, Stop, gaps, share_tokens, share_usd, split, tells
 from runtime.jobs.records import Job, Part, Range
 from runtime.jobs.tools import Attempt, Patience, Tools, attempt

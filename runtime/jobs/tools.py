@@ -13,6 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from agents.calls import cost_usd_of, usage_of
 from agents.records import AgentError, Event, Json, Refused
 from runtime.config import JobSettings
 from runtime.jobs.plan import Again, Drop, Stop, on_failure
@@ -99,11 +100,11 @@ class Attempt:
 
     @property
     def cost_usd(self) -> float:
-        return sum(call.cost_usd for call in self.spent.calls)
+        return cost_usd_of(self.spent.calls)
 
     @property
     def tokens(self) -> int:
-        return sum(call.usage.total_tokens for call in self.spent.calls)
+        return usage_of(self.spent.calls).total_tokens
 
 
 async def attempt(tools: Tools, request: Request, *, tell: bool = False) -> Attempt:

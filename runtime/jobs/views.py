@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from agents.records import AgentError, Draft, Escalated, Json, Verdict
+from agents.records import AgentError, Draft, Escalated, Json
+from agents.verdicts import Verdict
 from runtime.escalations import NEEDS_PERSON, pointer
 from runtime.jobs.records import Job
 from runtime.records import Answer

@@ -10,8 +10,9 @@ from typing import Any
 
 import orjson
 
-from agents.records import Constraint, InvalidRequest, Json, Place
+from agents.records import InvalidRequest, Json, Place
 from agents.strategies.compose import parse_strategy, to_json
+from agents.verdicts import Constraint
 from runtime.records import Request, Target
 
 _FORM = 1

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agents.records import AgentError, CallRecord, Event
+from agents.calls import CallRecord
+from agents.records import AgentError, Event
 from runtime.accounts import Amount
 from runtime.ledger.rows import (
     CALL_SQL,

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 import aiosqlite
 import orjson
 
-from agents.records import AgentError, CallRecord, Event, Json, Usage
+from agents.calls import CallRecord, cost_usd_of, usage_of
+from agents.records import AgentError, Event, Json
 from runtime.jobs.records import STATE_OF_STATUS, Caller, Feedback, Job, JobEvent, Part, Range, StoredReply
 from runtime.ledger import replies
 from runtime.ledger.batch import WritingConnection
@@ -276,13 +277,13 @@ def _tell(connection: WritingConnection, request_id: str, kind: str, data: Json,
 def _spend(connection: WritingConnection, request_id: str, calls: Sequence[CallRecord], events: Sequence[Event]) -> None:
     """Add to the job's sums, whole; of the rows for the trace a bounded number is kept."""
     if calls:
-        usage = sum((call.usage for call in calls), Usage())
+        usage = usage_of(calls)
         sums = (
             len(calls),
             usage.prompt_tokens,
             usage.completion_tokens,
             int(usage.estimated),
-            sum(call.cost_usd for call in calls),
+            cost_usd_of(calls),
             int(any(call.simulated for call in calls)),
             request_id,
         )

@@ -15,9 +15,11 @@ from typing import Any
 
 import orjson
 
+from agents.calls import CallRecord, cost_usd_of, usage_of
 from agents.constraints import to_json as constraints_json
-from agents.records import AgentError, CallRecord, Cancelled, Event, Json, Usage, Verdict
+from agents.records import AgentError, Cancelled, Event, Json
 from agents.strategy_specs import StrategySpec
+from agents.verdicts import Verdict
 from runtime.accounts import Amount
 from runtime.records import Answer, Request
 
@@ -219,7 +221,7 @@ def outcome_row(
     keeping: Keeping,
 ) -> Row:
     """One row of ``outcomes``. Sums are over ``calls``: what failed was paid for as well."""
-    usage = sum((call.usage for call in calls), Usage())
+    usage = usage_of(calls)
     return (
         _name(request_id),
         _real(at),
@@ -237,7 +239,7 @@ def outcome_row(
         _whole(usage.prompt_tokens),
         _whole(usage.completion_tokens),
         int(usage.estimated),
-        _real(sum(call.cost_usd for call in calls)),
+        _real(cost_usd_of(calls)),
         int(any(call.simulated for call in calls)),
         _answer_body(answer, keeping) if answer and keeping.bodies else None,
         *_quality(answer.verdict if answer else None, keeping),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from agents.records import CallRecord
+from agents.calls import CallRecord
 from runtime.accounts import MAX_PICO, Amount, amount_of
 from runtime.ledger.rows import Row, request_id_of
 

@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agents.records import AgentError, CallRecord, Draining, Event, Json, NodeSpec
+from agents.calls import CallRecord
+from agents.records import AgentError, Draining, Event, Json, NodeSpec
 from agents.strategy_specs import StrategySpec
 from runtime.accounts import Amount
 from runtime.ledger import desired, keyrows, queries, retention

@@ -14,7 +14,8 @@ from typing import Any
 
 from ray.exceptions import RayError
 
-from agents.records import CallCost, CallRecord, Draining, Json, Permit
+from agents.calls import CallCost, CallRecord, Permit
+from agents.records import Draining, Json
 from runtime.ray_cluster.mailbox import Answer, Call, Message, Method, Release, Withdraw
 
 _log = logging.getLogger(__name__)

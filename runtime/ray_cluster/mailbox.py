@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from agents.records import AgentError, CallRecord, Overloaded, Permit
+from agents.calls import CallRecord, Permit
+from agents.records import AgentError, Overloaded
 
 MAX_WAITING = 20_000
 """Calls that may wait for the daemon; more are refused."""

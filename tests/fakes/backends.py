@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from agents.calls import CallRecord, Permit, Usage
 from agents.llm.chat import BackendSpec, ChatReply, ChatRequest, Chunk
-from agents.records import CallRecord, NotFound, Permit, Usage
+from agents.records import NotFound
 
 HANG = object()
 

@@ -11,8 +11,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
+from agents.calls import CallRecord
 from agents.node import NodeKit
-from agents.records import CallRecord, Draft, Event, NodeId, NodeSpec, Reply, Role, Task
+from agents.records import Draft, Event, NodeId, NodeSpec, Reply, Role, Task
 from runtime.cluster import ClusterStatus, NodeState, NodeStatus
 from runtime.records import Request
 from tests.fakes.backends import HANG

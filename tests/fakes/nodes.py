@@ -13,12 +13,12 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from agents.calls import CallRecord, Permit
 from agents.llm.breaker import BreakerPolicy
 from agents.llm.chat import BackendSpec
 from agents.llm.desk import Desk
 from agents.records import (
     Budget,
-    CallRecord,
     Draft,
     Draining,
     Event,
@@ -26,7 +26,6 @@ from agents.records import (
     NodeId,
     NodeSpec,
     NotFound,
-    Permit,
     RateLimited,
     Reply,
     RequestId,

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from agents.calls import CallRecord, Health, Usage
 from agents.llm.chat import BackendSpec
-from agents.records import CallRecord, Draft, Event, Health, Json, NodeId, NodeSpec, NotFound, Usage
+from agents.records import Draft, Event, Json, NodeId, NodeSpec, NotFound
 from runtime.accounts import Limits
 from runtime.cluster import ClusterStatus, NodeStatus
 from runtime.config import Settings

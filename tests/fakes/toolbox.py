@@ -9,8 +9,9 @@ from typing import Any
 
 import orjson
 
+from agents.calls import CallRecord, Health, Permit, Usage
 from agents.llm.chat import BackendSpec, ChatReply, ChatRequest, Chunk
-from agents.records import CallRecord, Choice, EventKind, Health, Json, Permit, StructuredFailed, Usage
+from agents.records import Choice, EventKind, Json, StructuredFailed
 from agents.shaping import compile_schema
 from agents.toolbox import Structured
 from sandbox.records import Limits, Problem, RunResult

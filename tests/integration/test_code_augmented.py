@@ -11,9 +11,10 @@ import openai
 import pytest
 
 from agents import quality
+from agents.calls import Usage
 from agents.constraints import parse_constraints
 from agents.llm.chat import BackendSpec, ChatReply, ChatRequest
-from agents.records import Choice, Json, Usage, Work
+from agents.records import Choice, Json, Work
 from agents.schema_check import ShapeLimits
 from agents.shaping import parse_shape
 from agents.strategies.compose import run_strategy

@@ -10,21 +10,13 @@ from typing import Any
 import orjson
 import pytest
 
+from agents.calls import CallRecord
 from agents.llm.breaker import BreakerPolicy
 from agents.llm.chat import BackendSpec, ChatRequest
 from agents.llm.desk import Desk
 from agents.llm.http import HttpBackend
 from agents.llm.pool import Pool
-from agents.records import (
-    AgentError,
-    BackendFailed,
-    BackendGarbled,
-    BackendTimeout,
-    BackendUnreachable,
-    CallRecord,
-    Choice,
-    StreamBroken,
-)
+from agents.records import AgentError, BackendFailed, BackendGarbled, BackendTimeout, BackendUnreachable, Choice, StreamBroken
 
 pytestmark = pytest.mark.integration
 

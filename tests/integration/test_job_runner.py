@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from agents.records import AgentError, BackendFailed, BudgetExceeded, CallRecord, Draft, Event, Incomplete, RequestId, Usage
+from agents.calls import CallRecord, Usage
+from agents.records import AgentError, BackendFailed, BudgetExceeded, Draft, Event, Incomplete, RequestId
 from runtime.config import JobSettings
 from runtime.jobs.bell import Bell
 from runtime.jobs.records import Job

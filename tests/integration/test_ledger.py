@@ -18,22 +18,10 @@ from typing import Any
 
 import pytest
 
-from agents.records import (
-    AgentError,
-    BackendTimeout,
-    CallRecord,
-    Cancelled,
-    Check,
-    Draft,
-    Draining,
-    Event,
-    NodeId,
-    NodeSpec,
-    RequestId,
-    Usage,
-    Verdict,
-)
+from agents.calls import CallRecord, Usage
+from agents.records import AgentError, BackendTimeout, Cancelled, Draft, Draining, Event, NodeId, NodeSpec, RequestId
 from agents.strategy_specs import Pipeline, Single, Stage
+from agents.verdicts import Check, Verdict
 from runtime.jobs.records import Caller, StoredReply
 from runtime.keys import KeyRing
 from runtime.ledger import store

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from agents.records import CallRecord, Draft, RequestId, Usage
+from agents.calls import CallRecord, Usage
+from agents.records import Draft, RequestId
 from runtime.accounts import PICO, Amount
 from runtime.jobs.records import Part, Range
 from runtime.ledger.jobs import JobLedger

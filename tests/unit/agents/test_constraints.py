@@ -13,7 +13,8 @@ from agents.constraint_checks import check_of, share_of_count
 from agents.constraints import FORMATS, MAX_CONSTRAINTS, of_parts, parse_constraints, rule_of, to_json, to_rules, within
 from agents.expressions import Steps
 from agents.fields import MISSING, digest, parse_field, spelled, spots
-from agents.records import Check, Constraint, InvalidRequest, Json
+from agents.records import InvalidRequest, Json
+from agents.verdicts import Check, Constraint
 
 ALL: list[Json] = [
     {"field": "users[].age", "range": [18, 99]},

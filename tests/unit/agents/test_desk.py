@@ -7,10 +7,11 @@ import random
 
 import pytest
 
+from agents.calls import CallRecord, Permit
 from agents.llm.breaker import BreakerPolicy
 from agents.llm.chat import BackendSpec
 from agents.llm.desk import Desk
-from agents.records import BreakerOpen, CallRecord, NotFound, Overloaded, Permit, RateLimited, Refused
+from agents.records import BreakerOpen, NotFound, Overloaded, RateLimited, Refused
 
 
 class Clock:

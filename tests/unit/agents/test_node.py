@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from agents.calls import CallRecord, Permit, Usage
 from agents.llm.chat import ChatRequest, Chunk
 from agents.llm.retry import RetryPolicy
 from agents.llm.wire import estimate_usage
@@ -18,7 +19,6 @@ from agents.records import (
     BackendFailed,
     Budget,
     BudgetExceeded,
-    CallRecord,
     Choice,
     DeadlineExceeded,
     Draining,
@@ -27,13 +27,11 @@ from agents.records import (
     NodeId,
     NodeSpec,
     Overloaded,
-    Permit,
     Reply,
     RequestId,
     StreamBroken,
     Task,
     TaskId,
-    Usage,
     Work,
 )
 from agents.strategy_specs import Pipeline, Single, Stage

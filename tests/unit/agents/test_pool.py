@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from agents.calls import CallRecord, Health, Permit
 from agents.llm.breaker import BreakerPolicy
 from agents.llm.chat import BackendSpec, ChatReply, ChatRequest, Chunk
 from agents.llm.desk import Desk
@@ -21,12 +22,9 @@ from agents.records import (
     BackendRejected,
     BackendTimeout,
     BreakerOpen,
-    CallRecord,
     Choice,
     DeadlineExceeded,
-    Health,
     NotFound,
-    Permit,
     RateLimited,
     StreamBroken,
 )

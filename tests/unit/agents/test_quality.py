@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from agents.constraints import parse_constraints
 from agents.quality import Tally, check, issues, with_feedback, with_judge
-from agents.records import Check, InvalidRequest, Json, Verdict
+from agents.records import InvalidRequest, Json
+from agents.verdicts import Check, Verdict
 
 USER: dict[str, Json] = {
     "type": "object",

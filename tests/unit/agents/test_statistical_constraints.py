@@ -15,8 +15,9 @@ from agents import quality
 from agents.constraint_checks import check_of
 from agents.constraints import of_parts, parse_constraints, rule_of, to_json, within
 from agents.expressions import Steps
-from agents.records import Check, InvalidRequest, Json
+from agents.records import InvalidRequest, Json
 from agents.statistical_checks import MAX_SAMPLE
+from agents.verdicts import Check
 
 Draw = Callable[[np.random.Generator, int], Any]
 

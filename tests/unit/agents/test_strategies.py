@@ -8,23 +8,23 @@ from typing import Any
 
 import pytest
 
+from agents.calls import Usage
 from agents.llm.chat import ChatReply, ChatRequest
 from agents.records import (
     BackendFailed,
     BudgetExceeded,
     Choice,
-    Constraint,
     DeadlineExceeded,
     Incomplete,
     InvalidRequest,
     Json,
     StructuredFailed,
-    Usage,
     Work,
 )
 from agents.shaping import ShapeLimits, compile_schema, parse_shape
 from agents.strategies.compose import default_strategy, run_strategy
 from agents.strategy_specs import Aspect, Parallel, Pipeline, Single, Stage, StrategySpec, ValidationLoop
+from agents.verdicts import Constraint
 from tests.fakes.toolbox import CHEAP, JUDGE, Answer, FakeToolbox, texts
 
 ANY = Choice()

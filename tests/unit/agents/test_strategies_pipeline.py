@@ -12,7 +12,6 @@ from agents.records import (
     BackendFailed,
     BudgetExceeded,
     Choice,
-    Constraint,
     DeadlineExceeded,
     Draft,
     InvalidRequest,
@@ -24,6 +23,7 @@ from agents.shaping import ShapeLimits, parse_shape
 from agents.strategies.compose import parse_strategy, run_strategy
 from agents.strategies.per_item import constraints_of_item
 from agents.strategies.runner import number_of
+from agents.verdicts import Constraint
 from tests.fakes.toolbox import Answer, FakeToolbox, texts
 
 ASK = ({"role": "user", "content": "Describe the lighthouses of Clare"},)

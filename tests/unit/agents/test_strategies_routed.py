@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.llm.chat import BackendSpec
-from agents.records import Choice, Constraint, Json, Work
+from agents.records import Choice, Json, Work
 from agents.shaping import ShapeLimits, parse_shape
 from agents.strategies.complexity import Complexity, complexity, up
 from agents.strategies.compose import parse_strategy, run_strategy
 from agents.strategies.routed import decide, expected_usd
 from agents.strategy_specs import Consensus, Pipeline, Single, Stage
+from agents.verdicts import Constraint
 from tests.fakes.toolbox import FakeToolbox
 
 POOL = tuple(BackendSpec(name=name, output_usd_per_mtok=price) for name, price in (("a", 1.0), ("b", 10.0), ("c", 100.0)))

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.calls import Usage
 from agents.llm import prompts
 from agents.llm.chat import ChatReply, ChatRequest
 from agents.llm.structured import ask_structured, extract_json, problems_of
-from agents.records import InvalidRequest, StructuredFailed, Usage
+from agents.records import InvalidRequest, StructuredFailed
 
 SCHEMA = {
     "type": "object",

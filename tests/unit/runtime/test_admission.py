@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from agents.calls import CallCost, CallRecord, Usage
 from agents.llm.breaker import BreakerPolicy
 from agents.llm.chat import BackendSpec, ChatRequest
 from agents.llm.desk import Desk
 from agents.llm.pool import Pool
 from agents.llm.retry import RetryPolicy
-from agents.records import BudgetExceeded, CallCost, CallRecord, Choice, Overloaded, Usage
+from agents.records import BudgetExceeded, Choice, Overloaded
 from runtime import admission
 from runtime.accounts import PICO, Amount, Limits
 from runtime.admission import Cashier

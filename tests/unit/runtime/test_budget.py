@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.records import BudgetExceeded, CallCost
+from agents.calls import CallCost
+from agents.records import BudgetExceeded
 from runtime.accounts import NOTHING, PICO, Account, Amount, Ask, Limits, Reservation, pico
 from runtime.budget import DAY_S, Purse, statement
 from runtime.config import BudgetSettings

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.llm.chat import BackendSpec
-from agents.records import Choice, Constraint, InvalidRequest, NotFound, Refused, RequestId
+from agents.records import Choice, InvalidRequest, NotFound, Refused, RequestId
 from agents.strategy_specs import Aspect, Consensus, Parallel, Pipeline, Routed, SelfHealing, Single, Stage, ValidationLoop
+from agents.verdicts import Constraint
 from runtime.choosing import busy_s, choice_of, choose_node, choose_strategy, goes_straight, opening_choice, read_model
 from runtime.records import Request, Target
 from tests.fakes.cluster import call, node

@@ -10,18 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.counting import items_of, part_schema
-from agents.records import (
-    AgentError,
-    BackendFailed,
-    BudgetExceeded,
-    Constraint,
-    InvalidRequest,
-    NotFound,
-    Overloaded,
-    Place,
-    RequestId,
-)
+from agents.records import AgentError, BackendFailed, BudgetExceeded, InvalidRequest, NotFound, Overloaded, Place, RequestId
 from agents.strategy_specs import Parallel, Pipeline, Single, Stage
+from agents.verdicts import Constraint
 from runtime.jobs import wire
 from runtime.jobs.plan import (
     MAX_PROGRESS_EVENTS,

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from agents.constraints import parse_constraints
-from agents.records import Check, Constraint, Draft, Incomplete, Place, RequestId
+from agents.records import Draft, Incomplete, Place, RequestId
 from agents.strategies.runner import to_text
+from agents.verdicts import Check, Constraint
 from runtime.dispatch import Dispatch
 from runtime.judging import INLINE_CHARS, judged
 from runtime.records import Answer, Request, Target

@@ -9,8 +9,10 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.records import CallRecord, Check, Constraint, Draft, Event, RequestId, Verdict
+from agents.calls import CallRecord
+from agents.records import Draft, Event, RequestId
 from agents.strategy_specs import Single
+from agents.verdicts import Check, Constraint, Verdict
 from runtime.ledger.desired import encode_single
 from runtime.ledger.rows import (
     MAX_CHECKS,

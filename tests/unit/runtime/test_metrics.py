@@ -9,8 +9,9 @@ import time
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from agents.calls import CallRecord, Health, Usage
 from agents.llm.chat import BackendSpec
-from agents.records import CallRecord, Health, Usage, Verdict
+from agents.verdicts import Verdict
 from runtime.budget import Purse
 from runtime.cluster import ClusterStatus
 from runtime.config import BudgetSettings

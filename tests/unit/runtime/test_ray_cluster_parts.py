@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorUnavailableError
 
-from agents.records import AgentError, Event, NotFound, Overloaded, Permit, Refused
+from agents.calls import Permit
+from agents.records import AgentError, Event, NotFound, Overloaded, Refused
 from runtime.ray_cluster import hub_client, mailbox
 from runtime.ray_cluster.actor import Item, batches
 from runtime.ray_cluster.hub_client import MailboxHub
