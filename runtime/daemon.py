@@ -214,12 +214,13 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     parts = LiveParts(service=service, hub=hub, servers=servers, found=found, kit=kit)
     stack.push_async_callback(parts.stop)
     service.reloader = Reloader(source=source, running=lambda: service.settings, apply=parts.apply, metrics=metrics)
-    metrics.watch_backends(service.backends)
-    metrics.watch_cluster(service.cluster)
-    metrics.watch_ledger(ledger.load)
-    metrics.watch_registry(registry.gauges)
-    metrics.watch_budget(cashier.purse.gauges)
-    metrics.watch_jobs(lambda: {"queued": jobs.queued, "running": jobs.running}, lambda: escalations.open_count)
+    metrics.present.backends = service.backends
+    metrics.present.cluster = service.cluster
+    metrics.present.ledger = ledger.load
+    metrics.present.registry = registry.gauges
+    metrics.present.budget = cashier.purse.gauges
+    metrics.present.jobs = lambda: {"queued": jobs.queued, "running": jobs.running}
+    metrics.present.escalations = lambda: escalations.open_count
     return service
 
 

@@ -1,15 +1,16 @@
 """Every Prometheus metric of the daemon, in one place.
 
 Nothing else knows prometheus_client. Counters and histograms are moved by small methods; what has a present state (queues,
-breakers, nodes, the ledger) is asked for at scrape. Labels are bounded: never an id of a request, a node or a user; one whose
-values come from outside is folded into ``other`` beyond a fixed number. Must not import dispatch, the daemon or any surface.
+breakers, nodes, the ledger) is asked for at scrape by present.py. Labels are bounded: never an id of a request, a node or a user;
+one whose values come from outside is folded into ``other`` beyond a fixed number. Must not import dispatch, the daemon or any
+surface.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -29,23 +30,14 @@ from prometheus_client.registry import Collector
 from agents.calls import CallRecord
 from agents.verdicts import Verdict
 from runtime.accounts import Scope, Unit
-from runtime.cluster import ClusterStatus
 from runtime.labels import OTHER, Bounded
-from runtime.ledger.records import LedgerLoad
-from runtime.records import BackendStatus, ReloadOutcome
-from runtime.registry_desk import REGISTRY_GAUGES
+from runtime.present import Present
+from runtime.records import ReloadOutcome
 
 _LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _OVERHEAD_S = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.125, 0.25, 1.0, 5.0)
 _LAG_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 _SCORE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
-_BUDGET = {
-    "spent_usd": "Spent today (UTC), in USD.",
-    "reserved_usd": "Held for calls under way, in USD.",
-    "remaining_usd": "Left of the day's budget in USD; absent without one.",
-    "remaining_tokens": "Left of the day's budget in tokens; absent without one.",
-}
-_BREAKER_LEVEL = {"closed": 0, "half_open": 1, "open": 2}
 # No second series beside every counter. The switch is the library's, so it is for the process.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -59,84 +51,19 @@ class _RequestSeries:
         self.count, self.latency, self.overhead, self.simulated = count, latency, overhead, simulated
 
 
-class _Present(Collector):
-    """What is so now: asked for at every scrape."""
+class _Scrape(Collector):
+    """What is so now, in Prometheus' form."""
 
-    def __init__(self) -> None:
-        self.backends: Callable[[], Iterable[BackendStatus]] | None = None
-        self.cluster: Callable[[], ClusterStatus] | None = None
-        self.ledger: Callable[[], LedgerLoad] | None = None
-        self.jobs: Callable[[], Mapping[str, int]] | None = None
-        self.escalations: Callable[[], int] | None = None
-        self.budget: Callable[[], Mapping[str, float]] | None = None
-        self.registry: Callable[[], tuple[Mapping[str, int], Mapping[str, float]]] | None = None
+    def __init__(self, present: Present) -> None:
+        self._present = present
 
     def collect(self) -> Iterator[Metric]:
-        """All families, even where nobody answers yet, so that names and labels can be checked and documented."""
-        yield from self._backends(self.backends() if self.backends else ())
-        yield from self._cluster(self.cluster() if self.cluster else None)
-        yield from self._ledger(self.ledger() if self.ledger else None)
-        yield _by_state("morphogen_jobs", "Asynchronous requests that are not over.", self.jobs() if self.jobs else {})
-        waiting = self.escalations() if self.escalations else None
-        yield GaugeMetricFamily("morphogen_escalations_open", "Questions that wait for a person.", value=waiting)
-        states, kept = self.registry() if self.registry else ({}, {})
-        yield _by_state("morphogen_registry_versions", "Versions in the registry.", states)
-        for name, text in REGISTRY_GAUGES.items():
-            yield GaugeMetricFamily(f"morphogen_registry_{name}", text, value=kept.get(name))
-        budget = self.budget() if self.budget else {}
-        for name, text in _BUDGET.items():
-            yield GaugeMetricFamily(f"morphogen_budget_{name}", text, value=budget.get(name))
-
-    def _backends(self, statuses: Iterable[BackendStatus]) -> Iterator[Metric]:
-        level = GaugeMetricFamily(
-            "morphogen_breaker_level", "A backend's circuit breaker: 0 closed, 1 half-open, 2 open.", labels=["backend"]
-        )
-        state = GaugeMetricFamily(
-            "morphogen_breaker_state", "1 for the state that a backend's breaker is in.", labels=["backend", "state"]
-        )
-        inflight = GaugeMetricFamily("morphogen_backend_inflight_calls", "Calls in flight.", labels=["backend"])
-        queued = GaugeMetricFamily("morphogen_backend_queued_calls", "Calls that wait for a permit.", labels=["backend"])
-        for status in statuses:
-            name = status.spec.name
-            level.add_metric([name], _BREAKER_LEVEL[status.health.state])
-            for word in _BREAKER_LEVEL:
-                state.add_metric([name, word], float(word == status.health.state))
-            inflight.add_metric([name], status.inflight)
-            queued.add_metric([name], status.queued)
-        yield from (level, state, inflight, queued)
-
-    def _cluster(self, status: ClusterStatus | None) -> Iterator[Metric]:
-        live = GaugeMetricFamily("morphogen_nodes_live", "Nodes that hold an actor and take work.")
-        warm = GaugeMetricFamily("morphogen_nodes_warm", "Blank actors kept ready.")
-        restarts = CounterMetricFamily("morphogen_node_restarts", "Actors that were restarted after they died.")
-        if status is not None:
-            live.add_metric([], status.live)
-            warm.add_metric([], status.warm)
-            restarts.add_metric([], status.restarts)
-        yield from (live, warm, restarts)
-
-    def _ledger(self, load: LedgerLoad | None) -> Iterator[Metric]:
-        queued = GaugeMetricFamily("morphogen_ledger_queued_writes", "Writes that are not durable yet.")
-        waiting = GaugeMetricFamily("morphogen_ledger_waiting_requests", "Requests that wait for room in the ledger's queue.")
-        lag = GaugeMetricFamily("morphogen_ledger_lag_seconds", "Age of the oldest write that is not durable yet.")
-        healthy = GaugeMetricFamily("morphogen_ledger_healthy", "1 while the ledger can be written.")
-        commits = CounterMetricFamily("morphogen_ledger_commits", "Group commits.")
-        lost = CounterMetricFamily("morphogen_ledger_lost_writes", "Writes that found no room or could not be stored.")
-        if load is not None:
-            queued.add_metric([], load.queued)
-            waiting.add_metric([], load.waiting)
-            lag.add_metric([], load.lag_s)
-            healthy.add_metric([], float(load.healthy))
-            commits.add_metric([], load.commits)
-            lost.add_metric([], load.lost)
-        yield from (queued, waiting, lag, healthy, commits, lost)
-
-
-def _by_state(name: str, text: str, counts: Mapping[str, int]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, text, labels=["state"])
-    for state, count in counts.items():
-        family.add_metric([state], count)
-    return family
+        for series in self._present.series():
+            make = CounterMetricFamily if series.kind == "counter" else GaugeMetricFamily
+            family = make(series.name, series.text, labels=series.labels)
+            for labels, value in series.rows:
+                family.add_metric(labels, value)
+            yield family
 
 
 def _installed_version() -> str:
@@ -151,7 +78,8 @@ class Metrics:
 
     def __init__(self, *, version: str | None = None, process: bool = True) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
-        self._present = _Present()
+        self.present = Present()
+        """Who is asked at every scrape; the daemon lays them in."""
         self._series: dict[tuple[str, str, str, str], _RequestSeries] = {}
         self._strategies, self._statuses, self._backends, self._errors = (Bounded() for _ in range(4))
         self._request_metrics()
@@ -162,7 +90,7 @@ class Metrics:
             "morphogen_build_info", "1, labelled with what runs.", ["version", "python_version"], registry=self.registry
         )
         build.labels(version or _installed_version(), platform.python_version()).set(1)
-        self.registry.register(self._present)
+        self.registry.register(_Scrape(self.present))
         if process:
             ProcessCollector(registry=self.registry)
             PlatformCollector(registry=self.registry)
@@ -324,27 +252,6 @@ class Metrics:
     def loop_lagged(self, lag_s: float) -> None:
         """How much later than asked the event loop woke a sleeper."""
         self._lag.observe(lag_s)
-
-    # ── what is ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def watch_backends(self, ask: Callable[[], Iterable[BackendStatus]]) -> None:
-        """``ask`` is called at every scrape."""
-        self._present.backends = ask
-
-    def watch_cluster(self, ask: Callable[[], ClusterStatus]) -> None:
-        self._present.cluster = ask
-
-    def watch_registry(self, ask: Callable[[], tuple[Mapping[str, int], Mapping[str, float]]]) -> None:
-        self._present.registry = ask
-
-    def watch_ledger(self, ask: Callable[[], LedgerLoad]) -> None:
-        self._present.ledger = ask
-
-    def watch_jobs(self, ask: Callable[[], Mapping[str, int]], escalations: Callable[[], int] | None = None) -> None:
-        self._present.jobs, self._present.escalations = ask, escalations
-
-    def watch_budget(self, ask: Callable[[], Mapping[str, float]]) -> None:
-        self._present.budget = ask
 
     def render(self) -> tuple[bytes, str]:
         """The exposition and its content type."""

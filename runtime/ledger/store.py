@@ -22,7 +22,6 @@ from agents.strategy_specs import StrategySpec
 from runtime.accounts import Amount
 from runtime.ledger import desired, keyrows, queries, retention
 from runtime.ledger.batch import Accepted, Act, Finished, Marker, Write, WritingConnection, weight_of
-from runtime.ledger.desired import decode_single, encode_single
 from runtime.ledger.opening import Connections, Opened, connect, prepare
 from runtime.ledger.records import KeyRow, LedgerError, LedgerLoad, LedgerUnavailable
 from runtime.ledger.rows import Keeping
@@ -86,8 +85,8 @@ class Ledger:
         store_bodies: bool,
         max_stored_chars: int,
         clock: Callable[[], float] = time.time,
-        encode: Callable[[StrategySpec], Json] = encode_single,
-        decode: Callable[[Json], StrategySpec] = decode_single,
+        encode: Callable[[StrategySpec], Json] = desired.encode_single,
+        decode: Callable[[Json], StrategySpec] = desired.decode_single,
         max_queued: int = 10_000,
     ) -> Ledger:
         """Open or create the ledger at ``path``; requests that an earlier daemon left running become ``interrupted``.

@@ -62,19 +62,20 @@ def full() -> Metrics:
     metrics.fell_back("b")
     metrics.node_lost()
     metrics.budget_refused("key", "usd")
-    metrics.watch_budget(Purse(BudgetSettings(usd_per_day=5, tokens_per_day=100)).gauges)
-    metrics.watch_registry(lambda: ({"published": 3}, dict.fromkeys(REGISTRY_GAUGES, 1.0)))
+    metrics.present.budget = Purse(BudgetSettings(usd_per_day=5, tokens_per_day=100)).gauges
+    metrics.present.registry = lambda: ({"published": 3}, dict.fromkeys(REGISTRY_GAUGES, 1.0))
     metrics.redispatched()
     metrics.cache_lookup(hit=True)
     metrics.job_crashed()
     metrics.replayed()
-    metrics.watch_jobs(lambda: {"queued": 2, "running": 1}, lambda: 1)
+    metrics.present.jobs = lambda: {"queued": 2, "running": 1}
+    metrics.present.escalations = lambda: 1
     metrics.loop_lagged(0.002)
     metrics.config_reloaded("ok", at=1000.0)
     spec = BackendSpec(name="b")
-    metrics.watch_backends(lambda: [BackendStatus(spec=spec, health=Health(state="open"), inflight=3, queued=4)])
-    metrics.watch_cluster(lambda: ClusterStatus(kind="local", live=2, warm=1, restarts=5))
-    metrics.watch_ledger(lambda: LedgerLoad(queued=7, waiting=1, lag_s=0.5, over_limit=0, lost=2, commits=9, healthy=False))
+    metrics.present.backends = lambda: [BackendStatus(spec=spec, health=Health(state="open"), inflight=3, queued=4)]
+    metrics.present.cluster = lambda: ClusterStatus(kind="local", live=2, warm=1, restarts=5)
+    metrics.present.ledger = lambda: LedgerLoad(queued=7, waiting=1, lag_s=0.5, over_limit=0, lost=2, commits=9, healthy=False)
     return metrics
 
 

@@ -1,0 +1,136 @@
+"""What is so now, as series of numbers: asked for at every scrape, and turned into Prometheus' form by metrics.py.
+
+The daemon lays in what can be asked (``Present``); one that nobody answers yet gives its series without rows, so that names and
+labels are always there to be checked and documented. Pure but for the asking; must not import prometheus_client or the daemon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from runtime.cluster import ClusterStatus
+from runtime.ledger.records import LedgerLoad
+from runtime.records import BackendStatus
+from runtime.registry_desk import REGISTRY_GAUGES
+
+_BUDGET: Final = {
+    "spent_usd": "Spent today (UTC), in USD.",
+    "reserved_usd": "Held for calls under way, in USD.",
+    "remaining_usd": "Left of the day's budget in USD; absent without one.",
+    "remaining_tokens": "Left of the day's budget in tokens; absent without one.",
+}
+_LEDGER: Final = {
+    "queued_writes": "Writes that are not durable yet.",
+    "waiting_requests": "Requests that wait for room in the ledger's queue.",
+    "lag_seconds": "Age of the oldest write that is not durable yet.",
+    "healthy": "1 while the ledger can be written.",
+}
+_BREAKER_LEVEL: Final = {"closed": 0, "half_open": 1, "open": 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One metric: ``rows`` are its values by the values of ``labels``, in their order. A counter's ``_total`` is added later."""
+
+    name: str
+    text: str
+    labels: tuple[str, ...] = ()
+    rows: tuple[tuple[tuple[str, ...], float], ...] = ()
+    kind: Literal["gauge", "counter"] = "gauge"
+
+
+@dataclass(slots=True)
+class Present:
+    """Who is asked. Each answers at once, from memory."""
+
+    backends: Callable[[], Iterable[BackendStatus]] | None = None
+    cluster: Callable[[], ClusterStatus] | None = None
+    ledger: Callable[[], LedgerLoad] | None = None
+    jobs: Callable[[], Mapping[str, int]] | None = None
+    escalations: Callable[[], int] | None = None
+    budget: Callable[[], Mapping[str, float]] | None = None
+    registry: Callable[[], tuple[Mapping[str, int], Mapping[str, float]]] | None = None
+
+    def series(self) -> Iterator[Series]:
+        """All of them, as they stand."""
+        yield from of_backends(tuple(self.backends()) if self.backends else ())
+        yield from of_cluster(self.cluster() if self.cluster else None)
+        yield from of_ledger(self.ledger() if self.ledger else None)
+        yield by_state("morphogen_jobs", "Asynchronous requests that are not over.", self.jobs() if self.jobs else {})
+        waiting = self.escalations() if self.escalations else None
+        yield one("morphogen_escalations_open", "Questions that wait for a person.", waiting)
+        states, kept = self.registry() if self.registry else ({}, {})
+        yield by_state("morphogen_registry_versions", "Versions in the registry.", states)
+        yield from by_name("morphogen_registry", REGISTRY_GAUGES, kept)
+        yield from by_name("morphogen_budget", _BUDGET, self.budget() if self.budget else {})
+
+
+def one(name: str, text: str, value: float | None, kind: Literal["gauge", "counter"] = "gauge") -> Series:
+    """A metric without labels; without a row where ``value`` is None."""
+    return Series(name=name, text=text, rows=() if value is None else (((), value),), kind=kind)
+
+
+def by_state(name: str, text: str, counts: Mapping[str, int]) -> Series:
+    """A metric with the one label ``state``."""
+    return Series(name=name, text=text, labels=("state",), rows=tuple(((state,), count) for state, count in counts.items()))
+
+
+def by_name(prefix: str, texts: Mapping[str, str], values: Mapping[str, float]) -> Iterator[Series]:
+    """A metric for each of ``texts``, ``prefix_name``; those without a value have no row."""
+    for name, text in texts.items():
+        yield one(f"{prefix}_{name}", text, values.get(name))
+
+
+def of_backends(statuses: Iterable[BackendStatus]) -> Iterator[Series]:
+    """Breakers and calls of each backend; how many there are is the configuration's."""
+    every = [(status.spec.name, status) for status in statuses]
+    yield Series(
+        name="morphogen_breaker_level",
+        text="A backend's circuit breaker: 0 closed, 1 half-open, 2 open.",
+        labels=("backend",),
+        rows=tuple(((name,), _BREAKER_LEVEL[status.health.state]) for name, status in every),
+    )
+    yield Series(
+        name="morphogen_breaker_state",
+        text="1 for the state that a backend's breaker is in.",
+        labels=("backend", "state"),
+        rows=tuple(((name, word), float(word == status.health.state)) for name, status in every for word in _BREAKER_LEVEL),
+    )
+    yield Series(
+        name="morphogen_backend_inflight_calls",
+        text="Calls in flight.",
+        labels=("backend",),
+        rows=tuple(((name,), status.inflight) for name, status in every),
+    )
+    yield Series(
+        name="morphogen_backend_queued_calls",
+        text="Calls that wait for a permit.",
+        labels=("backend",),
+        rows=tuple(((name,), status.queued) for name, status in every),
+    )
+
+
+def of_cluster(status: ClusterStatus | None) -> Iterator[Series]:
+    """Live and warm nodes, restarts."""
+    live, warm, restarts = (None, None, None) if status is None else (status.live, status.warm, status.restarts)
+    yield one("morphogen_nodes_live", "Nodes that hold an actor and take work.", live)
+    yield one("morphogen_nodes_warm", "Blank actors kept ready.", warm)
+    yield one("morphogen_node_restarts", "Actors that were restarted after they died.", restarts, "counter")
+
+
+def of_ledger(load: LedgerLoad | None) -> Iterator[Series]:
+    """What waits to be durable, and what was written or lost."""
+    values: dict[str, float] = {}
+    if load is not None:
+        values = {
+            "queued_writes": load.queued,
+            "waiting_requests": load.waiting,
+            "lag_seconds": load.lag_s,
+            "healthy": float(load.healthy),
+        }
+    yield from by_name("morphogen_ledger", _LEDGER, values)
+    commits, lost = (None, None) if load is None else (load.commits, load.lost)
+    yield one("morphogen_ledger_commits", "Group commits.", commits, "counter")
+    yield one("morphogen_ledger_lost_writes", "Writes that found no room or could not be stored.", lost, "counter")
