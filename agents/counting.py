@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
-from agents.constraints import of_parts
 from agents.llm.prompts import render
+from agents.quality.constraints import of_parts
 from agents.records import (
     AgentError,
     BudgetExceeded,

@@ -1,6 +1,6 @@
 """The small safe language for rules over fields: ``total == sum(items[].price) and status in ["open", "paid"]``.
 
-Called by constraints.py, quality.py, the strategies' skip rules and gates, and whoever lets a client or an operator write a
+Called by agents/quality/, the strategies' skip rules and gates, and whoever lets a client or an operator write a
 condition. Nothing is ever evaluated by Python: a text becomes a small immutable tree (syntax.py), and the tree is
 worked out step by step within a budget (evaluation.py). Pure. Must not import a toolbox, a backend or runtime.
 

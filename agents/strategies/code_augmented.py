@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from agents import quality
-from agents.constraints import to_json
 from agents.llm.chat import ChatRequest
 from agents.llm.prompts import render
+from agents.quality.constraints import to_json
 from agents.records import AgentError, BudgetExceeded, Choice, DeadlineExceeded, Draft, Escalated, InvalidRequest, Json, Work
 from agents.shaping import compile_schema, with_count
 from agents.strategies.extraction import extract, joined

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from agents.constraints import parse_constraints, within
 from agents.llm.chat import ChatRequest
 from agents.llm.prompts import render
+from agents.quality.constraints import parse_constraints, within
+from agents.quality.statistical_constraints import fields_of
 from agents.records import AgentError, BudgetExceeded, Choice, DeadlineExceeded, InvalidRequest, Json, Work
 from agents.schema_check import resolve
 from agents.shaping import array_path
-from agents.statistical_constraints import fields_of
 from agents.strategies.complexity import words_of_users
 from agents.strategies.runner import choice_for, request_text
 from agents.strategy_specs import Single

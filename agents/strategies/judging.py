@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from agents import quality
-from agents.constraints import within
 from agents.llm.chat import ChatRequest
 from agents.llm.prompts import render
+from agents.quality.constraints import within
 from agents.records import AgentError, BudgetExceeded, Choice, DeadlineExceeded, Draft, Json, Work
 from agents.shaping import compile_schema
 from agents.strategies.runner import choice_for, joined_issues, quoted, request_text

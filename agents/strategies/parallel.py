@@ -11,9 +11,9 @@ from typing import Final
 
 import orjson
 
-from agents.constraints import of_parts
 from agents.counting import bounded
 from agents.llm.prompts import render
+from agents.quality.constraints import of_parts
 from agents.records import AgentError, Choice, Draft, InvalidRequest, Json, StructuredFailed, Work
 from agents.shaping import array_path, array_schema, compile_schema, conform, sub_schema, with_count
 from agents.strategies.agreement import agreement

@@ -11,9 +11,9 @@ from typing import Final
 
 from agents.counting import bounded
 from agents.llm.prompts import render
+from agents.quality.statistical_constraints import STATISTICAL
 from agents.records import AgentError, BudgetExceeded, Choice, DeadlineExceeded, Draft, InvalidRequest, Json, Work
 from agents.shaping import array_path, array_schema
-from agents.statistical_constraints import STATISTICAL
 from agents.strategies.gates import names_of, wanted
 from agents.strategies.runner import RunChild, inner, joined_issues, to_text, with_user
 from agents.strategy_specs import Stage

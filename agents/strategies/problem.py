@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from agents.fields import parse_field
+from agents.quality.fields import parse_field
+from agents.quality.statistical_constraints import STATISTICAL, fields_of
 from agents.records import Json, Work
 from agents.schema_check import resolve
 from agents.shaping import array_path, array_schema
-from agents.statistical_constraints import STATISTICAL, fields_of
 from agents.strategies.complexity import words_of_users
 from agents.verdicts import Constraint
 

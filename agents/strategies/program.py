@@ -15,9 +15,9 @@ from typing import Any, Final
 import orjson
 
 from agents import quality
-from agents.constraints import to_json, to_rules, within
 from agents.llm.chat import ChatRequest
 from agents.llm.prompts import render
+from agents.quality.constraints import to_json, to_rules, within
 from agents.records import InvalidRequest, Json, Work
 from agents.shaping import array_path, compile_schema, conform, sub_schema
 from agents.strategies.problem import Layout

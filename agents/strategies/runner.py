@@ -12,8 +12,8 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from agents.constraints import to_rules, within
 from agents.llm.prompts import render
+from agents.quality.constraints import to_rules, within
 from agents.records import Choice, Draft, Json, Work
 from agents.strategy_specs import Single, StrategySpec
 from agents.toolbox import Toolbox

@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from agents import quality
-from agents.constraints import of_parts, within
 from agents.counting import gather
 from agents.llm.prompts import render
+from agents.quality.constraints import of_parts, within
 from agents.records import Choice, Draft, Json, Work
 from agents.shaping import array_path, sub_schema
 from agents.strategies.problem import Layout

@@ -13,7 +13,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from agents.calls import cost_usd_of
-from agents.constraints import parse_constraints
+from agents.quality.constraints import parse_constraints
 from agents.records import AgentError, Escalated, Event, InvalidRequest, Json
 from agents.shaping import ShapeLimits, check_schema, parse_shape, split_controls
 from agents.strategy_specs import StrategySpec

@@ -14,8 +14,8 @@ from typing import Final
 import orjson
 
 from agents import quality
-from agents.constraints import of_parts
 from agents.counting import bounded, items_of, part_schema
+from agents.quality.constraints import of_parts
 from agents.records import AgentError, BudgetExceeded, Draft, Incomplete, Json, Place
 from agents.shaping import array_path
 from agents.strategies.runner import joined_issues

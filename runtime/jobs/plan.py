@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from agents.quality.statistical_constraints import OF_THE_WHOLE
 from agents.records import AgentError, BudgetExceeded, Escalated, InvalidRequest, Refused
-from agents.statistical_constraints import OF_THE_WHOLE
 from agents.strategy_specs import CodeAugmented
 from runtime.jobs.records import Job, Range
 from runtime.records import Request

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from agents.calls import CallRecord, cost_usd_of, usage_of
-from agents.constraints import to_json as constraints_json
+from agents.quality.constraints import to_json as constraints_json
 from agents.records import AgentError, Cancelled, Event, Json
 from agents.strategy_specs import StrategySpec
 from agents.verdicts import Verdict

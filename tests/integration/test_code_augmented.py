@@ -12,8 +12,8 @@ import pytest
 
 from agents import quality
 from agents.calls import Usage
-from agents.constraints import parse_constraints
 from agents.llm.chat import BackendSpec, ChatReply, ChatRequest
+from agents.quality.constraints import parse_constraints
 from agents.records import Choice, Json, Work
 from agents.schema_check import ShapeLimits
 from agents.shaping import parse_shape

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.calls import Usage
-from agents.constraints import parse_constraints, to_json
 from agents.llm.chat import BackendSpec, ChatReply, ChatRequest
+from agents.quality.constraints import parse_constraints, to_json
 from agents.records import BackendFailed, Choice, Escalated, Json, Work
 from agents.schema_check import ShapeLimits
 from agents.shaping import parse_shape

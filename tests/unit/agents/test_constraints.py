@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.constraint_checks import check_of, share_of_count
-from agents.constraints import FORMATS, MAX_CONSTRAINTS, of_parts, parse_constraints, rule_of, to_json, to_rules, within
 from agents.expressions import Steps
-from agents.fields import MISSING, digest, parse_field, spelled, spots
+from agents.quality.constraint_checks import check_of, share_of_count
+from agents.quality.constraints import FORMATS, MAX_CONSTRAINTS, of_parts, parse_constraints, rule_of, to_json, to_rules, within
+from agents.quality.fields import MISSING, digest, parse_field, spelled, spots
 from agents.records import InvalidRequest, Json
 from agents.verdicts import Check, Constraint
 

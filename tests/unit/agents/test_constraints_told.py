@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agents.constraints import parse_constraints
 from agents.llm.chat import ChatRequest
+from agents.quality.constraints import parse_constraints
 from agents.records import Choice, Json, Work
 from agents.shaping import ShapeLimits, parse_shape
 from agents.strategies.compose import run_strategy

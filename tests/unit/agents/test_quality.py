@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.constraints import parse_constraints
 from agents.quality import Tally, check, issues, with_feedback, with_judge
+from agents.quality.constraints import parse_constraints
 from agents.records import InvalidRequest, Json
 from agents.verdicts import Check, Verdict
 

@@ -9,7 +9,6 @@ from typing import Any
 import orjson
 import pytest
 
-from agents.constraints import parse_constraints
 from agents.llm.chat import ChatRequest
 from agents.llm.prompts import render
 from agents.llm.simulated.answers import answer
@@ -17,6 +16,7 @@ from agents.llm.simulated.conditions import Field, conditions
 from agents.llm.simulated.datacode import spoiled, write_program
 from agents.llm.simulated.profiles import PROFILES
 from agents.llm.simulated.reading import Reading
+from agents.quality.constraints import parse_constraints
 from agents.records import Json, Work
 from agents.schema_check import ShapeLimits
 from agents.shaping import parse_shape, with_count

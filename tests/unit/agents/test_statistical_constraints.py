@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents import quality
-from agents.constraint_checks import check_of
-from agents.constraints import of_parts, parse_constraints, rule_of, to_json, within
 from agents.expressions import Steps
+from agents.quality.constraint_checks import check_of
+from agents.quality.constraints import of_parts, parse_constraints, rule_of, to_json, within
+from agents.quality.statistical_checks import MAX_SAMPLE
 from agents.records import InvalidRequest, Json
-from agents.statistical_checks import MAX_SAMPLE
 from agents.verdicts import Check
 
 Draw = Callable[[np.random.Generator, int], Any]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agents.constraints import parse_constraints
+from agents.quality.constraints import parse_constraints
 from agents.records import Escalated, RequestId
 from agents.schema_check import ShapeLimits
 from agents.shaping import parse_shape

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agents.constraints import parse_constraints
+from agents.quality.constraints import parse_constraints
 from agents.records import Draft, Incomplete, Place, RequestId
 from agents.strategies.runner import to_text
 from agents.verdicts import Check, Constraint

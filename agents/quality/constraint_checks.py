@@ -1,6 +1,6 @@
 """Answers held against constraints: one accumulating check for each, so that a long answer may come in parts. Pure, linear.
 
-Called by quality.py. Must not import a toolbox, a backend or runtime.
+Called by tally.py. Must not import a toolbox, a backend or runtime.
 
 Null and absent values pass every kind (the schema says what must be there); a field that no item has at all does not, so that a
 mistyped path is seen. An empty list passes.
@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from agents.constraints import count_bounds, rule_of
 from agents.expressions import Expression, Steps, parse
-from agents.fields import MISSING, digest, parse_field, shown, spelled, spots
-from agents.fields import Steps as PathSteps
+from agents.quality.constraints import count_bounds, rule_of
+from agents.quality.fields import MISSING, digest, parse_field, shown, spelled, spots
+from agents.quality.fields import Steps as PathSteps
+from agents.quality.statistical_checks import statistical_check
+from agents.quality.statistical_constraints import STATISTICAL
 from agents.records import ExpressionFailed, Json
 from agents.schema_check import compile_pattern, compile_schema
-from agents.statistical_checks import statistical_check
-from agents.statistical_constraints import STATISTICAL
 from agents.verdicts import Check, Constraint
 
 MAX_OFFENDERS: Final = 5

@@ -16,11 +16,11 @@ from typing import Final
 
 import numpy as np
 
-from agents.distributions import distribution_of
-from agents.fields import MISSING, parse_field, shown, spelled, spots
-from agents.goodness import Pairs, fits, shares_fit
+from agents.quality.distributions import distribution_of
+from agents.quality.fields import MISSING, parse_field, shown, spelled, spots
+from agents.quality.goodness import Pairs, fits, shares_fit
+from agents.quality.statistical_constraints import MIN_SAMPLE, statistical_rule
 from agents.records import Json
-from agents.statistical_constraints import MIN_SAMPLE, statistical_rule
 from agents.verdicts import Check, Constraint
 
 MAX_SAMPLE: Final = 20_000

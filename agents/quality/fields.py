@@ -1,6 +1,6 @@
 """Fields of an answer by path: ``users[].age`` read, walked over data and spelled out again; values told apart by digest. Pure.
 
-Called by constraints.py, constraint_checks.py and quality.py. Imports only the error tree.
+Called by the modules that read and check constraints, and by strategies/problem.py. Imports only the error tree.
 """
 
 from __future__ import annotations

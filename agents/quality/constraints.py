@@ -27,10 +27,18 @@ from typing import Any, Final
 import orjson
 
 from agents.expressions import parse
-from agents.fields import digest, parse_field
+from agents.quality.fields import digest, parse_field
+from agents.quality.statistical_constraints import (
+    OF_THE_WHOLE,
+    READERS,
+    STATISTICAL,
+    fields_of,
+    read_pair,
+    statistical_rule,
+    write,
+)
 from agents.records import InvalidRequest, Json
 from agents.schema_check import MAX_ITEMS, compile_pattern, resolve
-from agents.statistical_constraints import OF_THE_WHOLE, READERS, STATISTICAL, fields_of, read_pair, statistical_rule, write
 from agents.verdicts import Constraint, ConstraintKind
 
 MAX_CONSTRAINTS: Final = 100

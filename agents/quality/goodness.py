@@ -24,7 +24,7 @@ from typing import Final
 import numpy as np
 from scipy import special
 
-from agents.distributions import Distribution, Floats
+from agents.quality.distributions import Distribution, Floats
 
 ROUNDS: Final = 499
 MAX_FITTED: Final = 2_000

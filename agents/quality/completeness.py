@@ -1,6 +1,6 @@
 """How much of a schema an answer fills: fields that hold something, counted against those that the schema knows. Pure, linear.
 
-Called by quality.py. Imports only the schema's tools.
+Called by tally.py. Imports only the schema's tools.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from agents.distributions import ALPHAS, DEFAULT_ALPHA, distribution_words, read_distribution
-from agents.fields import parse_field
+from agents.quality.distributions import ALPHAS, DEFAULT_ALPHA, distribution_words, read_distribution
+from agents.quality.fields import parse_field
 from agents.records import InvalidRequest, Json
 from agents.verdicts import Constraint, ConstraintKind
 
