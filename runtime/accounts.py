@@ -40,7 +40,8 @@ def amount_of(calls: Iterable[CallRecord]) -> Amount:
     """What ``calls`` took together."""
     usd = tokens = 0
     for call in calls:
-        usd += pico(call.cost_usd)
+        if call.cost_usd:
+            usd += pico(call.cost_usd)
         tokens += call.usage.total_tokens
     return Amount(usd, tokens)
 
@@ -94,7 +95,8 @@ class Account:
 
         -1 where not even the prompt fits.
         """
-        most, unit = ask.cost.completion_tokens, "usd"
+        most = ask.cost.completion_tokens
+        unit: Unit = "usd"
         if self.limit_tokens is not None:
             left = self.limit_tokens - self.spent_tokens - ask.cost.prompt_tokens
             if left < most:
@@ -104,7 +106,7 @@ class Account:
             fits = -1 if left < 0 else left // ask.output_price if ask.output_price else most
             if fits < most:
                 most, unit = fits, "usd"
-        return most, unit  # type: ignore[return-value]
+        return most, unit
 
     def lacks(self, amount: Amount) -> bool:
         """Whether ``amount`` does not fit beside what is reserved now."""

@@ -137,6 +137,8 @@ class Cashier:
     def left(self, request_id: str, key_id: str | None) -> tuple[float | None, int | None]:
         """(USD, tokens): the least that is left of the request's, its key's and the day's budget; None where none is limited."""
         chain = self._own.get(request_id) or self.purse.day_chain(key_id)
+        if not self.purse.is_limited(chain):
+            return None, None
         lefts = [account.left() for account in chain if account.limited]
         usd = min((left[0] for left in lefts if left[0] is not None), default=None)
         tokens = min((left[1] for left in lefts if left[1] is not None), default=None)
@@ -188,12 +190,12 @@ class Cashier:
         found = self._holders.pop(holder, None)
         if found is None:
             return
-        known = None if calls is None else amount_of(calls)
         for permit_id, held in list(found.permits.items()):
-            self._settle(found, permit_id, held.amount if known is None else NOTHING)
-        if known is not None:
-            missing = Amount(max(0, known.usd - found.usd), max(0, known.tokens - found.tokens))
-            if missing != NOTHING:
+            self._settle(found, permit_id, held.amount if calls is None else NOTHING)
+        if calls is not None:
+            known = amount_of(calls)
+            if known.usd > found.usd or known.tokens > found.tokens:
+                missing = Amount(max(0, known.usd - found.usd), max(0, known.tokens - found.tokens))
                 self.purse.charge(found.tab.chain, missing)
         self._reconcile(found.tab)
 
@@ -246,6 +248,8 @@ class Cashier:
             self._holders.pop(holder.name, None)
         tab.holders.clear()
         spent, durable = Amount(tab.chain[0].spent_usd, tab.chain[0].spent_tokens), tab.durable
+        if spent == durable:
+            return
         unheard = Amount(max(0, durable.usd - spent.usd), max(0, durable.tokens - spent.tokens))
         if unheard != NOTHING:
             self.purse.charge(tab.chain, unheard)

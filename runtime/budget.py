@@ -94,7 +94,8 @@ class Purse:
         usd = settings.usd_per_request if own.usd is None else own.usd
         tokens = settings.tokens_per_request if own.tokens is None else own.tokens
         request = Account(scope="request")
-        self._limit(request, Limits(usd=usd, tokens=tokens))
+        if usd is not None or tokens is not None:
+            self._limit(request, Limits(usd=usd, tokens=tokens))
         return (request, *self.day_chain(key_id))
 
     def day_chain(self, key_id: str | None) -> Chain:
@@ -145,10 +146,12 @@ class Purse:
         if reservation.open:
             reservation.open = False
             self._roll()
-            for account in reservation.chain:
-                account.reserve(reservation.amount, -1)
+            chain, held = reservation.chain, reservation.amount
+            for account in chain:
+                if held is not NOTHING:
+                    account.reserve(held, -1)
                 account.spend(amount)
-            self._wake(reservation.chain)
+            self._wake(chain)
 
     def cancel(self, reservation: Reservation) -> None:
         """The call was not made."""
