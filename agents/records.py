@@ -38,6 +38,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NewType
 
 from agents.calls import CallRecord, Health, Permit, Usage, cost_usd_of, usage_of
+from agents.programs import CodeUsed
 from agents.strategy_specs import Single, StrategySpec, Tier
 from agents.verdicts import Constraint
 
@@ -172,7 +173,7 @@ class Event:
 class Draft:
     """What a strategy produced. ``issues`` are what is known to be wrong with it; ``complete`` False marks a partial one.
 
-    ``backend`` gave it; empty where several did, or none is known.
+    ``backend`` gave it; empty where several did, or none is known. ``code`` worked its numbers out, where a program did.
     """
 
     text: str
@@ -183,6 +184,7 @@ class Draft:
     message: Mapping[str, Json] | None = None
     choices: tuple[Mapping[str, Json], ...] | None = None
     backend: str = ""
+    code: CodeUsed | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

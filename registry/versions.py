@@ -75,6 +75,11 @@ def check_new(new: NewVersion) -> None:
     _check_relation(new)
 
 
+def readable(text: str, most_chars: int) -> str:
+    """``text`` as it can be kept: without unreadable characters, and cut."""
+    return _UNREADABLE.sub(" ", text).strip()[:most_chars].rstrip()
+
+
 def _check_relation(new: NewVersion) -> None:
     count = len(new.parents)
     if new.relation == "new" and count:

@@ -32,6 +32,7 @@ from runtime.api.app import create_app
 from runtime.api.operator import product_version
 from runtime.backend_servers import BackendServers
 from runtime.cluster import Cluster
+from runtime.code_desk import CodeDesk
 from runtime.config import Settings
 from runtime.config_file import LoadedConfig
 from runtime.config_strategies import check_strategies
@@ -176,6 +177,10 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     stack.push_async_callback(pool.aclose)
     escalations = EscalationLedger(ledger)
     await escalations.load()
+    sandbox = await stack.enter_async_context(Sandbox(settings.sandbox.setup()))
+    registry = _registry(settings, ledger, embedder, sandbox)
+    stack.push_async_callback(registry.close)
+    code = CodeDesk(registry, enabled=settings.registry.enabled and settings.data.store_bodies)
     dispatch = Dispatch(
         settings=settings,
         pool=pool,
@@ -185,15 +190,13 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         ledger=ledger,
         metrics=metrics,
         escalations=escalations,
+        learn=code.seen,
     )
     hub.account = dispatch.account_peer
     bell = Bell()
     job_ledger = JobLedger(ledger, on_written=bell.ring)
     jobs = JobRunner(Tools(runs=dispatch, ledger=job_ledger, settings=lambda: dispatch.settings.jobs, metrics=metrics), bell)
     stack.push_async_callback(jobs.stop)
-    sandbox = await stack.enter_async_context(Sandbox(settings.sandbox.setup()))
-    registry = _registry(settings, ledger, embedder, sandbox)
-    stack.push_async_callback(registry.close)
     service = DaemonService(
         settings=settings,
         pool_reason=found.reason,
@@ -210,6 +213,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         replies=ReplyLedger(ledger),
         escalations=escalations,
         registry=registry,
+        code=code,
     )
     parts = LiveParts(service=service, hub=hub, servers=servers, found=found, kit=kit)
     stack.push_async_callback(parts.stop)
@@ -309,7 +313,7 @@ async def _end_task(task: asyncio.Task[None]) -> None:
 def _chores(service: DaemonService) -> list[Coroutine[Any, Any, None]]:
     """What goes on beside the requests."""
     lag = LoopLag(service.metrics.loop_lagged).run()
-    chores: list[Coroutine[Any, Any, None]] = [lag, _retain(service), service.registry.run()]
+    chores: list[Coroutine[Any, Any, None]] = [lag, _retain(service), service.registry.run(), service.code.run()]
     if service.reloader is not None:
         chores.append(service.reloader.watch())
     if service.embedder is not None:

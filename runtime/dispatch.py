@@ -68,12 +68,14 @@ class Dispatch:
         metrics: Metrics,
         cashier: Cashier | None = None,
         escalations: Escalations | None = None,
+        learn: Callable[[OpenRequest, Answer | None], None] = lambda run, answer: None,
         clock: Callable[[], float] = time.perf_counter,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._cashier = cashier or Cashier(desk)
         self._settings = settings
         self._escalations = escalations
+        self._learn = learn
         self._pool = pool
         self._cluster = cluster
         self._ledger = ledger
@@ -182,6 +184,7 @@ class Dispatch:
         latency_s = self._clock() - run.started
         overhead_s = max(0.0, latency_s - busy_s(calls))
         self._count(calls)
+        self._learn(run, answer)
         if run.spent is not None:
             run.spent.calls, run.spent.events = tuple(calls), tuple(run.events)
             return

@@ -42,6 +42,7 @@ class OpenRequest:
     spent: Spent | None = None
     events: list[Event] = field(default_factory=list)
     node: str | None = None
+    locale: str = "root"
     strategy: str = "single"
     attempts: int = 1
     closed: bool = False

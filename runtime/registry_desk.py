@@ -58,7 +58,10 @@ class RegistryDesk:
         self._registry: Registry | None = None
         self._search: Search | None = None
         self._bytes = 0
-        self._folds = 0
+        self.settled = asyncio.Event()
+        """Set once it is open, or will not open."""
+        if not settings.enabled:
+            self.settled.set()
 
     @property
     def registry(self) -> Registry:
@@ -117,6 +120,7 @@ class RegistryDesk:
         registry, tables = self._registry, self._tables
         self._registry = self._search = self._tables = None
         self._trouble = "the registry is closed"
+        self.settled.set()
         if registry is not None:
             await registry.close()
         if tables is not None:
@@ -129,6 +133,7 @@ class RegistryDesk:
                 return True
             except RegistryTooNew as error:
                 self._trouble = str(error)
+                self.settled.set()
                 log.error("the registry stays closed: %s", error)
                 return False
             except RegistryError as error:
@@ -155,6 +160,7 @@ class RegistryDesk:
                 "the registry's table %s was damaged: it was set aside as %s and filled again from the ledger", table, place
             )
         self._tables, self._registry, self._search = tables, registry, search
+        self.settled.set()
 
     async def _upkeep(self, chore: Callable[[Registry, Search], Awaitable[None]]) -> None:
         try:

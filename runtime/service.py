@@ -23,6 +23,7 @@ from runtime.admission import Cashier
 from runtime.budget import statement
 from runtime.choosing import read_model
 from runtime.cluster import Cluster, ClusterStatus, NodeStatus
+from runtime.code_desk import CodeDesk
 from runtime.config import Settings
 from runtime.dispatch import Dispatch
 from runtime.escalations import Escalations
@@ -57,6 +58,7 @@ class DaemonService:
     jobs: JobRunner
     replies: ReplyLedger
     registry: RegistryDesk
+    code: CodeDesk
     escalations: Escalations
     wall: Callable[[], float] = time.time
     started_at: float = field(default_factory=time.time)

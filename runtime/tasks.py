@@ -47,7 +47,7 @@ class Tasks:
         strategy = choose_strategy(request, backends=self._pool.specs, strategies=strategies)
         choice = preferring(choice_of(request, may_replace_named=bool(self._settings.requests.fallback)), node)
         used = strategy or node.spec.strategy
-        run.node, run.strategy = node.spec.name, strategy_name(used)
+        run.node, run.locale, run.strategy = node.spec.name, node.spec.locale, strategy_name(used)
         task_id = TaskId(f"{run.work_id}/{run.attempts}")
         health = self._desk.health()
         assumed_tokens = self._cashier.assumed_tokens(run.work_id)

@@ -15,6 +15,7 @@ from typing import Final, Literal
 from agents import quality
 from agents.llm.chat import ChatRequest
 from agents.llm.prompts import render
+from agents.programs import CodeUsed
 from agents.quality.constraints import to_json
 from agents.records import AgentError, BudgetExceeded, Choice, DeadlineExceeded, Draft, Escalated, InvalidRequest, Json, Work
 from agents.shaping import compile_schema, with_count
@@ -81,7 +82,7 @@ async def run(work: Work, spec: CodeAugmented, toolbox: Toolbox, choice: Choice,
     problem = problem_of(whole, layout, constraints)
     computed = await _computed(problem, spec, toolbox, choice)
     if layout is None:
-        return Draft(text=_shown(computed.value), backend=computed.backend)
+        return Draft(text=_shown(computed.value), backend=computed.backend, code=computed.code)
     data: Json = computed.value
     issues: tuple[str, ...] = ()
     if layout.wants_words:
@@ -96,6 +97,7 @@ async def run(work: Work, spec: CodeAugmented, toolbox: Toolbox, choice: Choice,
         issues=issues,
         complete=not (left or unread),
         backend="" if layout.wants_words else computed.backend,
+        code=computed.code,
     )
 
 
@@ -157,6 +159,7 @@ async def _constraints(
 class _Computed:
     value: Json
     backend: str
+    code: CodeUsed
 
 
 async def _computed(problem: Problem, spec: CodeAugmented, toolbox: Toolbox, choice: Choice) -> _Computed:
@@ -176,9 +179,9 @@ async def _computed(problem: Problem, spec: CodeAugmented, toolbox: Toolbox, cho
             continue
         tried.said, tried.backend = reply.text, reply.backend
         tried.asked.append(reply.backend)
-        judged = await _tried(reply.text, problem, step, toolbox, tried, seed=problem.work.index + _PRIME * number)
-        if not judged.failures:
-            return _Computed(value=judged.value, backend=tried.backend)
+        judged, code = await _tried(reply.text, problem, step, toolbox, tried, seed=problem.work.index + _PRIME * number)
+        if code is not None:
+            return _Computed(value=judged.value, backend=tried.backend, code=code)
         tried.failures = judged.failures
         tried.best = judged.value if judged.value is not None else tried.best
     if not tried.asked and tried.error is not None:
@@ -208,18 +211,26 @@ def _question(step: Step, problem: Problem, tried: _Attempts) -> ChatRequest:
     return write_request(problem, simpler=step == "simplify", failures=tried.failures)
 
 
-async def _tried(text: str, problem: Problem, step: Step, toolbox: Toolbox, tried: _Attempts, *, seed: int) -> Judged:
-    """One program read, run and judged, all of it in the trace."""
+async def _tried(
+    text: str, problem: Problem, step: Step, toolbox: Toolbox, tried: _Attempts, *, seed: int
+) -> tuple[Judged, CodeUsed | None]:
+    """One program read, run and judged, all of it in the trace; and the program where its result passed every check."""
     try:
         program = read_program(text)
     except NoProgram as error:
         toolbox.note("code", step=step, backend=tried.backend, state="no program", error=str(error))
-        return Judged(value=None, failures=(str(error),))
+        return Judged(value=None, failures=(str(error),)), None
     toolbox.note(
         "code", step=step, backend=tried.backend, parameters=dict(program.parameters), code=program.code[:MAX_NOTED_CHARS]
     )
-    inputs = {**program.parameters, "count": problem.total or 1, "seed": seed % 2**31}
-    result = await toolbox.run_code(program.code, inputs, _limits(problem, toolbox))
+    code = CodeUsed(
+        code=program.code,
+        parameters=program.parameters,
+        count=problem.total or 1,
+        seed=seed % 2**31,
+        constraints=problem.constraints,
+    )
+    result = await toolbox.run_code(code.code, code.inputs, _limits(problem, toolbox))
     if result.problem is RunProblem.UNAVAILABLE:
         toolbox.note("stage", name="run", state="unavailable", error=result.error)
         raise Escalated(f"code cannot be run here, so that a person is asked: {result.error[:400]}", partial=tried.best)
@@ -237,7 +248,7 @@ async def _tried(text: str, problem: Problem, step: Step, toolbox: Toolbox, trie
         said = [f"{one.name}: {one.detail}" if one.detail else one.name for one in judged.checks]
         state = "failed" if judged.failures else "passed"
         toolbox.note("stage", name="check", state=state, checks=said, failures=list(judged.failures))
-    return judged
+    return judged, None if judged.failures else replace(code, latency_s=result.wall_s)
 
 
 def _limits(problem: Problem, toolbox: Toolbox) -> Limits:

@@ -66,7 +66,14 @@ class World:
         fields |= {"settings": settings, "pool": pool, "desk": desk, "cashier": Cashier(desk)}
         dispatch = Dispatch(cluster=self.cluster, **fields)
         hub = DaemonHub(desk=desk, cashier=fields["cashier"], embedder=None, max_hops=1)
-        more: dict[str, Any] = {"keys": object(), "embedder": None, "jobs": object(), "replies": object(), "registry": object()}
+        more: dict[str, Any] = {
+            "keys": object(),
+            "embedder": None,
+            "jobs": object(),
+            "replies": object(),
+            "registry": object(),
+            "code": object(),
+        }
         self.hub = hub
         self.service = DaemonService(
             cluster_port=self.cluster, dispatch=dispatch, pool_reason="", escalations=FakeEscalations(), **fields, **more

@@ -75,6 +75,7 @@ def make(
         replies=jobs,
         escalations=FakeEscalations(),
         registry=jobs,
+        code=jobs,
         **fields,
     )
 

@@ -1,0 +1,191 @@
+"""What the network learns from code in use: programs that worked are kept in the registry, and their executions become evidence.
+
+Built by daemon.py. Dispatch tells it of every request that ended (``seen``, which never waits); what is to be done about it waits
+in a bounded queue for ``run``. The library asks it for code (``source``) and keeps code through it. Must not import dispatch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from agents.programs import CodeUsed
+from agents.records import Json
+from agents.strategies.runner import request_text
+from registry import versions
+from registry.artifacts import Registry
+from registry.evidence import Run
+from registry.records import Kind, NewVersion, RegistryError, RegistryUnavailable, Version, VersionId
+from runtime.open_request import OpenRequest
+from runtime.records import Answer
+from runtime.registry_desk import RegistryDesk
+from sandbox.records import Case
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING: Final = 256
+"""Programs that wait to be kept; more are dropped, and counted. An answer never waits for this."""
+KIND: Final[Kind] = "generator"
+_NAME_WORDS: Final = 5
+_NO_NAMES: Final = re.compile(r"(?:an?|and|are|as|at|by|each|for|from|in|into|is|of|on|or|that|the|this|to|user|with)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """One program that waits to be kept."""
+
+    used: CodeUsed
+    problem: str
+    locale: str
+    author: str
+    at: float
+
+
+class CodeDesk:
+    """``seen`` and ``counts`` at any time; ``run`` until cancelled. ``clock`` gives Unix time in seconds."""
+
+    def __init__(self, desk: RegistryDesk, *, enabled: bool = True, clock: Callable[[], float] = time.time) -> None:
+        self._desk, self._enabled, self._clock = desk, enabled, clock
+        self._waiting: asyncio.Queue[_Kept] = asyncio.Queue(MAX_WAITING)
+        self._known: dict[str, VersionId] = {}
+        self.counts: Counter[str] = Counter()
+        """How often code was ``kept``, ``refused`` (its check or the registry said no) or ``dropped`` (the queue was full)."""
+
+    # ── what requests leave behind ──────────────────────────────────────────────────────────────────────────────────────
+
+    def seen(self, run: OpenRequest, answer: Answer | None) -> None:
+        """A request ended. Its executions of kept code become evidence, its program is kept when the whole answer was right."""
+        if not self._enabled:
+            return
+        node = run.node or ""
+        for event in run.events:
+            if event.kind == "code" and event.data.get("state") == "ran":
+                self._record(event.data, node, event.at)
+        code = answer.draft.code if answer is not None and answer.draft.complete else None
+        if code is None or code.how == "used":
+            return
+        problem = request_text(run.request.messages, versions.MAX_PROBLEM_CHARS)
+        try:
+            self._waiting.put_nowait(_Kept(used=code, problem=problem, locale=run.locale, author=node, at=self._clock()))
+        except asyncio.QueueFull:
+            self.counts["dropped"] += 1
+
+    def _record(self, data: Json, node: str, at: float) -> None:
+        try:
+            standings = self._desk.registry.catalog.standings
+        except RegistryUnavailable:
+            return
+        if (version := VersionId(str(data.get("artifact", "")))) in standings and node:
+            latency_s = float(data.get("latency_s", 0.0))
+            self._desk.evidence.record(Run(version_id=version, node=node, at=at, ok=data.get("ok") is True, latency_s=latency_s))
+
+    async def run(self) -> None:
+        """Keep what waits, one after the other. Until cancelled."""
+        while self._enabled:
+            kept = await self._waiting.get()
+            await self._desk.settled.wait()
+            version = await self.keep(kept.used, problem=kept.problem, locale=kept.locale, author=kept.author)
+            if version is not None:
+                run = Run(version_id=VersionId(version), node=kept.author, at=kept.at, ok=True, latency_s=kept.used.latency_s)
+                self._desk.evidence.record(run)
+
+    # ── keeping and finding ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def keep(self, used: CodeUsed, *, problem: str, locale: str, author: str) -> str | None:
+        """The version id of the program, kept as the draft of a generator until it was reviewed; the same code is kept once.
+
+        None while the registry is closed, and for what it refuses: code that fails its sandbox check, or was rejected before.
+        """
+        try:
+            version = await self._keep(self._desk.registry, used, problem, locale, author)
+        except RegistryUnavailable:
+            return None
+        except RegistryError as error:
+            log.info("a program was not kept: %s", error)
+            self.counts["refused"] += 1
+            return None
+        return version
+
+    async def _keep(self, registry: Registry, used: CodeUsed, problem: str, locale: str, author: str) -> VersionId | None:
+        if used.how == "used" and used.artifact:
+            return registry.current(VersionId(used.artifact))
+        parameters = signature(used.parameters)
+        digest = versions.content_hash(KIND, used.code, parameters)
+        known = self._find(registry, digest)
+        if known is not None:
+            return None if registry.catalog.standings[known].state == "archived" else registry.current(known)
+        parents = (VersionId(used.artifact),) if used.artifact in registry.catalog.standings else ()
+        problem = versions.readable(problem, versions.MAX_PROBLEM_CHARS) or "(no words)"
+        new = NewVersion(
+            name=name_of(problem, digest),
+            kind=KIND,
+            content=used.code,
+            problem=problem,
+            author=author,
+            locale=locale,
+            parameters=parameters,
+            relation="fork" if parents else "new",
+            parents=parents,
+            improvements=used.improvements if parents else (),
+        )
+        version = await registry.draft(new, [Case(inputs=used.inputs, name="as it was used")])
+        self._known[digest] = version.version_id
+        self.counts["kept"] += 1
+        return version.version_id
+
+    def _find(self, registry: Registry, digest: str) -> VersionId | None:
+        """The version with this content, whoever wrote it."""
+        catalog = registry.catalog
+        found = self._known.get(digest)
+        if found is not None and found in catalog.standings:
+            return found
+        for version_id, version in catalog.versions.items():
+            if version.content_hash == digest and version_id in catalog.standings:
+                self._known[digest] = version_id
+                return version_id
+        return None
+
+    async def source(self, version: str) -> str | None:
+        """The code of a version, verified by its hash. None for one that is not there, was archived, or cannot be read now."""
+        try:
+            registry = self._desk.registry
+            standing = registry.catalog.standings.get(VersionId(version))
+            if standing is None or standing.state == "archived":
+                return None
+            found: Version = await registry.content(VersionId(version))
+        except RegistryError as error:
+            log.warning("code of %s cannot be had: %s", version, error)
+            return None
+        return found.content
+
+
+# ── pure ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def signature(parameters: Json) -> dict[str, Json]:
+    """Names and types of the inputs: a part of what is hashed, so that it must not depend on their values."""
+    return {str(name): {"type": _type(value)} for name, value in sorted(parameters.items())}
+
+
+def _type(value: Json) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    kinds: tuple[tuple[type | tuple[type, ...], str], ...] = (
+        ((int, float), "number"),
+        (str, "string"),
+        (list, "array"),
+        (dict, "object"),
+    )
+    return next((name for kind, name in kinds if isinstance(value, kind)), "any")
+
+
+def name_of(problem: str, digest: str) -> str:
+    """A name that says what it is for, and belongs to this content alone."""
+    words = [word for word in re.findall(r"[a-z][a-z0-9]*", problem.lower()) if not _NO_NAMES.fullmatch(word) and len(word) <= 16]
+    return "-".join((*list(dict.fromkeys(words))[:_NAME_WORDS], digest[:10]))
