@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from agents.records import Draft, Json
-from runtime.api.errors import Fault, dumps, error_body, header_value, usd
-from runtime.records import Answer, Service
+from runtime.api.errors import Fault, dumps, error_body, header_value, mark, usd
+from runtime.records import Answer, Service, Target
 
 
 def answer_headers(answer: Answer, service: Service) -> dict[str, str]:
@@ -27,10 +27,19 @@ def answer_headers(answer: Answer, service: Service) -> dict[str, str]:
     }
     if answer.node is not None:
         headers["x-morphogen-node"] = header_value(answer.node)
-    if answer.simulated:
-        headers["x-morphogen-simulated"] = "true"
+    headers |= mark(simulated=answer.simulated)
     headers.update(rate_limit_headers(backend, service))
     return headers
+
+
+def only_simulated(target: Target, service: Service) -> bool:
+    """Whether none but simulated backends can answer ``target``: what a stream can say of itself before it begins."""
+    statuses = service.backends()
+    if target.kind == "backend":
+        named = [status for status in statuses if target.name == status.spec.name or target.name in status.spec.aliases]
+        if named:
+            return named[0].spec.simulated
+    return bool(statuses) and all(status.spec.simulated for status in statuses)
 
 
 def rate_limit_headers(backend: str, service: Service) -> dict[str, str]:

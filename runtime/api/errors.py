@@ -83,6 +83,8 @@ class Fault:
     partial: Json = None
     escalation_id: str | None = None
     """The question to a person that it led to."""
+    simulated: bool = False
+    """A simulated backend had a part in it: its words, and what is partial, are made up."""
 
 
 class ApiError(Exception):
@@ -120,6 +122,7 @@ def from_agent_error(error: AgentError) -> Fault:
         # What failed every check goes to the person who is asked, not to a client that might take it for an answer.
         partial=None if isinstance(error, Escalated) else error.partial,
         escalation_id=(error.escalation_id or None) if isinstance(error, Escalated) else None,
+        simulated=any(call.simulated for call in error.calls),
     )
 
 
@@ -144,6 +147,7 @@ def error_body(fault: Fault) -> dict[str, Json]:
             "param": fault.param,
             "code": fault.code,
             **({"escalation_id": fault.escalation_id} if fault.escalation_id else {}),
+            **({"simulated": True} if fault.simulated else {}),
         }
     }
 
@@ -163,6 +167,8 @@ def problem_body(fault: Fault) -> dict[str, Json]:
         body["partial"] = fault.partial
     if fault.escalation_id is not None:
         body["escalation_id"] = fault.escalation_id
+    if fault.simulated:
+        body["simulated"] = True
     return body
 
 
@@ -179,8 +185,8 @@ def fault_response(fault: Fault, *, path: str, request_id: str | None = None) ->
 
 
 def fault_headers(fault: Fault) -> dict[str, str]:
-    """``Retry-After`` in whole seconds (rounded up) and in ms, what was spent, and the challenge of a 401."""
-    headers: dict[str, str] = {}
+    """``Retry-After`` in whole seconds (rounded up) and in ms, what was spent, the challenge of a 401, a simulated part."""
+    headers = mark(simulated=fault.simulated)
     if fault.retry_after_s is not None and math.isfinite(fault.retry_after_s):
         wait_s = max(0.0, fault.retry_after_s)
         headers["retry-after"] = str(max(1, math.ceil(wait_s)))
@@ -195,6 +201,11 @@ def fault_headers(fault: Fault) -> dict[str, str]:
     if fault.spent_usd is not None:
         headers["x-morphogen-cost-usd"] = usd(fault.spent_usd)
     return headers
+
+
+def mark(*, simulated: bool) -> dict[str, str]:
+    """The header of every reply that a simulated backend had a part in; none on others."""
+    return {"x-morphogen-simulated": "true"} if simulated else {}
 
 
 def dumps(value: Json) -> bytes:

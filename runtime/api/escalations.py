@@ -6,7 +6,7 @@ Mounted by app.py; sees the daemon only through ``Service``. All of it needs the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Final, TypeVar
 
@@ -18,7 +18,7 @@ from starlette.responses import Response
 from agents.records import Json, NotFound
 from runtime.api.auth import require_operator
 from runtime.api.body import read_json_object
-from runtime.api.errors import ApiError, Fault, bad_request, dumps
+from runtime.api.errors import ApiError, Fault, bad_request, dumps, mark
 from runtime.api.native_models import first_wrong
 from runtime.api.routes import Endpoint, RouteSpec, in_path, in_query
 from runtime.escalations import STATES, Escalation, problems_with
@@ -79,7 +79,11 @@ class EscalationSurface:
     async def show(self, http: HttpRequest) -> Response:
         """GET /v1/escalations/{id}: the whole request, what the machines made of it, and why that is not enough."""
         one = await self._found(http)
-        return _json({**_view(one), "request": orjson.loads(one.request), "partial": one.partial, "answer": one.answer})
+        trace = await self._service.trace(one.request_id)
+        outcome = trace["outcome"] if trace else None
+        simulated = bool(outcome and outcome["simulated"])
+        body = {**_view(one), "request": orjson.loads(one.request), "partial": one.partial, "answer": one.answer}
+        return _json({**body, "simulated": simulated}, mark(simulated=simulated))
 
     async def answer(self, http: HttpRequest) -> Response:
         """POST /v1/escalations/{id}/answer ``{"data" | "text", "comment", "force"}``: it becomes the request's answer."""
@@ -188,5 +192,5 @@ def _not_open(one: Escalation) -> ApiError:
     return ApiError(Fault(status=409, type="invalid_request_error", code="not_open", message=message, param="id"))
 
 
-def _json(value: Json) -> Response:
-    return Response(dumps(value), media_type="application/json")
+def _json(value: Json, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(dumps(value), headers=headers, media_type="application/json")

@@ -18,10 +18,10 @@ from agents.records import AgentError, Escalated, Event, InvalidRequest, Json
 from agents.shaping import ShapeLimits, check_schema, parse_shape, split_controls
 from agents.strategy_specs import StrategySpec
 from agents.verdicts import Constraint
-from runtime.api.answers import answer_headers
+from runtime.api.answers import answer_headers, only_simulated
 from runtime.api.auth import principal_of, request_id_of
 from runtime.api.body import read_json_object, unless_hung_up
-from runtime.api.errors import bad_request, dumps, fault_headers, from_agent_error, problem_body
+from runtime.api.errors import bad_request, dumps, fault_headers, from_agent_error, mark, problem_body
 from runtime.api.idempotency import claim_of
 from runtime.api.native_models import NativeRequest, first_wrong
 from runtime.api.openai_models import read_count, read_messages, read_params, read_seconds
@@ -167,7 +167,10 @@ class NativeSurface:
             await close_stream(events)
             raise
         headers = {"x-morphogen-request-id": request.request_id, "cache-control": "no-cache", "x-accel-buffering": "no"}
-        return EventStream(_told(request, first, events), events, headers, final=OUTCOME)
+        simulated = first.simulated if isinstance(first, Answer) else only_simulated(request.target, self._service)
+        headers |= mark(simulated=simulated)
+        told = _told(request, first, events, simulated=simulated)
+        return EventStream(told, events, headers, final=OUTCOME)
 
 
 def accepted_body(request_id: str) -> dict[str, Json]:
@@ -179,14 +182,23 @@ def accepted_body(request_id: str) -> dict[str, Json]:
 def _needs_person(request: Request, error: Escalated) -> Response:
     """202: no machine's answer is good enough, and a person will be asked; the answer will be where the request is."""
     where = f"/v1/requests/{request.request_id}"
-    body = {**escalated_body(request.request_id, error), "usage": None, "cost_usd": cost_usd_of(error.calls)}
-    headers = {"location": where, "x-morphogen-request-id": request.request_id, **fault_headers(from_agent_error(error))}
+    fault = from_agent_error(error)
+    spent = {"usage": None, "cost_usd": cost_usd_of(error.calls), "simulated": fault.simulated}
+    body = {**escalated_body(request.request_id, error), **spent}
+    headers = {"location": where, "x-morphogen-request-id": request.request_id, **fault_headers(fault)}
     return Response(dumps(body), status_code=202, headers=headers, media_type=_JSON)
 
 
-async def _told(request: Request, first: Event | Answer, events: AsyncIterator[Event | Answer]) -> AsyncIterator[bytes]:
+async def _told(
+    request: Request, first: Event | Answer, events: AsyncIterator[Event | Answer], *, simulated: bool
+) -> AsyncIterator[bytes]:
     """Events as they come; the answer, or what went wrong, last."""
-    yield sse("accepted", {"id": request.request_id, "status": "running", "trace": f"/v1/requests/{request.request_id}"})
+    accepted: dict[str, Json] = {
+        "id": request.request_id,
+        "status": "running",
+        "trace": f"/v1/requests/{request.request_id}",
+    }
+    yield sse("accepted", accepted | {"simulated": True} if simulated else accepted)
     item = first
     try:
         while not isinstance(item, Answer):

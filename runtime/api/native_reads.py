@@ -19,7 +19,7 @@ from starlette.responses import Response, StreamingResponse
 from agents.records import Json, NotFound
 from runtime.api.auth import principal_of
 from runtime.api.body import read_json_object
-from runtime.api.errors import ApiError, Fault, bad_request, dumps
+from runtime.api.errors import ApiError, Fault, bad_request, dumps, mark
 from runtime.api.native_models import NewFeedback, first_wrong
 from runtime.api.streams import EventStream, sse
 from runtime.escalations import NEEDS_PERSON, Escalation, id_of, pointer
@@ -52,20 +52,23 @@ class NativeReads:
         feedback = list(await self._service.jobs.feedbacks(trace["id"]))
         question = await self._service.escalations.find(id_of(trace["id"]))
         view = _with_question(_view_of_job(job) if job is not None else _view_of_trace(trace), question)
-        return _json({**trace, **view, "feedback": feedback})
+        return _json({**trace, **view, "feedback": feedback}, mark(simulated=_simulated(job, trace)))
 
     async def items(self, http: HttpRequest) -> Response:
         """GET /v1/requests/{id}/items?from=&limit=: items of a list with their places; ``next`` is where to go on."""
         start = _number(http, "from", low=0, high=_LAST, default=0)
         limit = _number(http, "limit", low=1, high=MAX_ITEMS, default=DEFAULT_ITEMS)
         job, trace = await self._found(http)
+        simulated = _simulated(job, trace)
         if job is None or job.total is None:
             whole = _lines_of(job, trace)
             page: list[Json] = [{"index": n, "item": item} for n, item in enumerate(whole[start : start + limit], start)]
             following = start + len(page) if page and start + len(page) < len(whole) else None
-            return _json({"data": page, "total": len(whole), "done": len(whole), "next": following})
-        page, following = await self._page(job, start, limit)
-        return _json({"data": page, "total": job.total, "done": job.done, "status": job.state, "next": following})
+            body: dict[str, Json] = {"data": page, "total": len(whole), "done": len(whole), "next": following}
+        else:
+            page, following = await self._page(job, start, limit)
+            body = {"data": page, "total": job.total, "done": job.done, "status": job.state, "next": following}
+        return _json({**body, "simulated": simulated}, mark(simulated=simulated))
 
     async def _page(self, job: Job, start: int, limit: int) -> tuple[list[Json], int | None]:
         """``next`` is None at the end of what there is."""
@@ -87,10 +90,11 @@ class NativeReads:
     async def result(self, http: HttpRequest) -> Response:
         """GET /v1/requests/{id}/result: the items as NDJSON, one a line in order; an answer that is no list is one line."""
         job, trace = await self._found(http)
+        headers = mark(simulated=_simulated(job, trace))
         if job is None or job.total is None:
             body = b"".join(dumps(item) + b"\n" for item in _lines_of(job, trace))
-            return Response(body, media_type="application/x-ndjson")
-        headers = {"x-morphogen-status": job.state, "x-morphogen-missing": str(job.total - job.done)}
+            return Response(body, headers=headers, media_type="application/x-ndjson")
+        headers |= {"x-morphogen-status": job.state, "x-morphogen-missing": str(job.total - job.done)}
         return StreamingResponse(self._lines(job), headers=headers, media_type="application/x-ndjson")
 
     async def _lines(self, job: Job) -> AsyncIterator[bytes]:
@@ -113,6 +117,7 @@ class NativeReads:
             return Response(status_code=204)
         events = self._events(trace["id"], seq) if job is not None else self._outcome_alone(trace["id"])
         headers = {"cache-control": "no-cache", "x-accel-buffering": "no", "x-morphogen-request-id": trace["id"]}
+        headers |= mark(simulated=_simulated(job, trace))
         return EventStream(events, events, headers, final=b"event: outcome")
 
     async def _events(self, request_id: str, seq: int) -> AsyncIterator[bytes]:
@@ -174,11 +179,11 @@ class NativeReads:
         job, trace = await self._found(http)
         if job is not None:
             ended = await self._service.jobs.cancel(job.request_id) or job
-            return _json(_view_of_job(ended))
+            return _json(_view_of_job(ended), mark(simulated=ended.simulated))
         if trace["outcome"] is None:
             message = "This request is answered on its own connection; closing that connection cancels it"
             raise ApiError(Fault(status=409, type="invalid_request_error", code="not_a_job", message=message, param="id"))
-        return _json(_view_of_trace(trace))
+        return _json(_view_of_trace(trace), mark(simulated=_simulated(job, trace)))
 
     async def _found(self, http: HttpRequest) -> tuple[Job | None, dict[str, Any]]:
         """The job, where it is one, and the trace. Raises NotFound, also for another's."""
@@ -200,8 +205,14 @@ def _owner(job: Job | None, trace: Mapping[str, Json]) -> tuple[bool, str | None
     return (True, request.get("key_id")) if isinstance(request, dict) else (False, None)
 
 
+def _simulated(job: Job | None, trace: Mapping[str, Json]) -> bool:
+    """Whether a simulated backend has had a part in it, as far as it is."""
+    return job.simulated if job is not None else bool(_dict(trace.get("outcome")).get("simulated"))
+
+
 def _view_of_job(job: Job) -> dict[str, Json]:
-    body = {"id": job.request_id, "status": job.state, **progress_body(job), "deadline_at": job.deadline_at}
+    sofar = {"deadline_at": job.deadline_at, "simulated": job.simulated}
+    body = {"id": job.request_id, "status": job.state, **progress_body(job), **sofar}
     return body if job.reply is None else {**body, **orjson.loads(job.reply)}
 
 
@@ -301,5 +312,5 @@ def _number(http: HttpRequest, name: str, *, low: int, high: int, default: int) 
     return int(text)
 
 
-def _json(value: Json) -> Response:
-    return Response(dumps(value), media_type="application/json")
+def _json(value: Json, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(dumps(value), headers=headers, media_type="application/json")

@@ -18,10 +18,10 @@ from starlette.responses import Response
 from agents.records import AgentError, Event, InvalidRequest, Json, StreamBroken
 from agents.shaping import ShapeLimits, check_schema, parse_shape, split_controls
 from agents.strategy_specs import StrategySpec
-from runtime.api.answers import ChunkWriter, answer_headers, completion, rate_limit_headers, sse_error
+from runtime.api.answers import ChunkWriter, answer_headers, completion, only_simulated, rate_limit_headers, sse_error
 from runtime.api.auth import principal_of, request_id_of
 from runtime.api.body import parse_json, read_body, unless_hung_up
-from runtime.api.errors import ApiError, bad_request, dumps, from_agent_error, header_value
+from runtime.api.errors import ApiError, bad_request, dumps, from_agent_error, header_value, mark
 from runtime.api.openai_models import (
     Chat,
     is_integer,
@@ -95,7 +95,9 @@ class OpenAISurface:
             for index, vector in enumerate(vectors)
         ]
         tokens = {"prompt_tokens": usage.prompt_tokens, "total_tokens": usage.total_tokens}
+        simulated = any(status.spec.simulated for status in self._service.backends() if status.spec.name == model)
         headers = {"x-morphogen-request-id": request_id_of(http), "x-morphogen-backend": header_value(model)}
+        headers |= mark(simulated=simulated)
         return Response(
             dumps({"object": "list", "data": data, "model": model, "usage": tokens}), headers=headers, media_type=_JSON
         )
@@ -166,26 +168,16 @@ class OpenAISurface:
         except BaseException:
             await close_stream(events)
             raise
-        simulated = self._simulated(request.target)
+        simulated = only_simulated(request.target, self._service)
         headers = {"x-morphogen-request-id": request.request_id, "cache-control": "no-cache", "x-accel-buffering": "no"}
         if isinstance(first, Answer):
             headers |= answer_headers(first, self._service)
         elif request.target.kind == "backend" and request.target.name is not None:
             headers |= rate_limit_headers(request.target.name, self._service)
-        if simulated:
-            headers["x-morphogen-simulated"] = "true"
+        headers |= mark(simulated=simulated)
         writer = ChunkWriter(request_id=request.request_id, model=chat.model, created=int(self._clock()), simulated=simulated)
         chunks = _chunks(first, events, writer, chat.include_usage)
         return EventStream(chunks, events, headers, final=ChunkWriter.DONE)
-
-    def _simulated(self, target: Target) -> bool:
-        """Whether only simulated backends can answer ``target``."""
-        statuses = self._service.backends()
-        if target.kind == "backend":
-            named = [status for status in statuses if target.name == status.spec.name or target.name in status.spec.aliases]
-            if named:
-                return named[0].spec.simulated
-        return bool(statuses) and all(status.spec.simulated for status in statuses)
 
     def _models(self) -> list[dict[str, Json]]:
         models = [self._model("auto", "morphogen", {"kind": "auto"})]

@@ -69,7 +69,8 @@ class Heard:
         for choice in chunk.get("choices") or ():
             if not choice.get("index"):
                 added += (choice.get("delta") or {}).get("content") or ""
-        self.text.append(added)
+        if added:
+            self.text.append(added)
         return added
 
 
@@ -86,32 +87,38 @@ def run(question: Question, *, as_json: bool) -> None:
             tables.print_json(daemon.post(CHAT, question.body(stream=False)))
             return
         began = time.monotonic()
-        heard = _stream(daemon, question) if question.shape is None else _whole(daemon, question)
-        footer = footer_of(heard.about, latency_s=time.monotonic() - began, url=daemon.url)
-        tables.console(stderr=True).print(footer, style="dim", soft_wrap=True)
+        heard = Heard()
+        ask = _stream if question.shape is None else _whole
+        try:
+            ask(daemon, question, heard)
+        finally:
+            if heard.text or heard.about:  # also where it broke off: what was printed must not pass for real
+                footer = footer_of(heard.about, latency_s=time.monotonic() - began, url=daemon.url)
+                tables.console(stderr=True).print(footer, style="dim", soft_wrap=True)
 
 
-def _stream(daemon: client.Client, question: Question) -> Heard:
-    heard = Heard()
-    for chunk in daemon.events(CHAT, question.body(stream=True)):
-        sys.stdout.write(tables.printable(heard.take(chunk)))
-        sys.stdout.flush()
-    if not "".join(heard.text).endswith("\n"):
-        sys.stdout.write("\n")
-    return heard
+def _stream(daemon: client.Client, question: Question, heard: Heard) -> None:
+    try:
+        for chunk in daemon.events(CHAT, question.body(stream=True)):
+            sys.stdout.write(tables.printable(heard.take(chunk)))
+            sys.stdout.flush()
+    finally:
+        if heard.text and not heard.text[-1].endswith("\n"):
+            sys.stdout.write("\n")
 
 
-def _whole(daemon: client.Client, question: Question) -> Heard:
+def _whole(daemon: client.Client, question: Question, heard: Heard) -> None:
     # A spinner on stderr only: stdout holds the JSON and nothing else.
     what = f"{question.count} items" if question.count else "an answer of that shape"
     with tables.console(stderr=True).status(f"Waiting for {what} …"):
         reply = daemon.post(CHAT, question.body(stream=False))
     text = reply["choices"][0]["message"].get("content") or ""
+    heard.text.append(text)
+    heard.about |= reply.get("morphogen") or {}
     try:
         tables.print_json(json.loads(text))
     except ValueError:
         sys.stdout.write(tables.printable(text) + "\n")
-    return Heard(text=[text], about=reply.get("morphogen") or {}, usage=reply.get("usage") or {})
 
 
 def _native(daemon: client.Client, question: Question, *, as_json: bool) -> None:

@@ -117,13 +117,11 @@ class Client:
                     }
                     fields = {}
 
-    def lines(self, path: str) -> Iterator[tuple[str, str, bytes]]:
-        """(status, how many are missing, bytes) of a GET that answers lines, as they come. Raises CliError."""
+    @contextmanager
+    def lines(self, path: str) -> Iterator[tuple[Mapping[str, str], Iterator[bytes]]]:
+        """(headers, bytes as they come) of a GET that answers lines. Raises CliError."""
         with self._streamed(path) as response:
-            status, missing = (response.headers.get(f"x-morphogen-{name}", "") for name in ("status", "missing"))
-            yield status, missing, b""
-            for chunk in response.iter_bytes():
-                yield status, missing, chunk
+            yield response.headers, response.iter_bytes()
 
     @contextmanager
     def _streamed(self, path: str, params: Mapping[str, str | int] | None = None) -> Iterator[httpx.Response]:
@@ -223,8 +221,13 @@ def _parsed_event(data: str) -> Json:
     except ValueError:
         raise CliError("The daemon sent an event that is not JSON") from None
     if isinstance(event, dict) and isinstance(event.get("error"), dict):
-        raise CliError(str(event["error"].get("message") or "The answer failed midway"))
+        raise CliError(_marked(event["error"], str(event["error"].get("message") or "The answer failed midway")))
     return event
+
+
+def _marked(error: Mapping[str, Json], message: str) -> str:
+    """The words of an error, marked where a simulated backend had a part in it."""
+    return f"SIMULATED: {message}" if error.get("simulated") else message
 
 
 def _words_of(response: httpx.Response) -> tuple[str, str | None]:
@@ -236,7 +239,7 @@ def _words_of(response: httpx.Response) -> tuple[str, str | None]:
     if isinstance(body, dict):
         error = body.get("error")
         if isinstance(error, dict) and error.get("message"):
-            return str(error["message"]), error.get("param")
+            return _marked(error, str(error["message"])), error.get("param")
         if body.get("detail"):
-            return str(body["detail"]), body.get("param")
+            return _marked(body, str(body["detail"])), body.get("param")
     return f"{response.request.url} answered {response.status_code} {response.reason_phrase}", None

@@ -257,9 +257,11 @@ def summary(done: Sequence[Done], *, took_s: float) -> Iterator[str]:
         waits = sorted(one.latency_s for one in good)
         by_backend = Counter(one.backend for one in good if one.backend)
         spread = ", ".join(f"{name} {number}" for name, number in by_backend.most_common())
-        label = "simulated answers" if all(one.simulated for one in good) else "real answers"
+        pretended = sum(one.simulated for one in good)
+        whose = "real" if not pretended else "simulated" if pretended == len(good) else "partly simulated"
+        label = f"{whose if good else 'no'} answers"
         median = tables.seconds(waits[len(waits) // 2]) if waits else "-"
         cost = tables.usd(sum(one.cost_usd for one in good))
-        priced = " at pretended prices" if label == "simulated answers" else ""
+        priced = " at pretended prices" if pretended else ""
         yield f"{act}: {len(good)} of {len(own)} requests answered ({label}): {spread}; median {median}, {cost}{priced}."
     yield f"All of it took {tables.seconds(took_s)}."

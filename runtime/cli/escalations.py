@@ -67,7 +67,8 @@ def show(name: str, *, as_json: bool) -> None:
         if value:
             out.print(f"  {label:<8} {json.dumps(value, ensure_ascii=False)[:2000]}", soft_wrap=True, markup=False)
     if found.get("partial") is not None:
-        out.print(f"  so far   {json.dumps(found['partial'], ensure_ascii=False)[:2000]}", soft_wrap=True, markup=False)
+        made_up = "SIMULATED, made up: " if found.get("simulated") else ""
+        out.print(f"  so far   {made_up}{json.dumps(found['partial'], ensure_ascii=False)[:2000]}", soft_wrap=True, markup=False)
     if found["state"] == "open":
         out.print(f"Answer it: morphogen escalations answer {found['id']} @FILE   (JSON, or words)", style="dim", soft_wrap=True)
 

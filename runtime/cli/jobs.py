@@ -47,6 +47,7 @@ def watch(request_id: str, *, as_json: bool) -> None:
     if not as_json:
         done = outcome.get("progress") or {}
         parts = [
+            *(["SIMULATED"] if outcome.get("simulated") else []),
             str(outcome.get("status")),
             f"{done.get('done', 0)} of {done.get('total', 1)}",
             tables.usd(outcome.get("cost_usd")),
@@ -98,15 +99,19 @@ def _show(event: Json, bar: Progress, task: TaskID, *, as_json: bool) -> None:
 
 
 def result(request_id: str) -> None:
-    """Write the items to stdout, one line of JSON each; says on stderr where some are missing."""
-    with client.open_client() as daemon:
-        short = ""
-        for status, missing, chunk in daemon.lines(f"{_path(daemon, request_id)}/result"):
+    """Write the items to stdout, one line of JSON each; says on stderr where some are missing, and where they are simulated."""
+    notes: list[str] = []
+    with client.open_client() as daemon, daemon.lines(f"{_path(daemon, request_id)}/result") as (headers, chunks):
+        if headers.get("x-morphogen-simulated") == "true":
+            notes.append(tables.MADE_UP)
+        status = headers.get("x-morphogen-status", "done")
+        if status != "done":
+            notes.append(f"INCOMPLETE: it is {status}, {headers.get('x-morphogen-missing')} items are missing")
+        for chunk in chunks:
             sys.stdout.buffer.write(chunk)
-            short = "" if status in ("", "done") else f"INCOMPLETE: it is {status}, {missing} items are missing"
         sys.stdout.buffer.flush()
-    if short:
-        tables.console(stderr=True).print(short, soft_wrap=True)
+    for note in notes:
+        tables.console(stderr=True).print(note, soft_wrap=True)
 
 
 def cancel(request_id: str, *, as_json: bool) -> None:

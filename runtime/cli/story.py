@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from runtime.cli.tables import clip, printable, seconds, usd
+from runtime.cli.tables import MADE_UP, clip, printable, seconds, usd
 
 Json = Any
 TEXT_CHARS = 300
@@ -36,7 +36,7 @@ def story_of(trace: Mapping[str, Json]) -> list[str]:
     calls, events = trace.get("calls") or [], trace.get("events") or []
     lines = [f"{trace.get('id', '')}: {_verdict(trace, outcome)}"]
     if outcome.get("simulated") or any(call.get("simulated") for call in calls):
-        lines.append("SIMULATED: at least one call went to a simulated backend; what it said is made up.")
+        lines.append(MADE_UP)
     lines += ["", *_asked(request), "", *_done(request, outcome, calls)]
     if calls:
         lines += ["", "The calls, in order", *_calls(calls)]

@@ -19,6 +19,7 @@ from rich.table import Table
 Json = Any
 PLAIN_WIDTH = 200
 """Columns of a table that goes into a pipe or a file: nothing is squeezed for a screen that is not there."""
+MADE_UP = "SIMULATED: at least one call went to a simulated backend; what it said is made up."
 
 _CONTROL = {code: None for code in (*range(32), *range(127, 160)) if code not in (9, 10)}
 

@@ -100,6 +100,30 @@ def test_an_error_in_mid_stream_is_told_in_its_words(daemon: Any, capsys: pytest
     assert "the backend went away" in capsys.readouterr().err
 
 
+def test_what_broke_off_is_marked_as_simulated_too(daemon: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = {"error": {"message": "the backend went away", "simulated": True}}
+    pieces = (piece("half an", system_fingerprint="simulated"), broken)
+    daemon(lambda request: httpx.Response(200, content=sse(*pieces, done=False)))
+    assert main.run(["ask", "x"]) == 1
+    out, err = capsys.readouterr()
+    assert out == "half an\n"
+    assert err.startswith("SIMULATED · ")
+    assert "SIMULATED: the backend went away" in err
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_a_refusal_says_whether_it_is_simulated(simulated: bool, daemon: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    mark = {"simulated": True} if simulated else {}
+    bodies = {
+        "/v1/chat/completions": {"error": {"message": "no answer", **mark}},
+        "/v1/requests": {"detail": "no answer", **mark},
+    }
+    daemon(lambda request: httpx.Response(502, json=bodies[request.url.path]))
+    for command in (["ask", "x"], ["ask", "--strategy", "single", "x"], ["ask", "--async", "x"]):
+        assert main.run(command) == 1
+        assert capsys.readouterr().err.startswith("Error: SIMULATED: no answer" if simulated else "Error: no answer")
+
+
 def test_what_a_model_says_cannot_drive_the_terminal(daemon: Any, capsys: pytest.CaptureFixture[str]) -> None:
     daemon(lambda request: httpx.Response(200, content=sse(piece("\x1b[2Jred\x07\nnext"))))
     main.run(["ask", "x"])

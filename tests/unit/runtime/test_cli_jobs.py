@@ -124,6 +124,19 @@ def test_result_writes_lines_and_says_what_is_missing(daemon: Any, capfdbinary: 
     assert b"3 items are missing" in shown.err
 
 
+@pytest.mark.parametrize("simulated", [True, False])
+def test_a_simulated_outcome_and_its_items_are_marked(simulated: bool, daemon: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = {"id": "r", "status": "done", "answer": {"text": "made up"}, "simulated": simulated}
+    headers = {"x-morphogen-simulated": "true"} if simulated else {}
+    replies = {"/stream": stream((1, "outcome", outcome)), "/result": httpx.Response(200, text='{"a":1}\n', headers=headers)}
+    daemon(lambda request: replies[request.url.path.removeprefix("/v1/requests/r")])
+    for command, said in ((["watch", "r"], "made up\n"), (["result", "r"], '{"a":1}\n')):
+        assert main.run(command) == 0
+        out, err = capsys.readouterr()
+        assert out == said
+        assert ("SIMULATED" in err) == simulated
+
+
 def test_cancel_says_what_stays(daemon: Any, capsys: pytest.CaptureFixture[str]) -> None:
     view = {"id": "r", "status": "cancelled", "progress": {"done": 40, "total": 100}}
     seen = daemon(lambda request: httpx.Response(200, json=view))

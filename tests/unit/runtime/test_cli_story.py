@@ -178,6 +178,10 @@ def test_the_summary_counts_failures_and_says_what_is_simulated() -> None:
     lines = list(summary([done("x"), done("y", "broken")], took_s=61))
     assert lines[0] == "a: 1 of 2 requests answered (simulated answers): b 1; median 0.50 s, $0.010 at pretended prices."
     assert "real answers" in next(summary([done("x", simulated=False)], took_s=1))
+    mixed = next(summary([done("x", simulated=False), done("y")], took_s=1))
+    assert "(partly simulated answers)" in mixed
+    assert "pretended prices" in mixed
+    assert "(no answers)" in next(summary([done("x", "broken")], took_s=1))
 
 
 def test_a_crowd_gets_three_lines_and_each_failure_one() -> None:
