@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +20,7 @@ Json = Any
 BASE = "/v1/escalations"
 _MAX_FILE_BYTES = 64 * 2**20
 _CELL = 60
+_MAX_SHOWN_CHARS = 2000
 
 
 def _one(name: str) -> str:
@@ -58,19 +60,22 @@ def show(name: str, *, as_json: bool) -> None:
         tables.print_json(found)
         return
     out = tables.console()
-    out.print(f"{found['id']}: {found['state']}", soft_wrap=True, markup=False)
-    for label in ("asked", "reason", "comment"):
-        if found.get(label):
-            out.print(f"  {label:<8} {found[label]}", soft_wrap=True, markup=False)
-    for label in ("schema", "constraints", "count"):
-        value = found["request"].get(label)
-        if value:
-            out.print(f"  {label:<8} {json.dumps(value, ensure_ascii=False)[:2000]}", soft_wrap=True, markup=False)
-    if found.get("partial") is not None:
-        made_up = "SIMULATED, made up: " if found.get("simulated") else ""
-        out.print(f"  so far   {made_up}{json.dumps(found['partial'], ensure_ascii=False)[:2000]}", soft_wrap=True, markup=False)
+    out.print(f"{found['id']}: {found['state']}", soft_wrap=True)
+    if found.get("simulated"):
+        out.print(tables.MADE_UP, soft_wrap=True)
+    for label, text in _told(found):
+        out.print(f"  {label:<11} {tables.printable(text)}", soft_wrap=True)
     if found["state"] == "open":
         out.print(f"Answer it: morphogen escalations answer {found['id']} @FILE   (JSON, or words)", style="dim", soft_wrap=True)
+
+
+def _told(found: Json) -> Iterator[tuple[str, str]]:
+    """What a person needs for an answer, with the name of each part."""
+    yield from ((label, str(found[label])) for label in ("asked", "reason", "comment") if found.get(label))
+    parts = {label: found["request"].get(label) or None for label in ("schema", "constraints", "count")}
+    for label, value in {**parts, "so far": found.get("partial")}.items():
+        if value is not None:
+            yield label, json.dumps(value, ensure_ascii=False)[:_MAX_SHOWN_CHARS]
 
 
 def answer(name: str, value: str, *, comment: str, force: bool) -> None:
