@@ -12,24 +12,54 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from agents.llm.child import free_port
 
-READY_S = 60.0
+READY_S = 80.0
+LEAN = "[registry]\nenabled = false\n[sandbox]\nenabled = false\n"
+"""For daemons that keep no artifacts and run no code: they start in half the processor time."""
 
 
-@dataclass(slots=True)
+@dataclass(kw_only=True)
 class Running:
     """A daemon that answers: where, with which operator key, in which process, and where it writes."""
 
-    url: str
     port: int
+    config: Path
     data: Path
-    process: subprocess.Popen[bytes]
     log: Path
+    env: dict[str, str]
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """As a child with none of this process's settings. Does not wait."""
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("MORPHOGEN_")}
+        argv = [sys.executable, "-m", "runtime.cli", "serve", "--config", str(self.config)]
+        with self.log.open("ab") as out:
+            self.process = subprocess.Popen(argv, stdout=out, stderr=out, env={**clean, **self.env}, start_new_session=True)
+
+    def answers(self, path: str) -> bool:
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=2):
+                return True
+        except OSError:
+            return False
+
+    def wait_ready(self) -> None:
+        """Until it is ready. Fails at once when the process has ended."""
+        end = time.monotonic() + READY_S
+        while time.monotonic() < end and self.process.poll() is None:
+            if self.answers("/readyz"):
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"the daemon did not get ready:\n{self.log.read_text()[-4000:]}")
 
     @property
     def operator_key(self) -> str:
@@ -62,48 +92,33 @@ def _parse(raw: bytes) -> Any:
         return raw.decode(errors="replace")
 
 
+def config_of(folder: Path, toml: str, *, port: int, cluster: str = "local", speed: float = 0.0, lean: bool = False) -> Path:
+    """Writes a configuration with the simulated pool and without embeddings; ``toml`` is appended."""
+    path = folder / "morphogen.toml"
+    path.write_text(
+        f'[server]\nport = {port}\n[data]\ndir = "{folder / "data"}"\n[embedding]\nenabled = false\n'
+        f'[cluster]\nkind = "{cluster}"\n[simulated]\nspeed = {speed}\n{LEAN if lean else ""}{toml}'
+    )
+    return path
+
+
 @contextmanager
 def running_daemon(
-    folder: Path, toml: str = "", *, cluster: str = "local", env: dict[str, str] | None = None
+    folder: Path, toml: str = "", *, cluster: str = "local", env: dict[str, str] | None = None, lean: bool = False
 ) -> Iterator[Running]:
-    """``toml`` is appended to a configuration with the simulated pool at speed 0. Ends with SIGTERM, or SIGKILL after 20 s."""
+    """See ``config_of``. Ends with SIGTERM, or SIGKILL after 20 s."""
     port = free_port()
-    path, data, log = folder / "morphogen.toml", folder / "data", folder / "daemon.log"
-    path.write_text(
-        f'[server]\nport = {port}\n[data]\ndir = "{data}"\n[embedding]\nenabled = false\n'
-        f'[cluster]\nkind = "{cluster}"\n[simulated]\nspeed = 0\n{toml}'
-    )
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("MORPHOGEN_")}
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "runtime.cli", "serve", "--config", str(path)],
-            stdout=out,
-            stderr=out,
-            env={**clean, **(env or {})},
-            start_new_session=True,
-        )
-    daemon = Running(url=f"http://127.0.0.1:{port}", port=port, data=data, process=process, log=log)
+    config = config_of(folder, toml, port=port, cluster=cluster, lean=lean)
+    daemon = Running(port=port, config=config, data=folder / "data", log=folder / "daemon.log", env=env or {})
+    daemon.start()
     try:
-        _wait_ready(daemon)
+        daemon.wait_ready()
         yield daemon
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
+        if daemon.process.poll() is None:
+            daemon.process.send_signal(signal.SIGTERM)
             try:
-                process.wait(20)
+                daemon.process.wait(20)
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-
-
-def _wait_ready(daemon: Running) -> None:
-    end = time.monotonic() + READY_S
-    while time.monotonic() < end:
-        if daemon.process.poll() is not None:
-            break
-        try:
-            with urllib.request.urlopen(daemon.url + "/readyz", timeout=2):
-                return
-        except OSError:
-            time.sleep(0.05)
-    raise AssertionError(f"the daemon did not get ready:\n{daemon.log.read_text()[-4000:]}")
+                os.killpg(daemon.process.pid, signal.SIGKILL)
+                daemon.process.wait()

@@ -83,17 +83,17 @@ def check_storm(daemon: Running, model: str, count: int) -> None:
 
 @pytest.mark.parametrize("model", ["dear", "auto"])
 def test_two_hundred_at_once_spend_no_more_than_the_key_may(tmp_path: Path, model: str) -> None:
-    with running_daemon(tmp_path, DEAR) as daemon:
+    with running_daemon(tmp_path, DEAR, lean=True) as daemon:
         check_storm(daemon, model, 200)
 
 
 def test_the_same_over_nodes_on_ray(tmp_path: Path) -> None:
-    with running_daemon(tmp_path, DEAR, cluster="ray") as daemon:
+    with running_daemon(tmp_path, DEAR, cluster="ray", lean=True) as daemon:
         check_storm(daemon, "auto", 200)
 
 
 def test_what_was_spent_today_survives_kill_9(tmp_path: Path) -> None:
-    with running_daemon(tmp_path, DEAR + "[budget]\nusd_per_day = 10.0\n") as daemon:
+    with running_daemon(tmp_path, DEAR + "[budget]\nusd_per_day = 10.0\n", lean=True) as daemon:
         key_id, secret = make_key(daemon, usd_per_day=5.0)
         for number in range(5):
             assert ask(daemon, "dear", secret, number)[0] == 200
@@ -103,7 +103,7 @@ def test_what_was_spent_today_survives_kill_9(tmp_path: Path) -> None:
         _wait(lambda: _stored(ledger) == pytest.approx(before["day"]["usd"]["spent"]))
         os.killpg(daemon.process.pid, signal.SIGKILL)
         daemon.process.wait()
-    with running_daemon(tmp_path, DEAR + "[budget]\nusd_per_day = 10.0\n") as daemon:
+    with running_daemon(tmp_path, DEAR + "[budget]\nusd_per_day = 10.0\n", lean=True) as daemon:
         after = accounts(daemon)
         assert after[key_id]["usd"] == before[key_id]["usd"]
         assert after["day"]["usd"] == before["day"]["usd"]
@@ -111,19 +111,19 @@ def test_what_was_spent_today_survives_kill_9(tmp_path: Path) -> None:
 
 def test_a_request_that_runs_at_a_kill_is_charged_what_was_foreseen(tmp_path: Path) -> None:
     toml, slow = "[budget]\nusd_per_day = 10.0\n" + DEAR, {"MORPHOGEN_SIMULATED__SPEED": "100"}
-    with running_daemon(tmp_path, toml, env=slow) as daemon, ThreadPoolExecutor(1) as pool:
+    with running_daemon(tmp_path, toml, env=slow, lean=True) as daemon, ThreadPoolExecutor(1) as pool:
         asked = pool.submit(lambda: _broken(daemon))
         ledger = daemon.data / "ledger.sqlite"
         _wait(lambda: _count(ledger, "requests") == 1)
         os.killpg(daemon.process.pid, signal.SIGKILL)
         daemon.process.wait()
         asked.result()
-    with running_daemon(tmp_path, toml) as daemon:
+    with running_daemon(tmp_path, toml, lean=True) as daemon:
         assert accounts(daemon)["day"]["usd"]["spent"] == pytest.approx(WORST_USD)
 
 
 def test_a_free_model_answers_when_the_money_is_gone(tmp_path: Path) -> None:
-    with running_daemon(tmp_path, "[budget]\nusd_per_day = 0.0\n" + DEAR + FREE) as daemon:
+    with running_daemon(tmp_path, "[budget]\nusd_per_day = 0.0\n" + DEAR + FREE, lean=True) as daemon:
         status, body, headers = ask(daemon, "dear", None, 1)
         assert (status, body["error"]["code"]) == (429, "budget_exceeded")
         assert "budget.usd_per_day" in body["error"]["message"]
@@ -135,7 +135,7 @@ def test_a_free_model_answers_when_the_money_is_gone(tmp_path: Path) -> None:
 
 
 def test_what_one_request_does_at_once_stays_within_its_budget(tmp_path: Path) -> None:
-    with running_daemon(tmp_path, DEAR) as daemon:
+    with running_daemon(tmp_path, DEAR, lean=True) as daemon:
         aspects = [{"name": f"part{n}", "strategy": "single"} for n in range(6)]
         own = {"strategy": {"parallel": {"aspects": aspects, "merge": "concatenate"}}, "budget_usd": 0.1}
         status, body, headers = ask(daemon, "auto", None, 1, morphogen=own)

@@ -89,7 +89,7 @@ def test_a_client_that_hangs_up_cancels_the_work(stuck: Running, model: str, str
 def stuck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A daemon whose one backend never answers."""
     toml = '[[backends]]\nname = "stuck"\nkind = "simulated"\nmodel = "generator!fault=hang"\n'
-    with running_daemon(tmp_path_factory.mktemp("stuck"), toml) as daemon:
+    with running_daemon(tmp_path_factory.mktemp("stuck"), toml, lean=True) as daemon:
         yield daemon
 
 
@@ -105,7 +105,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_ctrl_c_drains_and_leaves_nothing(tmp_path: Path) -> None:
-    with running_daemon(tmp_path, "", cluster="ray") as daemon:
+    with running_daemon(tmp_path, "", cluster="ray", lean=True) as daemon:
         pids = [node["pid"] for node in daemon.call("GET", "/v1/nodes")[1]["data"]]
         assert all(pids)
         begin = time.monotonic()

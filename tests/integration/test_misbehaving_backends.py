@@ -24,7 +24,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     ]
     good = '[[backends]]\nname = "good"\nkind = "simulated"\nmodel = "enricher"\n'
     limits = '[requests]\nfallback = ["good"]\n[retry]\nbase_delay_s = 0.05\n[breaker]\nenabled = false\n'
-    with running_daemon(tmp_path_factory.mktemp("misbehaving"), "".join(bad) + good + limits) as running:
+    with running_daemon(tmp_path_factory.mktemp("misbehaving"), "".join(bad) + good + limits, lean=True) as running:
         yield running
 
 
@@ -89,7 +89,7 @@ def test_a_text_of_absurd_length_is_refused(daemon: Running) -> None:
 
 def test_missing_items_are_counted(tmp_path_factory: pytest.TempPathFactory) -> None:
     toml = '[[backends]]\nname = "wrong"\nkind = "simulated"\nmodel = "generator!fault=wrong_schema"\n'
-    with running_daemon(tmp_path_factory.mktemp("wrong"), toml) as daemon:
+    with running_daemon(tmp_path_factory.mktemp("wrong"), toml, lean=True) as daemon:
         status, reply, _ = daemon.call("POST", "/api/mock/things", {"count": 50, "shape": [{"id": 0}]})
     assert status == 502
     assert "50 of 50 items are missing" in reply["error"]["message"]
