@@ -211,10 +211,10 @@ def _check_words(part: Mapping[str, Json], path: str, param: str) -> None:
 def _check_possible(part: Mapping[str, Json], path: str, param: str) -> None:
     for low, high in _PAIRS:
         below, above = part.get(low), part.get(high)
-        if _is_number(below) and _is_number(above) and below > above:
+        if is_number(below) and is_number(above) and below > above:
             _refuse(param, path, f"{low} {below} is above {high} {above}")
     for name, most in (("minItems", MAX_ITEMS), ("maxItems", MAX_ITEMS), ("minLength", MAX_TEXT_CHARS)):
-        if _is_number(part.get(name)) and part[name] > most:
+        if is_number(part.get(name)) and part[name] > most:
             _refuse(param, path, f"{name} is above {most}")
     _check_range(part, path, param)
     _check_values(part, path, param)
@@ -228,8 +228,8 @@ def _check_possible(part: Mapping[str, Json], path: str, param: str) -> None:
 
 def _check_range(part: Mapping[str, Json], path: str, param: str) -> None:
     """An empty range of numbers, exclusive bounds included; integers need one whole number inside."""
-    lows = [(part[key], key != "minimum") for key in ("minimum", "exclusiveMinimum") if _is_number(part.get(key))]
-    highs = [(part[key], key != "maximum") for key in ("maximum", "exclusiveMaximum") if _is_number(part.get(key))]
+    lows = [(part[key], key != "minimum") for key in ("minimum", "exclusiveMinimum") if is_number(part.get(key))]
+    highs = [(part[key], key != "maximum") for key in ("maximum", "exclusiveMaximum") if is_number(part.get(key))]
     if not lows or not highs:
         return
     (low, low_open), (high, high_open) = max(lows), min(highs, key=lambda bound: (bound[0], not bound[1]))
@@ -271,7 +271,8 @@ def type_name(value: Json) -> str:
     return "null" if value is None else "object"
 
 
-def _is_number(value: Json) -> TypeGuard[int | float]:
+def is_number(value: Json) -> TypeGuard[int | float]:
+    """Whether JSON calls it a number: true and false are none. It may be too large for a float, or not finite."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

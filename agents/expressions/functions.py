@@ -15,7 +15,6 @@ from agents.expressions.operations import (
     as_text,
     as_truth,
     equal,
-    is_number,
     kept,
     kind_of,
     ordered,
@@ -23,7 +22,7 @@ from agents.expressions.operations import (
     within,
 )
 from agents.records import ExpressionFailed, Json
-from agents.schema_check import compile_pattern
+from agents.schema_check import compile_pattern, is_number
 
 # So that a budget of steps is about the same time whatever it is spent on.
 _LINEAR_STEPS: Final = 5

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from agents.expressions.syntax import MAX_WHOLE
 from agents.records import ExpressionFailed, Json
+from agents.schema_check import is_number
 
 MAX_TEXT_CHARS: Final = 100_000
 MAX_EQUAL_DEPTH: Final = 64
@@ -72,10 +73,6 @@ def ordered(sign: str, left: Json, right: Json) -> bool:
     else:
         raise ExpressionFailed(f"{kind_of(left)} cannot be compared with {kind_of(right)} by {sign}")
     return {"<": less and not same, "<=": less or same, ">": not less and not same, ">=": not less or same}[sign]
-
-
-def is_number(value: Json) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def as_number(value: Json, where: str) -> Any:

@@ -27,6 +27,7 @@ from typing import Any, Final
 import orjson
 
 from agents.expressions import parse
+from agents.quality.distributions import LAST
 from agents.quality.fields import digest, parse_field
 from agents.quality.statistical_constraints import (
     OF_THE_WHOLE,
@@ -38,7 +39,7 @@ from agents.quality.statistical_constraints import (
     write,
 )
 from agents.records import InvalidRequest, Json
-from agents.schema_check import MAX_ITEMS, compile_pattern, resolve
+from agents.schema_check import MAX_ITEMS, compile_pattern, is_number, resolve
 from agents.verdicts import Constraint, ConstraintKind
 
 MAX_CONSTRAINTS: Final = 100
@@ -46,7 +47,6 @@ MAX_PATTERN_CHARS: Final = 1000
 MAX_OPTIONS: Final = 500
 MAX_OPTIONS_BYTES: Final = 20_000
 _TOLD_OPTIONS: Final = 50
-_LAST: Final = 1e300
 FORMATS: Final[Mapping[str, str]] = {
     "date": "a date (YYYY-MM-DD)",
     "time": "a time of day with zone (ISO 8601)",
@@ -196,9 +196,9 @@ def _range(value: Json, where: str) -> Json:
     low, high = value
     ends = [end for end in (low, high) if end is not None]
     texts = all(isinstance(end, str) for end in ends)
-    if not ends or not (texts or all(_is_number(end) for end in ends)):
+    if not ends or not (texts or all(is_number(end) for end in ends)):
         raise InvalidRequest("must have two numbers or two texts; one of them may be null", param=where)
-    if any(len(end) > MAX_PATTERN_CHARS if texts else not -_LAST <= end <= _LAST for end in ends):
+    if any(len(end) > MAX_PATTERN_CHARS if texts else not -LAST <= end <= LAST for end in ends):
         raise InvalidRequest("must have short texts or finite numbers", param=where)
     if len(ends) == 2 and low > high:
         raise InvalidRequest(f"the low end {low} is above the high end {high}", param=where)
@@ -264,10 +264,6 @@ _READERS: Final[Mapping[ConstraintKind, Callable[[Any, str], Json]]] = {
     "expression": _expression,
     **READERS,
 }
-
-
-def _is_number(value: Json) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 # ── telling ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -31,16 +31,16 @@ import numpy.typing as npt
 from scipy import special
 
 from agents.records import InvalidRequest, Json
+from agents.schema_check import is_number
 
 Floats = npt.NDArray[np.float64]
 
 FAMILIES: Final = ("normal", "lognormal", "uniform", "exponential", "gamma", "poisson", "mixture", "bimodal")
-FREE: Final = frozenset({"normal", "lognormal", "uniform", "exponential"})
-"""Families that may be named without their parameters."""
 DEFAULT_ALPHA: Final = 0.01
 ALPHAS: Final = (0.001, 0.2)
+LAST: Final = 1e300
+"""Numbers of a constraint lie within this, either side of 0, so that sums and differences of them stay finite."""
 MAX_COMPONENTS: Final = 5
-_LAST: Final = 1e300
 _OPTIONS: Final = ("family", "clip", "truncate", "round", "alpha")
 _NEAR: Final = 1e-6
 
@@ -73,11 +73,11 @@ def read_distribution(value: Json, where: str) -> dict[str, Json]:
     return read
 
 
-def _number(value: Json, where: str, low: float = -_LAST, high: float = _LAST, *, above: float | None = None) -> float:
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+def _number(value: Json, where: str, low: float = -LAST, high: float = LAST, *, above: float | None = None) -> float:
+    fits = is_number(value) and low <= value <= high
     if not fits or (above is not None and value <= above):
         least = f"above {above:g}" if above is not None else f"from {low:g} to {high:g}"
-        raise InvalidRequest(f"must be a finite number{'' if low == -_LAST and above is None else ' ' + least}", param=where)
+        raise InvalidRequest(f"must be a finite number{'' if low == -LAST and above is None else ' ' + least}", param=where)
     return float(value)
 
 

@@ -114,7 +114,7 @@ def _estimate(rows: Floats, wanted: Distribution) -> dict[str, Floats] | None:
 
 
 def sample(wanted: Distribution, rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
-    """Values of a fitted distribution (one of ``FREE``), rounded and clipped as declared."""
+    """Values of a fitted distribution (normal, lognormal, uniform, exponential), rounded and clipped as declared."""
     p = wanted.parameters
     match wanted.family:
         case "normal":

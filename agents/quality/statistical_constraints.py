@@ -18,21 +18,21 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from agents.quality.distributions import ALPHAS, DEFAULT_ALPHA, distribution_words, read_distribution
+from agents.quality.distributions import ALPHAS, DEFAULT_ALPHA, LAST, distribution_words, read_distribution
 from agents.quality.fields import parse_field
 from agents.records import InvalidRequest, Json
+from agents.schema_check import is_number
 from agents.verdicts import Constraint, ConstraintKind
 
 MIN_SAMPLE: Final = 8
 MAX_CATEGORIES: Final = 100
 MAX_CATEGORY_CHARS: Final = 200
 ORDERS: Final = ("increasing", "decreasing", "strictly_increasing", "strictly_decreasing")
-_LAST: Final = 1e300
 _NEAR: Final = 1e-6
 
 
 def _is_number(value: Json) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and -_LAST <= value <= _LAST
+    return is_number(value) and -LAST <= value <= LAST
 
 
 def _distribution(value: Json, where: str) -> Json:

@@ -12,6 +12,7 @@ from typing import Any, Final, get_args
 
 from agents import expressions
 from agents.records import InvalidRequest, Json
+from agents.schema_check import is_number
 from agents.strategies.form import SWITCH, Field, Form, Place, option, text, texts, whole
 from agents.strategy_specs import (
     Aspect,
@@ -65,7 +66,7 @@ def _checks(value: Json, place: Place) -> tuple[str, ...]:
 
 
 def _thresholds(value: Json, place: Place) -> tuple[float, float]:
-    numbers = isinstance(value, list) and all(isinstance(one, int | float) and not isinstance(one, bool) for one in value)
+    numbers = isinstance(value, list) and all(is_number(one) for one in value)
     if not numbers or len(value) != 2 or not 0 <= value[0] <= value[1] <= 10:
         raise place.invalid("must be two numbers from 0 to 10, the smaller one first")
     return float(value[0]), float(value[1])
