@@ -8,6 +8,7 @@ mistyped path is seen. An empty list passes.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
@@ -18,7 +19,7 @@ from agents.quality.fields import Steps as PathSteps
 from agents.quality.statistical_checks import statistical_check
 from agents.quality.statistical_constraints import STATISTICAL
 from agents.records import ExpressionFailed, Json
-from agents.schema_check import compile_pattern, compile_schema
+from agents.schema_check import compile_pattern, compile_schema, is_number
 from agents.verdicts import Check, Constraint
 
 MAX_OFFENDERS: Final = 5
@@ -89,7 +90,7 @@ class _Score:
         return Check(name=name, score=self.passed / seen if seen else 1.0, detail=detail)
 
 
-class _OverValues:
+class _OverValues(ABC):
     """A check that looks at one value after the other."""
 
     def __init__(self, constraint: Constraint) -> None:
@@ -97,15 +98,15 @@ class _OverValues:
         self._score = _Score(constraint)
 
     def add(self, part: Json, offset: int) -> None:
-        for indices, value in spots(part, self._steps):
+        for indices, value in spots(part, self._steps, offset):
             if value is MISSING:
                 self._score.missing += 1
             elif value is not None:
-                moved = (indices[0] + offset, *indices[1:]) if indices and offset else indices
-                self._look(moved, value)
+                self._look(indices, value)
 
+    @abstractmethod
     def _look(self, indices: tuple[int, ...], value: Json) -> None:
-        raise NotImplementedError
+        """One value, neither absent nor null, and the place of it in the whole answer."""
 
     def _fail(self, indices: tuple[int, ...], words: str) -> None:
         self._score.fail(f"{spelled(self._steps, indices)}: {words}")
@@ -185,7 +186,7 @@ class _Count:
 
     def add(self, part: Json, offset: int) -> None:
         data = part if self._steps else _one_list(part)
-        for indices, value in spots(data, self._steps):
+        for indices, value in spots(data, self._steps, offset):
             if value is MISSING or value is None:
                 self._score.missing += 1
             elif not isinstance(value, list):
@@ -196,8 +197,7 @@ class _Count:
             elif self._low <= len(value) <= self._high:
                 self._score.passed += 1
             else:
-                moved = (indices[0] + offset, *indices[1:])
-                self._score.fail(f"{spelled(self._steps, moved)}: {len(value)} items")
+                self._score.fail(f"{spelled(self._steps, indices)}: {len(value)} items")
 
     def result(self) -> Check | None:
         if not self._summed or not self._lists or self._score.failed:
@@ -284,7 +284,7 @@ def _in_range(bounds: Json) -> Callable[[Json], str]:
     text = isinstance(high if low is None else low, str)
 
     def test(value: Json) -> str:
-        fits = isinstance(value, str) if text else isinstance(value, int | float) and not isinstance(value, bool)
+        fits = isinstance(value, str) if text else is_number(value)
         if not fits:
             return "is not a text" if text else "is not a number"
         if low is not None and not value >= low:

@@ -55,22 +55,23 @@ def parse_field(text: str) -> Steps:
     return tuple(steps)
 
 
-def spots(data: Json, steps: Steps) -> Iterator[tuple[tuple[int, ...], Json]]:
+def spots(data: Json, steps: Steps, offset: int = 0) -> Iterator[tuple[tuple[int, ...], Json]]:
     """Every value that ``steps`` lead to, with the indices taken at its ``[]``; MISSING where they lead nowhere.
 
-    A list answer may also be entered as ``items``, its name in expressions.
+    A list answer may also be entered as ``items``, its name in expressions. ``offset``: how many items came in earlier parts of
+    the answer; the first index counts on from there.
     """
     if isinstance(data, list) and steps[:1] == ("items",):
         steps = steps[1:]
-    return _spots(data, steps, ())
+    return _spots(data, steps, (), offset)
 
 
-def _spots(value: Json, steps: Steps, indices: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], Json]]:
+def _spots(value: Json, steps: Steps, indices: tuple[int, ...], offset: int) -> Iterator[tuple[tuple[int, ...], Json]]:
     for place, step in enumerate(steps):
         if step is None and isinstance(value, list):
             rest = steps[place + 1 :]
-            for index, item in enumerate(value):
-                yield from _spots(item, rest, (*indices, index))
+            for index, item in enumerate(value, offset):
+                yield from _spots(item, rest, (*indices, index), 0)
             return
         value = _below(value, step)
         if value is MISSING:

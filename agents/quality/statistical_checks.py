@@ -10,7 +10,8 @@ score of a broken one is how far it is from passing: p against alpha, r² agains
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from random import Random
 from typing import Final
 
@@ -21,14 +22,15 @@ from agents.quality.fields import MISSING, parse_field, shown, spelled, spots
 from agents.quality.goodness import Pairs, fits, shares_fit
 from agents.quality.statistical_constraints import MIN_SAMPLE, statistical_rule
 from agents.records import Json
-from agents.verdicts import Check, Constraint
+from agents.schema_check import is_number
+from agents.verdicts import Check, Constraint, ConstraintKind
 
 MAX_SAMPLE: Final = 20_000
 MAX_OFFENDERS: Final = 5
 _SEED: Final = 907
 
 
-class StatisticalCheck:
+class StatisticalCheck(ABC):
     """What the checks of this module have in common: values that cannot be taken, and the verdict in words."""
 
     def __init__(self, constraint: Constraint) -> None:
@@ -38,12 +40,12 @@ class StatisticalCheck:
         self._words: list[str] = []
 
     def add(self, part: Json, offset: int) -> None:
-        for indices, value in spots(part, self._steps):
+        for indices, value in self._found(part, offset):
             if value is MISSING:
                 self._missing += 1
             elif value is not None:
                 self._seen += 1
-                self._look((indices[0] + offset, *indices[1:]) if indices and offset else indices, value)
+                self._look(indices, value)
 
     def result(self) -> Check | None:
         if not self._seen:
@@ -54,11 +56,16 @@ class StatisticalCheck:
         score, words = self._verdict()
         return self._check(score, words)
 
-    def _look(self, indices: tuple[int, ...], value: Json) -> None:
-        raise NotImplementedError
+    def _found(self, part: Json, offset: int) -> Iterator[tuple[tuple[int, ...], Json]]:
+        return spots(part, self._steps, offset)
 
+    @abstractmethod
+    def _look(self, indices: tuple[int, ...], value: Json) -> None:
+        """One value, neither absent nor null, and the place of it in the whole answer."""
+
+    @abstractmethod
     def _verdict(self) -> tuple[float, str]:
-        raise NotImplementedError
+        """The score, 0 to 1, and what was measured, once at least one value came and none was refused."""
 
     def _check(self, score: float, words: str) -> Check:
         """What was measured is said of those that pass as well."""
@@ -76,7 +83,7 @@ class StatisticalCheck:
 
 def _number(value: Json) -> float | None:
     """None for what is no finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         return None
     try:
         number = float(value)
@@ -124,15 +131,14 @@ class _Correlates(StatisticalCheck):
         self._log = constraint.value.get("scale") == "log"
         self._pairs = Pairs()
 
-    def add(self, part: Json, offset: int) -> None:
-        for (indices, x), (others, y) in zip(spots(part, self._steps), spots(part, self._other), strict=False):
-            if x is MISSING or y is MISSING or indices != others:
-                self._missing += 1
-            elif x is not None and y is not None:
-                self._seen += 1
-                self._pair((indices[0] + offset, *indices[1:]) if indices and offset else indices, x, y)
+    def _found(self, part: Json, offset: int) -> Iterator[tuple[tuple[int, ...], Json]]:
+        """Pairs (x, y); absent where one of the two is, null where one is null."""
+        for (indices, x), (others, y) in zip(super()._found(part, offset), spots(part, self._other, offset), strict=False):
+            absent = x is MISSING or y is MISSING or indices != others
+            yield indices, MISSING if absent else None if x is None or y is None else (x, y)
 
-    def _pair(self, indices: tuple[int, ...], x: Json, y: Json) -> None:
+    def _look(self, indices: tuple[int, ...], value: Json) -> None:
+        x, y = value
         a, b = _number(x), _number(y)
         if a is None or b is None:
             self._refuse(indices, f"{shown(x if a is None else y)} is not a number")
@@ -237,6 +243,13 @@ class _Sums(StatisticalCheck):
 
 def statistical_check(constraint: Constraint) -> StatisticalCheck:
     """The check of a constraint of one of these kinds."""
-    kinds = {"distribution": _Follows, "correlation": _Correlates, "ratios": _Shares, "monotonic": _Ordered, "sum": _Sums}
-    check: StatisticalCheck = kinds[constraint.kind](constraint)
-    return check
+    return _KINDS[constraint.kind](constraint)
+
+
+_KINDS: Final[Mapping[ConstraintKind, Callable[[Constraint], StatisticalCheck]]] = {
+    "distribution": _Follows,
+    "correlation": _Correlates,
+    "ratios": _Shares,
+    "monotonic": _Ordered,
+    "sum": _Sums,
+}
