@@ -89,23 +89,24 @@ def _cut(text: str) -> str:
     return text if len(text) <= MAX_ERROR_CHARS else text[: MAX_ERROR_CHARS - 1] + "…"
 
 
-def compile_schema(schema: Mapping[str, Json]) -> Validator:
-    """The validator of ``schema`` (formats are checked, nothing is fetched); cached. Raises InvalidRequest(param="shape")."""
+def compile_schema(schema: Mapping[str, Json], *, formats: bool = True, param: str = "shape") -> Validator:
+    """The validator of ``schema``, with or without its ``format`` words; no ``$ref`` is ever fetched. Cached.
+
+    Raises InvalidRequest(param=``param``) for what is no schema.
+    """
     try:
-        key = orjson.dumps(schema)
+        return _compiled(orjson.dumps(schema, default=dict), formats)
     except TypeError as error:
-        raise InvalidRequest(f"The schema is not JSON: {error}", param="shape") from error
-    return _compiled(key)
+        raise InvalidRequest(_cut(f"The schema is not JSON: {error}"), param=param) from error
+    except (ValueError, jsonschema_rs.ReferencingError) as error:
+        words = str(error).split("\n", 1)[0]
+        raise InvalidRequest(_cut(f"The schema is not valid: {words}"), param=param) from error
 
 
 @lru_cache(maxsize=256)
-def _compiled(key: bytes) -> Validator:
-    try:
-        inner = jsonschema_rs.validator_for(orjson.loads(key), validate_formats=True, offline=True, pattern_options=_PATTERNS)
-    except (ValueError, jsonschema_rs.ReferencingError) as error:
-        words = str(error).split("\n", 1)[0]
-        raise InvalidRequest(_cut(f"The schema is not valid: {words}"), param="shape") from error
-    return Validator(inner)
+def _compiled(key: bytes, formats: bool) -> Validator:
+    schema = orjson.loads(key)
+    return Validator(jsonschema_rs.validator_for(schema, validate_formats=formats, offline=True, pattern_options=_PATTERNS))
 
 
 class TextPattern(Validator):
@@ -144,10 +145,7 @@ def check_schema(schema: Mapping[str, Json], limits: ShapeLimits, *, param: str 
         if fields > limits.max_fields:
             _refuse(param, param, f"more than {limits.max_fields} fields")
         _check_words(part, path, param)
-    try:
-        compile_schema(schema)
-    except InvalidRequest as error:
-        raise InvalidRequest(error.message, param=param) from error
+    compile_schema(schema, param=param)
     # From here on the schema is well formed, so that its bounds may be compared.
     for path, part, _ in _walk(schema, param):
         _check_possible(part, path, param)

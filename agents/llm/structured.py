@@ -7,16 +7,15 @@ is told the schema is wire.py's business. Code is never asked for in JSON.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from functools import lru_cache
 
-import jsonschema_rs
 import orjson
 
 from agents.llm import prompts
 from agents.llm.chat import ChatReply, ChatRequest
 from agents.records import InvalidRequest, Json, StructuredFailed
+from agents.schema_check import Validator, compile_schema
 from agents.toolbox import Structured
 
 MAX_TEXT_CHARS = 8 * 2**20
@@ -41,7 +40,8 @@ async def ask_structured(ask: Callable[[ChatRequest], Awaitable[ChatReply]], req
     """
     if request.schema is None:
         raise InvalidRequest("a structured answer needs a schema", param="schema")
-    validator = _validator(request.schema)
+    # A wrong format is left to the strategies' checks, which may correct it; here it would cost the whole answer.
+    validator = compile_schema(request.schema, formats=False, param="schema")
     reply = await ask(request)
     data, problems = _judge(validator, reply)
     if not problems:
@@ -73,11 +73,6 @@ def extract_json(text: str) -> Json:
         except orjson.JSONDecodeError:
             continue
     return _longest(text)
-
-
-def problems_of(schema: Mapping[str, Json], data: Json) -> list[str]:
-    """What is wrong with ``data``, in the validator's words (bounded). Raises InvalidRequest for an impossible schema."""
-    return _problems(_validator(schema), data)
 
 
 def _longest(text: str) -> Json:
@@ -135,25 +130,17 @@ def _inner(value: Json) -> list[Json]:
     return value if isinstance(value, list) else []
 
 
-def _judge(validator: jsonschema_rs.Validator, reply: ChatReply) -> tuple[Json, list[str]]:
+def _judge(validator: Validator, reply: ChatReply) -> tuple[Json, list[str]]:
     try:
         data = extract_json(reply.text)
     except ValueError as error:
         cut = " (the answer hit its length limit)" if reply.finish_reason == "length" else ""
         return None, [f"{error}{cut}"[:MAX_PROBLEM_CHARS]]
-    return data, _problems(validator, data)
-
-
-def _problems(validator: jsonschema_rs.Validator, data: Json) -> list[str]:
     if validator.is_valid(data):
-        return []
-    problems = []
-    for error in validator.iter_errors(data):
-        place = "/".join(str(step) for step in error.instance_path) or "the whole value"
-        problems.append(f"at {place}: {error.message}"[:MAX_PROBLEM_CHARS])
-        if len(problems) == MAX_PROBLEMS:
-            break
-    return problems or ["it is not valid against the schema"]
+        return data, []
+    places = validator.places(data, limit=MAX_PROBLEMS)
+    problems = [f"at {'/'.join(map(str, path)) or 'the whole value'}: {words}"[:MAX_PROBLEM_CHARS] for path, words in places]
+    return data, problems or ["it is not valid against the schema"]
 
 
 def _repair(request: ChatRequest, reply: ChatReply, problems: list[str]) -> ChatRequest:
@@ -161,18 +148,3 @@ def _repair(request: ChatRequest, reply: ChatReply, problems: list[str]) -> Chat
     words = prompts.render("repair", problems="\n".join(f"- {problem}" for problem in problems))
     turns = ({"role": "assistant", "content": quoted}, {"role": "user", "content": words})
     return replace(request, messages=(*request.messages, *turns))
-
-
-def _validator(schema: Mapping[str, Json]) -> jsonschema_rs.Validator:
-    try:
-        return _compiled(orjson.dumps(schema, default=dict))
-    except TypeError as error:
-        raise InvalidRequest(f"the schema is not JSON: {error}"[:300], param="schema") from None
-    except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
-        raise InvalidRequest(f"the schema cannot be used: {error}"[:300], param="schema") from None
-
-
-@lru_cache(maxsize=256)
-def _compiled(schema: bytes) -> jsonschema_rs.Validator:
-    # offline: a $ref never makes this process fetch a URL that a stranger chose
-    return jsonschema_rs.validator_for(orjson.loads(schema), offline=True)

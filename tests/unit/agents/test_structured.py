@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agents.calls import Usage
 from agents.llm import prompts
 from agents.llm.chat import ChatReply, ChatRequest
-from agents.llm.structured import ask_structured, extract_json, problems_of
+from agents.llm.structured import ask_structured, extract_json
 from agents.records import InvalidRequest, StructuredFailed
 
 SCHEMA = {
@@ -103,15 +103,17 @@ async def test_a_valid_answer_takes_one_round() -> None:
     assert len(model.requests) == 1
 
 
-async def test_the_repair_round_quotes_the_validator() -> None:
-    model = Model('{"name": "Ida", "age": "three"}', '{"name": "Ida", "age": 3}')
+@pytest.mark.parametrize(("wrong", "words"), [('"three"', "integer"), ("-1", "minimum")])
+async def test_the_repair_round_quotes_the_validator(wrong: str, words: str) -> None:
+    first_answer = f'{{"name": "Ida", "age": {wrong}}}'
+    model = Model(first_answer, '{"name": "Ida", "age": 3}')
     answer = await ask_structured(model, REQUEST)
     assert answer.repaired
     assert answer.data["age"] == 3
     first, last = model.requests[1].messages[-2:]
-    assert first == {"role": "assistant", "content": '{"name": "Ida", "age": "three"}'}
+    assert first == {"role": "assistant", "content": first_answer}
     assert "at age" in last["content"]
-    assert "integer" in last["content"]
+    assert words in last["content"]
     assert model.requests[1].schema == SCHEMA
 
 
@@ -148,9 +150,11 @@ async def test_a_schema_that_cannot_be_used_is_the_askers_fault(schema: Any) -> 
     assert model.requests == []
 
 
-def test_problems_name_the_place() -> None:
-    assert problems_of(SCHEMA, {"name": "x", "age": 1}) == []
-    assert any("at age" in problem for problem in problems_of(SCHEMA, {"name": "x", "age": -1}))
+async def test_a_format_is_not_worth_a_repair_round() -> None:
+    schema = {"type": "object", "properties": {"email": {"type": "string", "format": "email"}}}
+    model = Model('{"email": "nobody"}')
+    answer = await ask_structured(model, ChatRequest(messages=(), schema=schema))
+    assert (answer.data, answer.repaired) == ({"email": "nobody"}, False)
 
 
 def test_every_prompt_loads_and_a_missing_value_is_an_error() -> None:
