@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 
@@ -22,8 +24,8 @@ class Clock:
         return self.now
 
 
-def desk(clock: Clock | None = None, *, failures: int = 3, **limits: object) -> Desk:
-    spec = BackendSpec(name="b", model="m", **limits)  # type: ignore[arg-type]
+def desk(clock: Clock | None = None, *, failures: int = 3, **limits: Any) -> Desk:
+    spec = BackendSpec(name="b", model="m", **limits)
     policy = BreakerPolicy(failures=failures, window=50, open_s=10.0)
     return Desk([spec], breaker=policy, clock=clock or Clock())
 
@@ -32,12 +34,12 @@ def record(error: str | None = None, *, retry_after_s: float | None = None) -> C
     return CallRecord(backend="b", model="m", started_at=0, latency_s=0, error=error, retry_after_s=retry_after_s)
 
 
-async def waiting(work: object) -> asyncio.Task[Permit]:
-    task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+async def waiting(work: Coroutine[Any, Any, Permit]) -> asyncio.Task[Permit]:
+    task = asyncio.ensure_future(work)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert not task.done()
-    return task  # type: ignore[no-any-return]
+    return task
 
 
 async def test_no_more_permits_than_the_limit_and_first_come_first_served() -> None:

@@ -148,7 +148,7 @@ def test_what_cannot_be_read_says_where_and_what(text: str, at: int | None, word
 def test_a_text_that_is_too_long_or_no_text_is_refused() -> None:
     for bad in ("1" + " " * 2000, None, 3, ["1"]):
         with pytest.raises(InvalidRequest):
-            parse(bad)  # type: ignore[arg-type]
+            parse(bad)
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ async def test_time_that_ends_among_the_items_leaves_the_rest_as_it_was() -> Non
     spec = {"pipeline": [{"tier": "cheap"}, {"name": "longer", "tier": "premium", "per_item": True}]}
     work = shaped({"berths": [BERTH]})
     assert work.schema is not None
-    work.schema["properties"]["berths"].update(minItems=5, maxItems=5)  # type: ignore[index]
+    work.schema["properties"]["berths"].update(minItems=5, maxItems=5)
 
     def framed(request: ChatRequest, choice: Choice) -> Json:
         assert request.schema is not None

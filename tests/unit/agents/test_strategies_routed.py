@@ -70,7 +70,7 @@ def test_the_reason_names_the_factors_largest_first() -> None:
 
 def test_a_recursive_schema_ends() -> None:
     tree = {"$ref": "#/$defs/node", "$defs": {"node": {"type": "object", "properties": {"kids": {"type": "array"}}}}}
-    tree["$defs"]["node"]["properties"]["kids"]["items"] = {"$ref": "#/$defs/node"}  # type: ignore[index]
+    tree["$defs"]["node"]["properties"]["kids"]["items"] = {"$ref": "#/$defs/node"}
     assert 0 < complexity(Work(messages=(), schema=tree)).score <= 10
 
 
@@ -108,7 +108,7 @@ def test_up_is_half_of_its_most_at_its_half() -> None:
     ],
 )
 def test_the_level_follows_score_importance_and_quality(found: float, more: dict[str, Any], level: str) -> None:
-    route = decide(asks("x", **more), Complexity(score=found, parts={}), (3.5, 6.5), FREE, None)  # type: ignore[arg-type]
+    route = decide(asks("x", **more), Complexity(score=found, parts={}), (3.5, 6.5), FREE, None)
     assert route.level == level
     assert f"complexity {found:g}" in route.reason
     for name, value in more.items():
@@ -127,7 +127,7 @@ def test_what_cannot_be_paid_gives_way_to_the_next_lower_level() -> None:
 
 def test_expected_costs_follow_prices_and_parts() -> None:
     work = asks("x")
-    cheap, dear = (expected_usd(work, Single(tier=tier), POOL) for tier in ("cheap", "premium"))  # type: ignore[arg-type]
+    cheap, dear = (expected_usd(work, Single(tier=tier), POOL) for tier in ("cheap", "premium"))
     assert dear == pytest.approx(cheap * 100)
     assert expected_usd(work, Single(backend="b"), POOL) == pytest.approx(cheap * 10)
     two = Pipeline(stages=(Stage(name="1", strategy=Single(tier="cheap")), Stage(name="2", strategy=Single(backend="b"))))
