@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import io
 import json
+import tokenize
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -30,6 +32,9 @@ from runtime.routing.settings import LearnerSettings
 VERSION = 1
 KEPT_WAITING = 1000
 MOST_BYTES = 256 * 1024 * 1024
+_DAMAGED = (zipfile.BadZipFile, zlib.error, tokenize.TokenError, EOFError, OSError, RuntimeError)
+"""What zipfile and numpy raise for bytes that are no archive of theirs (an unknown compression is a RuntimeError)."""
+_OF_ANOTHER_SHAPE = (ValueError, KeyError, TypeError, IndexError, np.linalg.LinAlgError)
 
 Array = npt.NDArray[Any]
 
@@ -83,7 +88,7 @@ def load(data: bytes, settings: LearnerSettings, *, rng: np.random.Generator) ->
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         _fill(learner, json.loads(arrays.pop("meta").tobytes()), arrays)
-    except (ValueError, KeyError, TypeError, IndexError, EOFError, OSError, zipfile.BadZipFile, np.linalg.LinAlgError) as error:
+    except (*_DAMAGED, *_OF_ANOTHER_SHAPE) as error:
         raise RoutingError(f"the stored state cannot be read ({type(error).__name__}: {error})", field="state") from error
     return learner
 

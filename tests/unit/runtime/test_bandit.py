@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from runtime.routing.bandit import Learner
@@ -268,7 +268,9 @@ def test_a_state_comes_back_as_it_was() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(cut=st.integers(0, 4000), flipped=st.integers(0, 4000))
+@given(cut=st.integers(0, 4000), flipped=st.integers(0, 20_000))
+@example(cut=0, flipped=58)
+@example(cut=0, flipped=178)
 def test_a_damaged_state_is_refused_or_read_but_never_breaks(cut: int, flipped: int) -> None:
     data = bytearray(DUMPED[: len(DUMPED) - cut])
     if data:
