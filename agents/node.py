@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from agents.llm.chat import BackendSpec
 from agents.llm.http import HttpBackend
@@ -176,6 +177,7 @@ class Node:
             max_parallel=gear.kit.parallel_calls,
             runner=gear.sandbox,
             code_limits=gear.kit.sandbox.limits,
+            search=partial(self._hub.search_code, node=self.spec.name, locale=self.spec.locale, task_id=task.task_id),
             clock=self._clock,
             wall=self._wall,
         )

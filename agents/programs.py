@@ -40,3 +40,36 @@ class CodeUsed:
     def inputs(self) -> dict[str, Json]:
         """What ``run`` was given."""
         return {**self.parameters, "count": self.count, "seed": self.seed}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A version of the registry that may fit a problem, with what its executions say.
+
+    ``parameters`` are the names and types of its inputs. ``similarity`` is the cosine of the two problems, None where it was
+    found by words. ``latency_s`` is the mean of its runs.
+    """
+
+    version: str
+    code: str
+    parameters: Mapping[str, Json]
+    author: str
+    similarity: float | None = None
+    runs: int = 0
+    successes: int = 0
+    latency_s: float | None = None
+    stars: int = 0
+    breakthrough: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeFound:
+    """What the registry offers to whoever needs code: candidates, the best first, and what to keep to when writing.
+
+    ``guidance`` is the standard in force, the practices of the locale and principles of breakthroughs, as text; it is held back
+    from a share of the tasks so that its effect can be measured; ``standard`` names the standard either way ("" without one).
+    """
+
+    candidates: tuple[Candidate, ...] = ()
+    guidance: str = ""
+    standard: str = ""

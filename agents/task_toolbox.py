@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
@@ -18,7 +18,8 @@ from agents.llm.heard import PLAIN, Heard
 from agents.llm.selection import carries
 from agents.llm.structured import ask_structured
 from agents.llm.wire import estimate_usage
-from agents.records import BudgetExceeded, Capability, Choice, DeadlineExceeded, Event, EventKind, Json, Task
+from agents.programs import CodeFound
+from agents.records import AgentError, BudgetExceeded, Capability, Choice, DeadlineExceeded, Event, EventKind, Json, Task
 from agents.toolbox import Structured
 from sandbox.records import Limits, Problem, RunResult
 
@@ -29,6 +30,8 @@ MAX_NOTES = 1_000
 """Longest trace of one task, deltas and calls aside; the rest is left out."""
 DEFAULT_LIMITS = Limits()
 RUN_TRIES = 3
+SEARCH_S = 2.0
+"""Longest wait for the registry; at most a quarter of the time that is left."""
 MIN_RUN_S = 0.01
 _ALWAYS = frozenset({"delta", "call", "restart"})
 
@@ -90,11 +93,13 @@ class TaskToolbox:
         max_parallel: int,
         runner: CodeRunner | None = None,
         code_limits: Limits = DEFAULT_LIMITS,
+        search: Callable[[str], Awaitable[CodeFound]] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._runner = runner
         self._code_limits = code_limits
+        self._search = search
         self._task = task
         self._pool = pool
         self._sink = sink
@@ -143,6 +148,17 @@ class TaskToolbox:
             if result.problem is not Problem.UNAVAILABLE:
                 break
         return result
+
+    async def search_code(self, problem: str) -> CodeFound:
+        """See the port. A registry that fails or is slow is as good as an empty one, and that is noted."""
+        if self._search is None:
+            return CodeFound()
+        try:
+            async with asyncio.timeout(min(SEARCH_S, self.remaining_s() / 4)):
+                return await self._search(problem)
+        except (AgentError, TimeoutError) as error:
+            self.note("note", text="the registry was not searched", error=str(error) or "it took too long")
+            return CodeFound()
 
     @property
     def unused(self) -> tuple[Permit, ...]:

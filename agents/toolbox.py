@@ -12,6 +12,7 @@ from typing import Protocol
 
 from agents.calls import CallCost, CallRecord, Permit
 from agents.llm.chat import BackendSpec, ChatReply, ChatRequest
+from agents.programs import CodeFound
 from agents.records import Choice, EventKind, Json
 from sandbox.records import Limits, RunResult
 
@@ -73,6 +74,10 @@ class Toolbox(Protocol):
         """Run ``run(inputs)`` of ``code`` in the sandbox, within the task's time. Whatever the code does, a RunResult comes."""
         ...
 
+    async def search_code(self, problem: str) -> CodeFound:
+        """What the registry offers for a problem in words. Never raises: without a registry, or in time, there is nothing."""
+        ...
+
     def note(self, kind: EventKind, **data: Json) -> None:
         """Put something into the trace."""
         ...
@@ -98,6 +103,10 @@ class Hub(Admission, Protocol):
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Embeddings ``(n, d)``, unit length."""
+        ...
+
+    async def search_code(self, problem: str, *, node: str, locale: str, task_id: str) -> CodeFound:
+        """Code of the registry for a problem in words, as ``node`` may see it. Nothing while the registry is closed."""
         ...
 
     async def ask_peer(self, peer: str, question: str, *, task_id: str, hops: int, deadline_s: float) -> str:

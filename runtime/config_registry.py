@@ -22,3 +22,5 @@ class RegistrySettings(Section):
     """How often tables are compacted and old versions of them removed."""
     fold_every_s: Annotated[float, Field(ge=0.05, le=86_400, allow_inf_nan=False)] = 60.0
     """How often executions are added up, and acted on."""
+    guidance_holdout: Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)] = 0.1
+    """Share of the programs that are written without the coding standard, so that its effect can be measured."""

@@ -33,6 +33,7 @@ from runtime.api.operator import product_version
 from runtime.backend_servers import BackendServers
 from runtime.cluster import Cluster
 from runtime.code_desk import CodeDesk
+from runtime.code_offers import Offers
 from runtime.config import Settings
 from runtime.config_file import LoadedConfig
 from runtime.config_strategies import check_strategies
@@ -181,6 +182,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     registry = _registry(settings, ledger, embedder, sandbox)
     stack.push_async_callback(registry.close)
     code = CodeDesk(registry, enabled=settings.registry.enabled and settings.data.store_bodies)
+    hub.search_registry = Offers(registry, holdout=settings.registry.guidance_holdout).offer
     dispatch = Dispatch(
         settings=settings,
         pool=pool,

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from agents.calls import CallCost, CallRecord, Permit
 from agents.llm.desk import Desk
+from agents.programs import CodeFound
 from agents.records import (
     AgentError,
     Budget,
@@ -44,6 +45,14 @@ Account = Callable[[str, str, Sequence[CallRecord], str | None], None]
 """Takes the asking task's id, the peer's name, the calls that the peer made, and the error that it ended with."""
 
 
+SearchCode = Callable[[str, str, str, str], Awaitable[CodeFound]]
+"""Takes the problem, the node's name, its locale and the task's id."""
+
+
+async def _nothing_found(problem: str, node: str, locale: str, task_id: str) -> CodeFound:
+    return CodeFound()
+
+
 class DaemonHub:
     """Implements ``agents.toolbox.Hub`` on the daemon's own parts. ``account`` is told what every question to a peer took."""
 
@@ -65,6 +74,7 @@ class DaemonHub:
         self._wall = wall
         self._ids = itertools.count(1)
         self.cluster: Cluster | None = None
+        self.search_registry: SearchCode = _nothing_found
         self.account: Account = lambda task_id, peer, calls, error: None
 
     async def lease(self, backend: str, *, holder: str, wait_s: float, cost: CallCost | None = None) -> Permit:
@@ -82,6 +92,9 @@ class DaemonHub:
         except RegistryError as error:
             raise InvalidRequest(str(error), param="input") from error
         return [[float(x) for x in row] for row in vectors]
+
+    async def search_code(self, problem: str, *, node: str, locale: str, task_id: str) -> CodeFound:
+        return await self.search_registry(problem[:MAX_QUESTION_CHARS], node, locale, task_id)
 
     async def ask_peer(self, peer: str, question: str, *, task_id: str, hops: int, deadline_s: float) -> str:
         """The peer's answer in words. Raises NotFound, InvalidRequest (too many hops), and what the peer raises."""

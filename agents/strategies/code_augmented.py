@@ -15,7 +15,7 @@ from typing import Final, Literal
 from agents import quality
 from agents.llm.chat import ChatRequest
 from agents.llm.prompts import render
-from agents.programs import CodeUsed
+from agents.programs import CodeFound, CodeUsed
 from agents.quality.constraints import to_json
 from agents.records import AgentError, BudgetExceeded, Choice, DeadlineExceeded, Draft, Escalated, InvalidRequest, Json, Work
 from agents.shaping import compile_schema, with_count
@@ -23,6 +23,7 @@ from agents.strategies.extraction import extract, joined
 from agents.strategies.judging import schema_of
 from agents.strategies.problem import Classified, Kind, classify, computing_kind, layout_of, names_statistics
 from agents.strategies.program import (
+    NOTHING,
     Judged,
     NoProgram,
     Problem,
@@ -46,6 +47,7 @@ MAX_OUTPUT_FACTOR: Final = 16
 """A long list may make so much more than one run of the sandbox may give by default."""
 BYTES_PER_FIELD: Final = 64
 MAX_NOTED_CHARS: Final = 4_000
+MAX_PROBLEM_CHARS: Final = 4_000
 _KIND_SCHEMA: Final = schema_of(
     kind={"type": "string", "enum": ["pattern", "computational", "hybrid"]}, reason={"type": "string"}
 )
@@ -62,6 +64,7 @@ class _Attempts:
     best: Json = None
     error: AgentError | None = None
     asked: list[str] = field(default_factory=list)
+    found: CodeFound = NOTHING
 
 
 async def run(work: Work, spec: CodeAugmented, toolbox: Toolbox, choice: Choice, *, visible: bool, run_child: RunChild) -> Draft:
@@ -164,7 +167,7 @@ class _Computed:
 
 async def _computed(problem: Problem, spec: CodeAugmented, toolbox: Toolbox, choice: Choice) -> _Computed:
     """The result of a program that passed every check. Raises Escalated, or the models' error where none wrote a program."""
-    tried = _Attempts()
+    tried = _Attempts(found=await _searched(problem, toolbox))
     own = replace(choice_for(spec.code, choice), needs=choice.needs | {"code"})
     for number, (step, chosen) in enumerate(_steps(spec, own, toolbox, tried)):
         request = _question(step, problem, tried)
@@ -207,8 +210,10 @@ def _steps(spec: CodeAugmented, own: Choice, toolbox: Toolbox, tried: _Attempts)
 
 def _question(step: Step, problem: Problem, tried: _Attempts) -> ChatRequest:
     if step == "repair" and tried.said:
-        return repair_request(problem, tried.said, tried.failures)
-    return write_request(problem, simpler=step == "simplify", failures=tried.failures)
+        return repair_request(problem, tried.said, tried.failures, tried.found)
+    # What others wrote was looked at; whoever begins afresh after failures does so without it.
+    found = NOTHING if tried.failures else tried.found
+    return write_request(problem, simpler=step == "simplify", failures=tried.failures, found=found)
 
 
 async def _tried(
@@ -216,12 +221,18 @@ async def _tried(
 ) -> tuple[Judged, CodeUsed | None]:
     """One program read, run and judged, all of it in the trace; and the program where its result passed every check."""
     try:
-        program = read_program(text)
+        program = read_program(text, tried.found)
     except NoProgram as error:
         toolbox.note("code", step=step, backend=tried.backend, state="no program", error=str(error))
         return Judged(value=None, failures=(str(error),)), None
     toolbox.note(
-        "code", step=step, backend=tried.backend, parameters=dict(program.parameters), code=program.code[:MAX_NOTED_CHARS]
+        "code",
+        step=step,
+        backend=tried.backend,
+        how=program.how,
+        artifact=program.artifact,
+        parameters=dict(program.parameters),
+        code=program.code[:MAX_NOTED_CHARS],
     )
     code = CodeUsed(
         code=program.code,
@@ -229,6 +240,9 @@ async def _tried(
         count=problem.total or 1,
         seed=seed % 2**31,
         constraints=problem.constraints,
+        artifact=program.artifact,
+        how=program.how,
+        improvements=program.improvements,
     )
     result = await toolbox.run_code(code.code, code.inputs, _limits(problem, toolbox))
     if result.problem is RunProblem.UNAVAILABLE:
@@ -248,7 +262,25 @@ async def _tried(
         said = [f"{one.name}: {one.detail}" if one.detail else one.name for one in judged.checks]
         state = "failed" if judged.failures else "passed"
         toolbox.note("stage", name="check", state=state, checks=said, failures=list(judged.failures))
+    _note_evidence(code, tried, toolbox, passed=not judged.failures, latency_s=result.wall_s)
     return judged, None if judged.failures else replace(code, latency_s=result.wall_s)
+
+
+def _note_evidence(code: CodeUsed, tried: _Attempts, toolbox: Toolbox, *, passed: bool, latency_s: float) -> None:
+    """What the daemon adds up: how a version of the registry did, and how new code does with and without guidance."""
+    if code.how == "used":
+        toolbox.note("code", state="ran", artifact=code.artifact, ok=passed, latency_s=latency_s)
+    elif tried.found.standard and not tried.failures:
+        toolbox.note("code", state="wrote", standard=tried.found.standard, guided=bool(tried.found.guidance), ok=passed)
+
+
+async def _searched(problem: Problem, toolbox: Toolbox) -> CodeFound:
+    """What the registry offers for the problem: code of others that may be used or modified instead of written anew."""
+    found = await toolbox.search_code(request_text(problem.work.messages, MAX_PROBLEM_CHARS))
+    if found.candidates or found.standard:
+        versions = [each.version for each in found.candidates]
+        toolbox.note("code", state="searched", found=versions, standard=found.standard, guided=bool(found.guidance))
+    return found
 
 
 def _limits(problem: Problem, toolbox: Toolbox) -> Limits:

@@ -17,9 +17,11 @@ import orjson
 from agents import quality
 from agents.llm.chat import ChatRequest
 from agents.llm.prompts import render
+from agents.programs import CodeFound, How
 from agents.quality.constraints import to_json, to_rules, within
 from agents.records import InvalidRequest, Json, Work
 from agents.shaping import array_path, compile_schema, conform, sub_schema
+from agents.strategies.candidates import improvements_of, offered, picked, same_code, told
 from agents.strategies.problem import Layout
 from agents.strategies.runner import request_text
 from agents.verdicts import Check, Constraint
@@ -32,6 +34,7 @@ MAX_FAILURE_CHARS: Final = 500
 MAX_SELF_CHECKS: Final = 50
 _BLOCK: Final = re.compile(r"```([A-Za-z0-9_+-]*)[ \t]*\r?\n(.*?)```", re.S)
 _OWN_INPUTS: Final = ("count", "seed")
+NOTHING: Final = CodeFound()
 
 
 class NoProgram(ValueError):
@@ -40,10 +43,14 @@ class NoProgram(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """``code`` defines ``run(inputs)``; ``parameters`` are its named inputs."""
+    """``code`` defines ``run(inputs)``; ``parameters`` are its named inputs. ``how`` it came about, with which improvements of
+    ``artifact`` where it was not written anew."""
 
     code: str
     parameters: Mapping[str, Json]
+    how: How = "new"
+    artifact: str = ""
+    improvements: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +115,11 @@ def _items_of(schema: Mapping[str, Json], path: tuple[str, ...], fields: tuple[s
 # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def write_request(problem: Problem, *, simpler: bool = False, failures: Sequence[str] = ()) -> ChatRequest:
-    """The question for a program. ``failures`` are those of earlier programs, for a model that begins afresh."""
+def write_request(
+    problem: Problem, *, simpler: bool = False, failures: Sequence[str] = (), found: CodeFound = NOTHING
+) -> ChatRequest:
+    """The question for a program. ``failures`` are those of earlier programs, for a model that begins afresh; ``found`` is what
+    the registry offers."""
     rules = (*problem.work.rules, *to_rules(problem.constraints))
     task = render(
         "code_task",
@@ -121,12 +131,14 @@ def write_request(problem: Problem, *, simpler: bool = False, failures: Sequence
         earlier=_listed(failures) if failures else "none",
     )
     system = render("code_write") + ("\n" + render("code_simpler") if simpler else "")
+    if more := told(found):
+        system += "\n\n" + more
     return ChatRequest(messages=({"role": "system", "content": system}, {"role": "user", "content": task}))
 
 
-def repair_request(problem: Problem, said: str, failures: Sequence[str]) -> ChatRequest:
+def repair_request(problem: Problem, said: str, failures: Sequence[str], found: CodeFound = NOTHING) -> ChatRequest:
     """The same question again with the program that failed, and why."""
-    asked = write_request(problem)
+    asked = write_request(problem, found=found)
     turns = (
         {"role": "assistant", "content": said[:40_000] or "(nothing)"},
         {"role": "user", "content": render("code_repair", failures=_listed(failures))},
@@ -142,14 +154,20 @@ def _listed(failures: Sequence[str]) -> str:
     return "\n".join(f"- {failure}" for failure in failures)
 
 
-def read_program(text: str) -> Program:
-    """The code and its parameters in a model's answer. Raises NoProgram."""
+def read_program(text: str, found: CodeFound = NOTHING) -> Program:
+    """The code and its parameters in a model's answer; code of ``found`` that it uses is filled in. Raises NoProgram."""
     blocks = [(name.lower(), body) for name, body in _BLOCK.findall(text[: 4 * MAX_SOURCE_BYTES])]
     codes = [body for name, body in blocks if name in ("python", "py", "") and "def run(" in body]
     if not codes and "def run(" in text and not blocks:
         codes = [text]
+    listed = [body for name, body in blocks if name == "json"]
+    said = _json(listed[0]) if listed else None
     if not codes:
-        raise NoProgram("there is no ```python block that defines run(inputs)")
+        used = picked(said, found, "use")
+        if used is None:
+            hint = f" and no program {'/'.join(offered(found))} is used" if offered(found) else ""
+            raise NoProgram(f"there is no ```python block that defines run(inputs){hint}")
+        return Program(code=used.code, parameters=_parameters(said, listed), how="used", artifact=used.version)
     code = codes[-1].strip() + "\n"
     if len(code.encode()) > MAX_SOURCE_BYTES:
         raise NoProgram(f"the code is longer than {MAX_SOURCE_BYTES} bytes")
@@ -160,17 +178,27 @@ def read_program(text: str) -> Program:
         raise NoProgram(
             f"the code does not parse: {getattr(error, 'msg', error)}" + (f" (line {line})" if line else "")
         ) from None
-    return Program(code=code, parameters=_parameters([body for name, body in blocks if name == "json"]))
+    parameters = _parameters(said, listed)
+    if (same := same_code(code, found)) is not None:
+        return Program(code=same.code, parameters=parameters, how="used", artifact=same.version)
+    if (parent := picked(said, found, "modify")) is not None:
+        return Program(
+            code=code, parameters=parameters, how="modified", artifact=parent.version, improvements=improvements_of(said)
+        )
+    return Program(code=code, parameters=parameters)
 
 
-def _parameters(blocks: Sequence[str]) -> dict[str, Json]:
-    if not blocks:
-        return {}
+def _json(block: str) -> Json:
     try:
-        value = orjson.loads(blocks[0])
+        return orjson.loads(block)
     except orjson.JSONDecodeError as error:
         raise NoProgram(f"the parameters are not valid JSON: {error}"[:300]) from None
-    found = value.get("parameters", value) if isinstance(value, dict) else None
+
+
+def _parameters(said: Json, blocks: Sequence[str]) -> dict[str, Json]:
+    if not blocks:
+        return {}
+    found = said.get("parameters", said) if isinstance(said, dict) else None
     if not isinstance(found, dict) or len(found) > MAX_PARAMETERS or len(blocks[0]) > MAX_PARAMETER_BYTES:
         raise NoProgram(f"the parameters must be one JSON object of at most {MAX_PARAMETERS} names")
     for name in found:

@@ -15,6 +15,7 @@ from typing import Any
 from ray.exceptions import RayError
 
 from agents.calls import CallCost, CallRecord, Permit
+from agents.programs import CodeFound
 from agents.records import Draining, Json
 from runtime.ray_cluster.mailbox import Answer, Call, Message, Method, Release, Withdraw
 
@@ -49,6 +50,10 @@ class MailboxHub:
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         vectors: list[list[float]] = await self._call("embed", texts=list(texts))
         return vectors
+
+    async def search_code(self, problem: str, *, node: str, locale: str, task_id: str) -> CodeFound:
+        found: CodeFound = await self._call("search_code", problem=problem, node=node, locale=locale, task_id=task_id)
+        return found
 
     async def ask_peer(self, peer: str, question: str, *, task_id: str, hops: int, deadline_s: float) -> str:
         answer: str = await self._call(

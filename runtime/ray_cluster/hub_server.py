@@ -23,7 +23,9 @@ _log = logging.getLogger(__name__)
 POLL_S = 10.0
 """How long one ``take`` waits in the mailbox."""
 KEPT_ANSWERS = 1024
-"""Answers kept for calls that are sent again after the mailbox died. Embeddings are large and made again instead."""
+"""Answers kept for calls that are sent again after the mailbox died."""
+_MADE_AGAIN = frozenset({"embed", "search_code"})
+"""Their answers are large, and made again instead."""
 KEPT_GONE = 4096
 """Names of gone actors whose late messages are ignored."""
 MAX_BACKOFF_S = 5.0
@@ -116,6 +118,8 @@ class HubServer:
             return await self._hub.lease(**call.args)
         if call.method == "embed":
             return await self._hub.embed(**call.args)
+        if call.method == "search_code":
+            return await self._hub.search_code(**call.args)
         if call.method == "ask_peer":
             return await self._hub.ask_peer(**call.args)
         return await self._hub.announce(**call.args)
@@ -134,7 +138,7 @@ class HubServer:
         else:
             _log.error("the hub failed at %s", call.method, exc_info=error)
             answer = Answer(call_id=call.call_id, error=AgentError(f"the hub failed at {call.method}: {type(error).__name__}"))
-        if call.method != "embed":
+        if call.method not in _MADE_AGAIN:
             self._answered[call.call_id] = answer
         while len(self._answered) > KEPT_ANSWERS:
             self._answered.popitem(last=False)

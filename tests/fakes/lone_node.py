@@ -33,6 +33,9 @@ class FakeHub:
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         raise AssertionError("no task of these tests needs it")
 
+    async def search_code(self, problem: str, **who: Any) -> Any:
+        raise NotImplementedError
+
     async def ask_peer(self, peer: str, question: str, *, task_id: str, hops: int, deadline_s: float) -> str:
         raise AssertionError("no task of these tests needs it")
 

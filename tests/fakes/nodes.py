@@ -17,6 +17,7 @@ from agents.calls import CallRecord, Permit
 from agents.llm.breaker import BreakerPolicy
 from agents.llm.chat import BackendSpec
 from agents.llm.desk import Desk
+from agents.programs import Candidate, CodeFound
 from agents.records import (
     Budget,
     Draft,
@@ -43,6 +44,7 @@ SCRIPT = {
     "call PORT": "lease a permit of backend b, call 127.0.0.1:PORT",
     "lease": "lease a permit of backend b and hold it until cancelled",
     "embed A B": "the hub's embeddings as text",
+    "search WORDS": "what the registry has, as text",
     "peer NAME": "ask a peer",
     "announce TOPIC": "tell the others",
     "kit [S]": "names of the backends in the kit as it was S seconds ago",
@@ -106,6 +108,9 @@ class FakeNode:
             return await self._called(word, rest, task)
         elif word == "embed":
             return json.dumps(await self.hub.embed(rest.split()))
+        elif word == "search":
+            found = await self.hub.search_code(rest, node=self.spec.name, locale=self.spec.locale, task_id=task.task_id)
+            return ",".join(each.version for each in found.candidates)
         elif word == "peer":
             return str(await self.hub.ask_peer(rest, "how?", task_id=task.task_id, hops=1, deadline_s=5.0))
         elif word == "announce":
@@ -228,6 +233,10 @@ class DeskHub:
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         return [[float(len(text)), 1.0] for text in texts]
+
+    async def search_code(self, problem: str, *, node: str, locale: str, task_id: str) -> CodeFound:
+        found = Candidate(version=f"{problem}-for-{node}-of-{locale}@1.0.0", code="", parameters={}, author="somebody")
+        return CodeFound(candidates=(found,))
 
     async def ask_peer(self, peer: str, question: str, *, task_id: str, hops: int, deadline_s: float) -> str:
         if peer == "defect":

@@ -11,6 +11,7 @@ import orjson
 
 from agents.calls import CallRecord, Health, Permit, Usage
 from agents.llm.chat import BackendSpec, ChatReply, ChatRequest, Chunk
+from agents.programs import CodeFound
 from agents.records import Choice, EventKind, Json, StructuredFailed
 from agents.shaping import compile_schema
 from agents.toolbox import Structured
@@ -42,6 +43,14 @@ class FakeToolbox:
     """What the sandbox says of code and its inputs; None: there is no sandbox."""
     runs: list[tuple[str, Json]] = field(default_factory=list)
     code_limits: Limits = field(default_factory=Limits)
+
+    found: CodeFound = field(default_factory=CodeFound)
+    """What the registry offers."""
+    searched: list[str] = field(default_factory=list)
+
+    async def search_code(self, problem: str) -> CodeFound:
+        self.searched.append(problem)
+        return self.found
 
     async def run_code(self, code: str, inputs: Json, limits: Limits | None = None) -> RunResult:
         self.runs.append((code, inputs))

@@ -183,6 +183,7 @@ async def test_nodes_share_one_limit_of_a_backend(cluster: Cluster, hub: DeskHub
 
 async def test_the_rest_of_the_hub(cluster: Cluster, hub: DeskHub) -> None:
     assert json.loads(await text(cluster, a_task("embed a bcd"))) == [[1.0, 1.0], [3.0, 1.0]]
+    assert await text(cluster, a_task("search ages")) == "ages-for-n-of-root@1.0.0"
     with pytest.raises(NotFound) as caught:
         await text(cluster, a_task("peer ghost"))
     assert caught.value.param == "peer"

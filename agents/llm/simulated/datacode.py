@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from random import Random
 from typing import Any, Final
 
@@ -26,6 +27,11 @@ _FORM: Final = "must be valid against this JSON Schema: "
 _CONSTRAINTS: Final = re.compile(r"^The same as JSON[^\n]*?: (\[.*\])$", re.M)
 _REQUEST: Final = re.compile(r"form of your answer:\n(.*?)\n\nThe result must be", re.S)
 _DECODER: Final = json.JSONDecoder()
+_SHOWN: Final = re.compile(r"^Program ([A-Z]) \([^\n]*\n```python\n(.*?)```", re.M | re.S)
+_COLUMN: Final = re.compile(r'columns\["(\w+)"\] =')
+_INPUT: Final = re.compile(r'inputs\["(\w+)"\]')
+_MADE_OF: Final = 0.5
+"""Share of lines in common from which a program is called a changed one."""
 REPAIRED: Final = 0.6
 """Of the mistakes that a model makes, the part that it does not make again once it is told."""
 
@@ -46,12 +52,12 @@ def write_program(reading: Reading, skill: float, rng: Random) -> str:
     request = re.sub(r"^(?:user|system|assistant): ", "", said[1] if said else reading.asked, flags=re.M)
     skilled = rng.random() < skill
     if not isinstance(form, dict):
-        return _blocks(*figure_program(request, skilled=skilled, rng=rng))
+        return _answered(*figure_program(request, skilled=skilled, rng=rng), text)
     found = _CONSTRAINTS.search(text)
     entries = _decoded(found[1], 0) if found else None
     writer = _Writer(form, entries if isinstance(entries, list) and entries else None, request)
     code = writer.code()
-    return _blocks(writer.parameters, code if skilled else spoiled(code, rng))
+    return _answered(writer.parameters, code if skilled else spoiled(code, rng), text)
 
 
 def _decoded(text: str, start: int) -> Json:
@@ -61,8 +67,37 @@ def _decoded(text: str, start: int) -> Json:
         return None
 
 
-def _blocks(parameters: Mapping[str, Json], code: str) -> str:
-    return f"```json\n{json.dumps({'parameters': dict(parameters)}, indent=2)}\n```\n\n```python\n{code}```\n"
+def _answered(parameters: Mapping[str, Json], code: str, text: str) -> str:
+    """The program, or a word on which of those that were shown it is, or was made of."""
+    shown = dict(_SHOWN.findall(text))
+    same = next((label for label, other in shown.items() if other.strip() == code.strip()), None)
+    if same is not None:
+        return _block({"use": same, "parameters": dict(parameters)})
+    near = max(shown, key=lambda label: _likeness(shown[label], code), default=None)
+    python = f"\n```python\n{code}```\n"
+    if near is None or _likeness(shown[near], code) < _MADE_OF:
+        return _block({"parameters": dict(parameters)}) + python
+    changes = _changes(shown[near], code)
+    return _block({"modify": near, "improvements": changes, "parameters": dict(parameters)}) + python
+
+
+def _block(said: Mapping[str, Json]) -> str:
+    return f"```json\n{json.dumps(said, indent=2)}\n```\n"
+
+
+def _likeness(one: str, other: str) -> float:
+    return SequenceMatcher(None, one.splitlines(), other.splitlines(), autojunk=False).ratio()
+
+
+def _changes(before: str, after: str) -> list[str]:
+    """What was changed, in words: by the columns and inputs that came or went, else by lines."""
+    found = []
+    for pattern, what in ((_COLUMN, "column"), (_INPUT, "parameter")):
+        old, new = set(pattern.findall(before)), set(pattern.findall(after))
+        found += [f"adds the {what} {name}" for name in sorted(new - old)]
+        found += [f"leaves out the {what} {name}" for name in sorted(old - new)]
+    changed = len(set(after.splitlines()) - set(before.splitlines()))
+    return (found or [f"changes {changed} lines"])[:6]
 
 
 def spoiled(code: str, rng: Random) -> str:

@@ -16,6 +16,7 @@ from agents.llm.simulated.conditions import Field, conditions
 from agents.llm.simulated.datacode import spoiled, write_program
 from agents.llm.simulated.profiles import PROFILES
 from agents.llm.simulated.reading import Reading
+from agents.programs import Candidate, CodeFound
 from agents.quality.constraints import parse_constraints
 from agents.records import Json, Work
 from agents.schema_check import ShapeLimits
@@ -125,6 +126,29 @@ def test_weak_models_are_wrong_in_usual_ways_and_learn_from_a_failing_check() ->
     told = _reading(repair_request(problem, wrong[0], ["the mean is wrong"]))
     repaired = [write_program(told, 0.0, Random(seed)) == right for seed in range(60)]
     assert 20 < sum(repaired) < 50
+
+
+def test_the_pool_takes_up_programs_that_it_is_shown() -> None:
+    problem = _problem([{"field": "p[].weight", "distribution": {"family": "exponential", "mean": 4}}])
+    own = read_program(write_program(_reading(write_request(problem)), 1.0, Random(1)))
+    other = _problem([{"field": "p[].weight", "distribution": {"family": "exponential", "mean": 9}}])
+
+    def shown(*codes: str) -> CodeFound:
+        return CodeFound(
+            candidates=tuple(
+                Candidate(version=f"c{n}@1.0.0", code=code, parameters={}, author="x") for n, code in enumerate(codes)
+            )
+        )
+
+    found = shown("def run(inputs):\n    return 1\n", own.code)
+    used = read_program(write_program(_reading(write_request(other, found=found)), 1.0, Random(1)), found)
+    assert (used.how, used.artifact, used.parameters) == ("used", "c1@1.0.0", {"weight_mean": 9.0})
+    near = shown(own.code.replace("exponential", "standard_exponential"), "def run(inputs):\n    return 1\n")
+    changed = read_program(write_program(_reading(write_request(other, found=near)), 1.0, Random(1)), near)
+    assert (changed.how, changed.artifact, changed.code) == ("modified", "c0@1.0.0", own.code)
+    assert changed.improvements
+    far = shown("def run(inputs):\n    return 1\n")
+    assert read_program(write_program(_reading(write_request(other, found=far)), 1.0, Random(1)), far).how == "new"
 
 
 def test_every_mistake_changes_the_code() -> None:
