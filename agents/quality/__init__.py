@@ -1,4 +1,4 @@
-"""How good an answer is: checks, a judge's opinion and a person's word -> one score with its source. Pure, linear in the answer.
+"""How good an answer is: checks and a judge's opinion -> one score with its source. Pure, linear in the answer.
 
 Called by dispatch (the verdict of every answer), the strategies (``check`` and ``issues`` for correctors), and whoever has an
 answer that comes in parts (``Tally``, tally.py). Must not import a toolbox, a backend or runtime, nor may the modules in here:
@@ -17,21 +17,21 @@ The checks' score, 0 to 1, from the checks there are::
   everywhere shows however many others are kept.
 
 Multiplied, because an answer of the wrong shape is not made up for by keeping rules. Nothing to check: source ``none``, score
-1.0, which says that nothing is known to be wrong. A judge's score is mixed in by its weight; a person's replaces all.
+1.0, which says that nothing is known to be wrong. A judge's score is mixed in by its weight; a person's, which comes
+later, replaces all in the ledger (runtime/ledger/jobs.py).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from agents.quality.tally import MAX_STEPS, OPINIONS, STRUCTURAL, Tally, combined
+from agents.quality.tally import JUDGE, MAX_STEPS, STRUCTURAL, Tally, combined
 from agents.records import InvalidRequest, Json
-from agents.schema_check import compile_schema
+from agents.schema_check import compile_schema, is_number
 from agents.verdicts import Check, Constraint, Verdict
 
-__all__ = ["MAX_STEPS", "Tally", "check", "issues", "with_feedback", "with_judge"]
+__all__ = ["MAX_STEPS", "Tally", "check", "issues", "with_judge"]
 
 
 def check(
@@ -60,7 +60,7 @@ def issues(verdict: Verdict, limit: int = 20, *, only_constraints: bool = False)
     found = (
         one.detail
         for one in verdict.checks
-        if one.score < 1.0 and one.detail and one.name not in OPINIONS and not (only_constraints and one.name in STRUCTURAL)
+        if one.score < 1.0 and one.detail and one.name != JUDGE and not (only_constraints and one.name in STRUCTURAL)
     )
     return tuple(dict.fromkeys(found))[: max(0, limit)]
 
@@ -69,7 +69,7 @@ def with_judge(verdict: Verdict, score: float, weight: float = 0.5, *, detail: s
     """The verdict with a model's opinion: ``(1 - weight) x checks + weight x score``, or the opinion alone where nothing could be
     checked. A person's word stands above it. Raises InvalidRequest unless both are from 0 to 1."""
     score, weight = _share(score, "score"), _share(weight, "weight")
-    checks = (*(one for one in verdict.checks if one.name != "judge"), Check(name="judge", score=score, detail=detail))
+    checks = (*(one for one in verdict.checks if one.name != JUDGE), Check(name=JUDGE, score=score, detail=detail))
     if verdict.source == "feedback":
         return replace(verdict, checks=checks)
     base = combined(checks)
@@ -77,19 +77,11 @@ def with_judge(verdict: Verdict, score: float, weight: float = 0.5, *, detail: s
     return Verdict(score=mixed, source="judge", checks=checks)
 
 
-def with_feedback(verdict: Verdict, score: float, *, detail: str = "") -> Verdict:
-    """The verdict with a person's score, which is the whole score from now on (a later one replaces it); the checks stay to be
-    read. Raises InvalidRequest unless it is from 0 to 1."""
-    score = _share(score, "score")
-    checks = (*(one for one in verdict.checks if one.name != "feedback"), Check(name="feedback", score=score, detail=detail))
-    return Verdict(score=score, source="feedback", checks=checks)
-
-
 def _allows_null(schema: Mapping[str, Json]) -> bool:
     return compile_schema(schema).is_valid(None)
 
 
 def _share(number: float, name: str) -> float:
-    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number) or not 0 <= number <= 1:
+    if not is_number(number) or not 0 <= number <= 1:
         raise InvalidRequest("must be a number from 0 to 1", param=name)
     return float(number)

@@ -22,9 +22,9 @@ MAX_STEPS: Final = 5_000_000
 _MAX_ERRORS: Final = 20_000
 _SHOWN_ERRORS: Final = 5
 STRUCTURAL: Final = ("schema", "count", "completeness")
-"""Names of the checks that every structured answer gets; the others are the request's constraints, or an opinion."""
-OPINIONS: Final = ("judge", "feedback")
-"""Names of the checks that somebody said, not a program."""
+"""Names of the checks that every structured answer gets; the others are the request's constraints, or a judge's."""
+JUDGE: Final = "judge"
+"""Name of the check that is a model's opinion, which the score of the checks leaves out."""
 
 
 class Tally:
@@ -115,7 +115,7 @@ def combined(checks: Iterable[Check]) -> float | None:
     for one in checks:
         if one.name in STRUCTURAL:
             known[one.name] = one.score
-        elif one.name not in OPINIONS:
+        elif one.name != JUDGE:
             kept.append(one.score)
     if not known and not kept:
         return None
