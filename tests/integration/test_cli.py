@@ -155,9 +155,14 @@ def test_ctrl_c_ends_a_daemon_in_order(tmp_path: Path) -> None:
 def test_marked_finds_what_carries_the_mark() -> None:
     if not Path("/proc/self/environ").exists():
         pytest.skip("needs /proc")
-    with subprocess.Popen(["sleep", "30"], env={**os.environ, MARK: "test-of-the-mark"}) as child:
+    environment = {**os.environ, MARK: "test-of-the-mark"}
+    with subprocess.Popen(["cat"], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(b"x")
+        assert child.stdout.read(1) == b"x"  # only now is its new environment sure to be in place
         assert [pid for pid, _ in marked("test-of-the-mark")] == [child.pid]
-        child.kill()
+        child.stdin.close()
     assert list(marked("test-of-the-mark")) == []
 
 
