@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 
 from agents.records import Draft, Json
-from runtime.api.errors import Fault, dumps, error_body, header_value, mark, usd
+from runtime.api.errors import Fault, error_body
+from runtime.api.wire import dumps, header_value, mark, usd
 from runtime.records import Answer, Service, Target
 
 

@@ -15,7 +15,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agents.records import RequestId
-from runtime.api.errors import ApiError, Fault, fault_response, usd
+from runtime.api.errors import ApiError, Fault, fault_response
+from runtime.api.wire import usd
 from runtime.records import Principal, Service
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})

@@ -12,7 +12,8 @@ from starlette.responses import Response
 
 from agents.records import Json
 from runtime.api.auth import require_operator
-from runtime.api.errors import ApiError, Fault, dumps
+from runtime.api.errors import ApiError, Fault
+from runtime.api.wire import dumps
 from runtime.config_file import show
 from runtime.records import ConfigFault, Service
 

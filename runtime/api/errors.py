@@ -7,18 +7,17 @@ Called by app.py (exception handlers), auth.py and the surfaces. Must not import
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Literal
 
-import orjson
 from starlette.responses import Response
 
 from agents.calls import cost_usd_of
 from agents.records import AgentError, Escalated, Json
+from runtime.api.wire import dumps, header_value, mark, usd
 
 ErrorType = Literal[
     "invalid_request_error",
@@ -172,13 +171,18 @@ def problem_body(fault: Fault) -> dict[str, Json]:
     return body
 
 
+def is_management(path: str) -> bool:
+    """Whether errors of ``path`` are problem documents."""
+    return any(path == prefix or path.startswith(prefix + "/") for prefix in MANAGEMENT)
+
+
 def fault_response(fault: Fault, *, path: str, request_id: str | None = None) -> Response:
     """The response of a fault: problem+json on management paths, OpenAI's shape everywhere else."""
     headers = fault_headers(fault)
     if request_id is not None:
         headers["x-request-id"] = request_id
         headers["x-morphogen-request-id"] = request_id
-    managed = any(path == prefix or path.startswith(prefix + "/") for prefix in MANAGEMENT)
+    managed = is_management(path)
     media_type = "application/problem+json" if managed else "application/json"
     body = problem_body(fault) if managed else error_body(fault)
     return Response(dumps(body), status_code=fault.status, headers=headers, media_type=media_type)
@@ -201,29 +205,6 @@ def fault_headers(fault: Fault) -> dict[str, str]:
     if fault.spent_usd is not None:
         headers["x-morphogen-cost-usd"] = usd(fault.spent_usd)
     return headers
-
-
-def mark(*, simulated: bool) -> dict[str, str]:
-    """The header of every reply that a simulated backend had a part in; none on others."""
-    return {"x-morphogen-simulated": "true"} if simulated else {}
-
-
-def dumps(value: Json) -> bytes:
-    """JSON as UTF-8 bytes. Integers beyond 64 bits, which orjson refuses, take the slow path."""
-    try:
-        return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
-    except TypeError:
-        return json.dumps(value, ensure_ascii=True, default=str).encode()
-
-
-def usd(amount: float) -> str:
-    """An amount for a header: plain decimals, no exponent."""
-    return f"{amount:.8f}".rstrip("0").rstrip(".") or "0"
-
-
-def header_value(text: str) -> str:
-    """``text`` as a header can carry it: printable ASCII, at most 256 characters."""
-    return "".join(c if " " <= c <= "~" else "?" for c in text[:256])
 
 
 def _phrase(status: int) -> str:

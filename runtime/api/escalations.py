@@ -18,9 +18,10 @@ from starlette.responses import Response
 from agents.records import Json, NotFound
 from runtime.api.auth import require_operator
 from runtime.api.body import read_json_object
-from runtime.api.errors import ApiError, Fault, bad_request, dumps, mark
+from runtime.api.errors import ApiError, Fault, bad_request
 from runtime.api.native_models import first_wrong
 from runtime.api.routes import Endpoint, RouteSpec, in_path, in_query
+from runtime.api.wire import dumps, mark
 from runtime.escalations import STATES, Escalation, problems_with
 from runtime.jobs import wire
 from runtime.records import Service

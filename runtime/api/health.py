@@ -8,7 +8,7 @@ from __future__ import annotations
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from runtime.api.errors import dumps
+from runtime.api.wire import dumps
 from runtime.records import Service
 
 

@@ -20,10 +20,11 @@ from agents.records import InvalidRequest, Json, RequestId
 from runtime.api.answers import answer_headers
 from runtime.api.auth import new_request_id, principal_of, request_id_of
 from runtime.api.body import read_body, unless_hung_up
-from runtime.api.errors import bad_request, dumps, header_value
+from runtime.api.errors import bad_request
 from runtime.api.mock_body import read_fields
 from runtime.api.mock_cache import VariantCache
 from runtime.api.mock_shape import Plan, read_plan
+from runtime.api.wire import dumps, header_value
 from runtime.records import Answer, Request, Service, Target
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")

@@ -21,12 +21,13 @@ from agents.verdicts import Constraint
 from runtime.api.answers import answer_headers, only_simulated
 from runtime.api.auth import principal_of, request_id_of
 from runtime.api.body import read_json_object, unless_hung_up
-from runtime.api.errors import bad_request, dumps, fault_headers, from_agent_error, mark, problem_body
+from runtime.api.errors import bad_request, fault_headers, from_agent_error, problem_body
 from runtime.api.idempotency import claim_of
 from runtime.api.native_models import NativeRequest, first_wrong
 from runtime.api.openai_models import read_count, read_messages, read_params, read_seconds
 from runtime.api.strategies import named_strategy, read_strategy
 from runtime.api.streams import EventStream, close_stream, sse
+from runtime.api.wire import dumps, mark
 from runtime.jobs.views import escalated_body, sync_body
 from runtime.records import Answer, Request, Service, Target
 

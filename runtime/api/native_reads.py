@@ -19,9 +19,10 @@ from starlette.responses import Response, StreamingResponse
 from agents.records import Json, NotFound
 from runtime.api.auth import principal_of
 from runtime.api.body import read_json_object
-from runtime.api.errors import ApiError, Fault, bad_request, dumps, mark
+from runtime.api.errors import ApiError, Fault, bad_request
 from runtime.api.native_models import NewFeedback, first_wrong
 from runtime.api.streams import EventStream, sse
+from runtime.api.wire import dumps, mark
 from runtime.escalations import NEEDS_PERSON, Escalation, id_of, pointer
 from runtime.jobs.records import STATE_OF_STATUS, Feedback, Job
 from runtime.jobs.views import progress_body

@@ -21,7 +21,7 @@ from agents.strategy_specs import StrategySpec
 from runtime.api.answers import ChunkWriter, answer_headers, completion, only_simulated, rate_limit_headers, sse_error
 from runtime.api.auth import principal_of, request_id_of
 from runtime.api.body import parse_json, read_body, unless_hung_up
-from runtime.api.errors import ApiError, bad_request, dumps, from_agent_error, header_value, mark
+from runtime.api.errors import ApiError, bad_request, from_agent_error
 from runtime.api.openai_models import (
     Chat,
     is_integer,
@@ -35,6 +35,7 @@ from runtime.api.openai_models import (
 )
 from runtime.api.strategies import named_strategy, read_strategy
 from runtime.api.streams import EventStream, close_stream
+from runtime.api.wire import dumps, header_value, mark
 from runtime.records import Answer, Request, Service, Target
 
 _JSON = "application/json"

@@ -22,8 +22,9 @@ from agents.strategies.compose import strategy_name
 from runtime.accounts import Limits
 from runtime.api.auth import principal_of, require_operator
 from runtime.api.body import read_json_object
-from runtime.api.errors import bad_request, dumps
+from runtime.api.errors import bad_request
 from runtime.api.openai_models import MAX_BUDGET_TOKENS, MAX_BUDGET_USD
+from runtime.api.wire import dumps
 from runtime.cluster import NodeStatus
 from runtime.records import BackendStatus, Service
 

@@ -29,7 +29,8 @@ from registry.records import (
 from registry.search import By, Query
 from runtime.api.auth import require_operator
 from runtime.api.body import read_json_object
-from runtime.api.errors import ApiError, ErrorType, Fault, bad_request, dumps
+from runtime.api.errors import ApiError, ErrorType, Fault, bad_request
+from runtime.api.wire import dumps
 from runtime.config import ServerSettings
 
 B = TypeVar("B", bound=BaseModel)

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from agents.records import Json
 from runtime.api.body import unless_hung_up
-from runtime.api.errors import dumps
+from runtime.api.wire import dumps
 
 MAX_KEPT_BYTES = 2**20
 """Of a reply so much is kept to be given again; a larger one is not kept."""

@@ -14,7 +14,8 @@ from agents.records import AgentError, Json
 from runtime.api.app import create_app
 from runtime.api.auth import is_loopback
 from runtime.api.body import deeper_than, parse_json, twice
-from runtime.api.errors import ApiError, from_agent_error, problem_body, usd
+from runtime.api.errors import ApiError, from_agent_error, problem_body
+from runtime.api.wire import usd
 from runtime.records import ConfigFault, ConfigStatus, ReloadResult
 from tests.fakes.service import CLIENT_KEY, OPERATOR_KEY, FakeService, fake_settings
 
