@@ -13,7 +13,7 @@ from starlette.responses import Response
 from agents.records import Json
 from runtime.api.auth import require_operator
 from runtime.api.errors import ApiError, Fault
-from runtime.api.wire import dumps
+from runtime.api.wire import json_response
 from runtime.config_file import show
 from runtime.records import ConfigFault, Service
 
@@ -38,7 +38,7 @@ class ConfigSurface:
             "needs_restart": list(status.needs_restart),
             "settings": show(self._service.settings),
         }
-        return Response(dumps(body), media_type="application/json")
+        return json_response(body)
 
     async def reload(self, http: HttpRequest) -> Response:
         """POST /v1/config/reload: 200 with what changed; 422 where the file is invalid, and nothing has changed then."""
@@ -52,7 +52,7 @@ class ConfigSurface:
             "changed": list(result.changed),
             "needs_restart": list(result.needs_restart),
         }
-        return Response(dumps(body), media_type="application/json")
+        return json_response(body)
 
 
 def _fault(error: ConfigFault) -> Fault:

@@ -6,7 +6,7 @@ Mounted by app.py; sees the daemon only through ``Service``. All of it needs the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Final, TypeVar
 
@@ -21,7 +21,7 @@ from runtime.api.body import read_json_object
 from runtime.api.errors import ApiError, Fault, bad_request
 from runtime.api.native_models import first_wrong
 from runtime.api.routes import Endpoint, RouteSpec, in_path, in_query
-from runtime.api.wire import dumps, mark
+from runtime.api.wire import json_response, mark
 from runtime.escalations import STATES, Escalation, problems_with
 from runtime.jobs import wire
 from runtime.records import Service
@@ -75,7 +75,7 @@ class EscalationSurface:
         if not (text.isascii() and text.isdecimal() and len(text) < 5 and 1 <= int(text) <= MAX_LIMIT):
             raise bad_request(f"'limit' must be a whole number from 1 to {MAX_LIMIT}", param="limit")
         found = await self._service.escalations.list(state=wanted, limit=int(text))
-        return _json({"data": [_view(one) for one in found]})
+        return json_response({"data": [_view(one) for one in found]})
 
     async def show(self, http: HttpRequest) -> Response:
         """GET /v1/escalations/{id}: the whole request, what the machines made of it, and why that is not enough."""
@@ -84,7 +84,7 @@ class EscalationSurface:
         outcome = trace["outcome"] if trace else None
         simulated = bool(outcome and outcome["simulated"])
         body = {**_view(one), "request": orjson.loads(one.request), "partial": one.partial, "answer": one.answer}
-        return _json({**body, "simulated": simulated}, mark(simulated=simulated))
+        return json_response({**body, "simulated": simulated}, headers=mark(simulated=simulated))
 
     async def answer(self, http: HttpRequest) -> Response:
         """POST /v1/escalations/{id}/answer ``{"data" | "text", "comment", "force"}``: it becomes the request's answer."""
@@ -119,7 +119,7 @@ class EscalationSurface:
         return await self._again(one)
 
     async def _again(self, one: Escalation) -> Response:
-        return _json(_view(await self._service.escalations.find(one.escalation_id) or one))
+        return json_response(_view(await self._service.escalations.find(one.escalation_id) or one))
 
     async def _found(self, http: HttpRequest) -> Escalation:
         require_operator(http)
@@ -191,7 +191,3 @@ def _view(one: Escalation) -> dict[str, Json]:
 def _not_open(one: Escalation) -> ApiError:
     message = f"This escalation is not open any more (it is {one.state})"
     return ApiError(Fault(status=409, type="invalid_request_error", code="not_open", message=message, param="id"))
-
-
-def _json(value: Json, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(dumps(value), headers=headers, media_type="application/json")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from runtime.api.wire import dumps
+from runtime.api.wire import json_response
 from runtime.records import Service
 
 
@@ -18,7 +18,7 @@ class HealthSurface:
 
     async def alive(self, http: HttpRequest) -> Response:
         """GET /healthz: the event loop turns."""
-        return Response(b'{"status":"ok"}', media_type="application/json")
+        return json_response({"status": "ok"})
 
     async def ready(self, http: HttpRequest) -> Response:
         """GET /readyz: 200 when every part is ``ok``, else 503 with what each part is waiting for."""
@@ -26,7 +26,7 @@ class HealthSurface:
         ready = all(state == "ok" for state in parts.values())
         body = {"status": "ready" if ready else "starting", "parts": parts}
         headers = {} if ready else {"retry-after": "1"}
-        return Response(dumps(body), status_code=200 if ready else 503, headers=headers, media_type="application/json")
+        return json_response(body, status=200 if ready else 503, headers=headers)
 
     async def metrics(self, http: HttpRequest) -> Response:
         """GET /metrics: Prometheus exposition."""

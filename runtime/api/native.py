@@ -27,11 +27,10 @@ from runtime.api.native_models import NativeRequest, first_wrong
 from runtime.api.openai_models import read_count, read_messages, read_params, read_seconds
 from runtime.api.strategies import named_strategy, read_strategy
 from runtime.api.streams import EventStream, close_stream, sse
-from runtime.api.wire import dumps, mark
+from runtime.api.wire import dumps, json_response, mark
 from runtime.jobs.views import escalated_body, sync_body
 from runtime.records import Answer, Request, Service, Target
 
-_JSON = "application/json"
 OUTCOME = b"event: outcome"
 """How the last event of a stream that went well begins."""
 
@@ -60,13 +59,13 @@ class NativeSurface:
             answer = await unless_hung_up(http.receive, self._service.run(request))
         except Escalated as error:
             return _needs_person(request, error)
-        return Response(dumps(sync_body(answer)), headers=answer_headers(answer, self._service), media_type=_JSON)
+        return json_response(sync_body(answer), headers=answer_headers(answer, self._service))
 
     async def _later(self, http: HttpRequest, request: Request) -> Response:
         """202, once it is written; in one transaction with the reply that its idempotency key gives again."""
         claim = claim_of(http)
         headers = {
-            "content-type": _JSON,
+            "content-type": "application/json",
             "location": f"/v1/requests/{request.request_id}",
             "x-morphogen-request-id": request.request_id,
         }
@@ -187,7 +186,7 @@ def _needs_person(request: Request, error: Escalated) -> Response:
     spent = {"usage": None, "cost_usd": cost_usd_of(error.calls), "simulated": fault.simulated}
     body = {**escalated_body(request.request_id, error), **spent}
     headers = {"location": where, "x-morphogen-request-id": request.request_id, **fault_headers(fault)}
-    return Response(dumps(body), status_code=202, headers=headers, media_type=_JSON)
+    return json_response(body, status=202, headers=headers)
 
 
 async def _told(

@@ -22,7 +22,7 @@ from runtime.api.body import read_json_object
 from runtime.api.errors import ApiError, Fault, bad_request
 from runtime.api.native_models import NewFeedback, first_wrong
 from runtime.api.streams import EventStream, sse
-from runtime.api.wire import dumps, mark
+from runtime.api.wire import dumps, json_response, mark
 from runtime.escalations import NEEDS_PERSON, Escalation, id_of, pointer
 from runtime.jobs.records import STATE_OF_STATUS, Feedback, Job
 from runtime.jobs.views import progress_body
@@ -53,7 +53,7 @@ class NativeReads:
         feedback = list(await self._service.jobs.feedbacks(trace["id"]))
         question = await self._service.escalations.find(id_of(trace["id"]))
         view = _with_question(_view_of_job(job) if job is not None else _view_of_trace(trace), question)
-        return _json({**trace, **view, "feedback": feedback}, mark(simulated=_simulated(job, trace)))
+        return json_response({**trace, **view, "feedback": feedback}, headers=mark(simulated=_simulated(job, trace)))
 
     async def items(self, http: HttpRequest) -> Response:
         """GET /v1/requests/{id}/items?from=&limit=: items of a list with their places; ``next`` is where to go on."""
@@ -69,7 +69,7 @@ class NativeReads:
         else:
             page, following = await self._page(job, start, limit)
             body = {"data": page, "total": job.total, "done": job.done, "status": job.state, "next": following}
-        return _json({**body, "simulated": simulated}, mark(simulated=simulated))
+        return json_response({**body, "simulated": simulated}, headers=mark(simulated=simulated))
 
     async def _page(self, job: Job, start: int, limit: int) -> tuple[list[Json], int | None]:
         """``next`` is None at the end of what there is."""
@@ -173,18 +173,18 @@ class NativeReads:
         _, trace = await self._found(http)
         kept = Feedback(score=given.score, comment=given.comment, at=self._clock())
         await self._service.jobs.feedback(trace["id"], principal_of(http).key_id, kept)
-        return _json({"id": trace["id"], "score": kept.score, "comment": kept.comment, "at": kept.at})
+        return json_response({"id": trace["id"], "score": kept.score, "comment": kept.comment, "at": kept.at})
 
     async def cancel(self, http: HttpRequest) -> Response:
         """DELETE /v1/requests/{id}: end it. One that is over stays as it is and its state is the answer: it may be repeated."""
         job, trace = await self._found(http)
         if job is not None:
             ended = await self._service.jobs.cancel(job.request_id) or job
-            return _json(_view_of_job(ended), mark(simulated=ended.simulated))
+            return json_response(_view_of_job(ended), headers=mark(simulated=ended.simulated))
         if trace["outcome"] is None:
             message = "This request is answered on its own connection; closing that connection cancels it"
             raise ApiError(Fault(status=409, type="invalid_request_error", code="not_a_job", message=message, param="id"))
-        return _json(_view_of_trace(trace), mark(simulated=_simulated(job, trace)))
+        return json_response(_view_of_trace(trace), headers=mark(simulated=_simulated(job, trace)))
 
     async def _found(self, http: HttpRequest) -> tuple[Job | None, dict[str, Any]]:
         """The job, where it is one, and the trace. Raises NotFound, also for another's."""
@@ -311,7 +311,3 @@ def _number(http: HttpRequest, name: str, *, low: int, high: int, default: int) 
     if not (text.isascii() and text.isdecimal() and len(text) <= 10 and low <= int(text) <= high):
         raise bad_request(f"'{name}' must be a whole number from {low} to {high}", param=name)
     return int(text)
-
-
-def _json(value: Json, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(dumps(value), headers=headers, media_type="application/json")

@@ -35,10 +35,8 @@ from runtime.api.openai_models import (
 )
 from runtime.api.strategies import named_strategy, read_strategy
 from runtime.api.streams import EventStream, close_stream
-from runtime.api.wire import dumps, header_value, mark
+from runtime.api.wire import header_value, json_response, mark
 from runtime.records import Answer, Request, Service, Target
-
-_JSON = "application/json"
 
 
 class OpenAISurface:
@@ -60,19 +58,19 @@ class OpenAISurface:
         return Response(
             completion(answer, model=chat.model, created=int(self._clock())),
             headers=answer_headers(answer, self._service),
-            media_type=_JSON,
+            media_type="application/json",
         )
 
     async def models(self, http: HttpRequest) -> Response:
         """GET /v1/models: ``auto``, backends and their aliases, nodes, strategies."""
-        return Response(dumps({"object": "list", "data": self._models()}), media_type=_JSON)
+        return json_response({"object": "list", "data": self._models()})
 
     async def model(self, http: HttpRequest) -> Response:
         """GET /v1/models/{id}."""
         name = http.path_params["model"]
         self._service.resolve(name)
         found = next((model for model in self._models() if model["id"] == name), None)
-        return Response(dumps(found or self._model(name, "morphogen", {})), media_type=_JSON)
+        return json_response(found or self._model(name, "morphogen", {}))
 
     async def embeddings(self, http: HttpRequest) -> Response:
         """POST /v1/embeddings."""
@@ -99,9 +97,7 @@ class OpenAISurface:
         simulated = any(status.spec.simulated for status in self._service.backends() if status.spec.name == model)
         headers = {"x-morphogen-request-id": request_id_of(http), "x-morphogen-backend": header_value(model)}
         headers |= mark(simulated=simulated)
-        return Response(
-            dumps({"object": "list", "data": data, "model": model, "usage": tokens}), headers=headers, media_type=_JSON
-        )
+        return json_response({"object": "list", "data": data, "model": model, "usage": tokens}, headers=headers)
 
     def _request(self, http: HttpRequest, chat: Chat) -> Request:
         """Our request of a chat body. Raises ApiError or InvalidRequest naming the field."""

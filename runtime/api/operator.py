@@ -24,7 +24,7 @@ from runtime.api.auth import principal_of, require_operator
 from runtime.api.body import read_json_object
 from runtime.api.errors import bad_request
 from runtime.api.openai_models import MAX_BUDGET_TOKENS, MAX_BUDGET_USD
-from runtime.api.wire import dumps
+from runtime.api.wire import json_response
 from runtime.cluster import NodeStatus
 from runtime.records import BackendStatus, Service
 
@@ -69,15 +69,15 @@ class OperatorSurface:
         if before is not None and len(before) > _MAX_ID_CHARS:
             raise bad_request("'before' is not a request's id", param="before")
         rows = await self._service.requests(limit=limit, before=before)
-        return _json({"data": rows})
+        return json_response({"data": rows})
 
     async def nodes(self, http: HttpRequest) -> Response:
         """GET /v1/nodes."""
-        return _json({"data": [node_view(node) for node in self._service.nodes()]})
+        return json_response({"data": [node_view(node) for node in self._service.nodes()]})
 
     async def backends(self, http: HttpRequest) -> Response:
         """GET /v1/backends."""
-        return _json({"data": [backend_view(backend) for backend in self._service.backends()]})
+        return json_response({"data": [backend_view(backend) for backend in self._service.backends()]})
 
     async def status(self, http: HttpRequest) -> Response:
         """GET /v1/status: version, uptime, readiness, the pool and why, the cluster."""
@@ -85,7 +85,7 @@ class OperatorSurface:
         parts = dict(service.readiness())
         cluster = service.cluster()
         backends = service.backends()
-        return _json(
+        return json_response(
             {
                 "version": product_version(),
                 "started_at": service.started_at,
@@ -110,7 +110,7 @@ class OperatorSurface:
     async def list_keys(self, http: HttpRequest) -> Response:
         """GET /v1/keys: never a secret."""
         require_operator(http)
-        return _json({"data": await self._service.list_keys()})
+        return json_response({"data": await self._service.list_keys()})
 
     async def create_key(self, http: HttpRequest) -> Response:
         """POST /v1/keys ``{"name", "scope", "usd_per_day", "tokens_per_day"}``: 201 with the secret, which is shown this once."""
@@ -119,7 +119,7 @@ class OperatorSurface:
         limits = Limits(usd=wanted.usd_per_day, tokens=wanted.tokens_per_day)
         key_id, secret = await self._service.create_key(name=wanted.name, scope=wanted.scope, limits=limits)
         body: Json = {"id": key_id, "name": wanted.name, "scope": wanted.scope, "secret": secret}
-        return _json(body, status=201, headers={"cache-control": "no-store"})
+        return json_response(body, status=201, headers={"cache-control": "no-store"})
 
     async def limit_key(self, http: HttpRequest) -> Response:
         """PATCH /v1/keys/{id} ``{"usd_per_day", "tokens_per_day"}``: its budget a day, from the next call on."""
@@ -131,13 +131,13 @@ class OperatorSurface:
             given = {name: getattr(wanted, name) for name in wanted.model_fields_set}
             usd, tokens = ({**row, **given}.get(name) for name in ("usd_per_day", "tokens_per_day"))
             if await self._service.limit_key(key_id, Limits(usd=usd, tokens=tokens)):
-                return _json({"id": key_id, "name": row["name"], "usd_per_day": usd, "tokens_per_day": tokens})
+                return json_response({"id": key_id, "name": row["name"], "usd_per_day": usd, "tokens_per_day": tokens})
         raise NotFound(f"No key {key_id[:_MAX_ID_CHARS]!r} is in use", param="id")
 
     async def budget(self, http: HttpRequest) -> Response:
         """GET /v1/budget: an operator sees every account of today, a client the day's and its own."""
         principal = principal_of(http)
-        return _json(self._service.budget(key_id=principal.key_id, whole=principal.operator))
+        return json_response(self._service.budget(key_id=principal.key_id, whole=principal.operator))
 
     async def _read(self, http: HttpRequest, model: type[_Body]) -> _Body:
         """The body as ``model``. Raises ApiError 400 naming the field."""
@@ -227,7 +227,3 @@ def _limit(text: str | None) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 6 and 1 <= int(text) <= _MAX_LIMIT):
         raise bad_request(f"'limit' must be a whole number from 1 to {_MAX_LIMIT}", param="limit")
     return int(text)
-
-
-def _json(value: Json, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(dumps(value), status_code=status, headers=headers, media_type="application/json")

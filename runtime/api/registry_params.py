@@ -30,7 +30,7 @@ from registry.search import By, Query
 from runtime.api.auth import require_operator
 from runtime.api.body import read_json_object
 from runtime.api.errors import ApiError, ErrorType, Fault, bad_request
-from runtime.api.wire import dumps
+from runtime.api.wire import json_response
 from runtime.config import ServerSettings
 
 B = TypeVar("B", bound=BaseModel)
@@ -49,7 +49,7 @@ async def answer(http: HttpRequest, act: Callable[[], Awaitable[Any]], *, status
     """What ``act`` gives, as JSON, for an operator. Raises ApiError."""
     require_operator(http)
     with _translated():
-        return Response(dumps(await act()), status_code=status, media_type="application/json")
+        return json_response(await act(), status=status)
 
 
 async def body_of(http: HttpRequest, model: type[B], server: ServerSettings) -> B:
