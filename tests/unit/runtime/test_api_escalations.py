@@ -11,10 +11,10 @@ import pytest
 from agents.records import Escalated, RequestId
 from agents.schema_check import ShapeLimits
 from agents.shaping import parse_shape
-from runtime.api.app import create_app
 from runtime.jobs import wire
 from runtime.records import Request
-from tests.fakes.service import CLIENT_KEY, OPERATOR_KEY, FakeService
+from tests.fakes import http
+from tests.fakes.service import FakeService
 
 NAME = "esc-r1"
 
@@ -26,14 +26,12 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     messages = ({"role": "user", "content": "two ages"},)
     asked = Request(request_id=RequestId("r1"), source="native", messages=messages, schema=schema, count=2)
     await service.escalations.open("r1", wire.encode(asked), Escalated("nothing passed", partial=[{"age": 0}]))
-    transport = httpx.ASGITransport(create_app(service), client=("127.0.0.1", 1234))
-    headers = {"authorization": f"Bearer {OPERATOR_KEY}"}
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as http:
-        yield http
+    async with http.client(service, headers=http.OPERATOR) as made:
+        yield made
 
 
 async def test_the_queue_is_the_operators(client: httpx.AsyncClient) -> None:
-    other = {"authorization": f"Bearer {CLIENT_KEY}"}
+    other = http.CLIENT
     assert (await client.get("/v1/escalations", headers=other)).status_code == 403
     assert (await client.post(f"/v1/escalations/{NAME}/answer", json={"data": []}, headers=other)).status_code == 403
     (row,) = (await client.get("/v1/escalations")).json()["data"]

@@ -5,32 +5,25 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import httpx
 import pytest
 
 from agents.records import BackendFailed, Draft, Event
-from runtime.api.app import create_app
 from runtime.api.errors import ApiError
 from runtime.api.idempotency import check_same, digest_of, read_key
 from runtime.records import Request
+from tests.fakes.http import HELLO, OPERATOR, client
 from tests.fakes.service import CLIENT_KEY, OPERATOR_KEY, FakeService, fake_settings
 
-CHAT = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
 KEY = {"idempotency-key": "k1"}
 SURFACES: list[tuple[str, dict[str, Any]]] = [
-    ("/v1/chat/completions", CHAT),
+    ("/v1/chat/completions", HELLO),
     ("/v1/embeddings", {"model": "auto", "input": "x"}),
     ("/v1/requests", {"prompt": "x"}),
     ("/v1/requests", {"prompt": "x", "mode": "async"}),
     ("/v1/requests", {"prompt": "x", "mode": "stream"}),
-    ("/v1/chat/completions", {**CHAT, "stream": True}),
+    ("/v1/chat/completions", {**HELLO, "stream": True}),
     ("/api/mock/users", {"shape": {"a": 0}}),
 ]
-
-
-def client(service: FakeService) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(create_app(service), raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:5116")
 
 
 @pytest.mark.parametrize(("path", "body"), SURFACES)
@@ -119,7 +112,7 @@ async def test_who_waits_too_long_is_told_when_to_come_again() -> None:
 
 async def test_a_secret_is_not_kept_and_not_made_twice() -> None:
     service = FakeService()
-    headers = {**KEY, "authorization": f"Bearer {OPERATOR_KEY}"}
+    headers = {**KEY, **OPERATOR}
     async with client(service) as http:
         made = await http.post("/v1/keys", json={"name": "ci"}, headers=headers)
         again = await http.post("/v1/keys", json={"name": "ci"}, headers=headers)

@@ -11,18 +11,10 @@ import pytest
 
 from agents.records import BackendFailed, DeadlineExceeded, Draft, Event, Json, Overloaded
 from agents.strategy_specs import Pipeline
-from runtime.api.app import create_app
 from runtime.jobs.records import Job, JobEvent, Part, Range
 from runtime.records import Request
-from tests.fakes.service import CLIENT_KEY, OPERATOR_KEY, FakeService, fake_settings
-
-OPERATOR = {"authorization": f"Bearer {OPERATOR_KEY}"}
-CLIENT = {"authorization": f"Bearer {CLIENT_KEY}"}
-
-
-def client(service: FakeService) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(create_app(service, clock=lambda: 1060.0), raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:5116")
+from tests.fakes.http import CLIENT, OPERATOR, client
+from tests.fakes.service import FakeService, fake_settings
 
 
 async def post(service: FakeService, body: Json, **headers: str) -> httpx.Response:

@@ -1,30 +1,16 @@
-"""Management calls, probes, unknown paths and the description of the API, over a fake service."""
+"""Management calls, probes and the description of the API, over a fake service."""
 
 from __future__ import annotations
 
-import json
 from html import unescape
 from typing import Any
 
-import httpx
 import pytest
 
 from agents.llm.chat import BackendSpec
-from agents.records import AgentError, Json
-from runtime.api.app import create_app
-from runtime.api.auth import is_loopback
-from runtime.api.body import deeper_than, parse_json, twice
-from runtime.api.errors import ApiError, from_agent_error, problem_body
-from runtime.api.wire import usd
 from runtime.records import ConfigFault, ConfigStatus, ReloadResult
-from tests.fakes.service import CLIENT_KEY, OPERATOR_KEY, FakeService, fake_settings
-
-OPERATOR = {"authorization": f"Bearer {OPERATOR_KEY}"}
-
-
-def client(service: FakeService) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(create_app(service, clock=lambda: 1060.0), raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:5116")
+from tests.fakes.http import OPERATOR, client
+from tests.fakes.service import FakeService, fake_settings
 
 
 async def test_nodes_backends_and_status_are_for_any_client_and_hold_no_secret() -> None:
@@ -38,31 +24,6 @@ async def test_nodes_backends_and_status_are_for_any_client_and_hold_no_secret()
     assert all(secret not in backends.text for secret in ("sk-hidden", "pw", "key=k"))
     assert (status["uptime_s"], status["ready"], status["pool_reason"]) == (60.0, True, "configured")
     assert status["cluster"]["kind"] == "local"
-
-
-MANAGED = [
-    ("GET", "/v1/requests"),
-    ("GET", "/v1/keys"),
-    ("POST", "/v1/keys"),
-    ("DELETE", "/v1/keys/k"),
-    ("GET", "/v1/config"),
-    ("POST", "/v1/config/reload"),
-]
-
-
-@pytest.mark.parametrize(("method", "path"), MANAGED)
-async def test_traces_and_keys_need_the_operator(method: str, path: str) -> None:
-    async with client(FakeService()) as http:
-        for headers, status in (
-            ({}, 403),
-            ({"authorization": f"Bearer {CLIENT_KEY}"}, 403),
-            ({"x-api-key": "mg-operator-wrong"}, 401),
-        ):
-            reply = await http.request(method, path, headers=headers)
-            assert reply.status_code == status
-            assert reply.headers["content-type"] == "application/problem+json"
-            assert reply.json()["status"] == status
-            assert reply.json()["title"]
 
 
 async def test_the_configuration_shows_its_faults_and_no_secret() -> None:
@@ -151,22 +112,6 @@ async def test_probes_and_measures() -> None:
     assert waiting.json()["parts"] == {"ledger": "ok", "cluster": "starting"}
 
 
-async def test_unknown_paths_and_methods_answer_in_openais_shape() -> None:
-    async with client(FakeService()) as http:
-        for method, path, status in (
-            ("GET", "/nothing", 404),
-            ("GET", "/v1/chat/completions", 405),
-            ("TRACE", "/api/mock/x", 405),
-        ):
-            reply = await http.request(method, path)
-            assert reply.status_code == status
-            assert reply.json()["error"]["type"] == "invalid_request_error"
-            assert reply.headers["x-request-id"]
-        assert (await http.get("/v1/chat/completions")).headers["allow"] == "POST"
-        managed = await http.put("/v1/keys")
-    assert managed.headers["content-type"] == "application/problem+json"
-
-
 async def test_the_description_names_every_route() -> None:
     async with client(FakeService()) as http:
         document = (await http.get("/openapi.json")).json()
@@ -185,64 +130,3 @@ async def test_the_description_names_every_route() -> None:
     chat = paths["/v1/chat/completions"]["post"]
     assert chat["requestBody"]["content"]["application/json"]["schema"]["required"] == ["model", "messages"]
     assert chat["responses"]["429"]["content"]["application/json"]["schema"]["$ref"].endswith("/Error")
-
-
-@pytest.mark.parametrize(
-    ("peer", "headers", "expected"),
-    [
-        (("127.0.0.1", 1), {}, True),
-        (("::1", 1), {b"host": b"[::1]:5116"}, True),
-        (("::ffff:127.0.0.1", 1), {b"host": b"localhost"}, True),
-        (("127.0.0.1", 1), {b"host": b"evil.example"}, False),
-        (("127.0.0.1", 1), {b"forwarded": b"for=1.2.3.4"}, False),
-        (("192.168.1.2", 1), {b"host": b"localhost"}, False),
-        (None, {}, False),
-    ],
-)
-def test_loopback_is_who_speaks_for_itself_on_this_machine(peer: Any, headers: dict[bytes, bytes], expected: bool) -> None:
-    assert is_loopback(peer, headers, own_host="127.0.0.1") is expected
-
-
-def test_depth_is_counted_exactly() -> None:
-    assert not deeper_than([[1]], 2)
-    assert deeper_than([[[1]]], 2)
-    assert not deeper_than("[[[", 0)
-
-
-def test_a_nesting_that_is_too_deep_is_named_by_its_place() -> None:
-    deep: Json = 1
-    for _ in range(30):
-        deep = {"a": [deep]}
-    raw = json.dumps({"flat": [[1], [2]], "odd": {"x": {"y": {}}, "deep": deep}}).encode()
-    with pytest.raises(ApiError, match=r"deeper than 20 levels at odd\.deep\.a\[0\]$"):
-        parse_json(raw, max_depth=20)
-
-
-def test_every_error_from_below_has_its_place_in_the_table() -> None:
-    kinds, waiting = {AgentError}, [AgentError]
-    while waiting:
-        found = waiting.pop().__subclasses__()
-        kinds.update(found)
-        waiting.extend(found)
-    for kind in kinds:
-        fault = from_agent_error(kind("x", param="p"))
-        assert (fault.status == 500) is (kind is AgentError), kind
-        assert problem_body(fault)["title"]
-
-
-def test_amounts_have_no_exponent() -> None:
-    assert [usd(amount) for amount in (0.0, 0.0000125, 2.0)] == ["0", "0.0000125", "2"]
-
-
-@pytest.mark.parametrize("body", ['{"name": "a", "scope": "client", "name": "b"}', '{"name": {"x": 1, "\\u0078": 2}}'])
-async def test_a_key_that_stands_twice_is_refused_by_name(body: str) -> None:
-    async with client(FakeService()) as http:
-        reply = await http.post("/v1/keys", content=body, headers={**OPERATOR, "content-type": "application/json"})
-    assert reply.status_code == 400
-    assert reply.json()["param"] in ("name", "x")
-    assert "twice" in reply.json()["detail"]
-
-
-@pytest.mark.parametrize("body", [b'{"a": {"b": 1}, "b": [{"b": 2}, {"b": 3}]}', b"\xef\xbb\xbf{}", b"[" * 900 + b"]" * 900])
-def test_the_same_key_in_different_objects_is_fine(body: bytes) -> None:
-    assert twice(body) is None

@@ -11,9 +11,9 @@ import pytest
 from registry.records import VersionId
 from registry.search import Search
 from registry.upkeep import fold
-from runtime.api.app import create_app
+from tests.fakes import http
 from tests.fakes.registry import World
-from tests.fakes.service import CLIENT_KEY, OPERATOR_KEY, FakeService
+from tests.fakes.service import FakeService
 
 CODE = "def run(x):\n    return x\n"
 
@@ -40,10 +40,8 @@ async def world() -> AsyncIterator[World]:
 async def client(world: World) -> AsyncIterator[httpx.AsyncClient]:
     service: Any = FakeService()
     service.registry = Desk(world, await world.search())
-    transport = httpx.ASGITransport(create_app(service), client=("127.0.0.1", 1234))
-    headers = {"authorization": f"Bearer {OPERATOR_KEY}"}
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as http:
-        yield http
+    async with http.client(service, headers=http.OPERATOR) as made:
+        yield made
 
 
 def artifact(name: str = "revenue-check", **more: Any) -> dict[str, Any]:
@@ -165,13 +163,12 @@ async def test_what_fails_in_the_sandbox_is_422(client: httpx.AsyncClient, world
 
 async def test_only_operators_may(client: httpx.AsyncClient) -> None:
     for method, path in (("GET", ""), ("GET", "/artifacts"), ("POST", "/artifacts"), ("POST", "/snapshots")):
-        found = await client.request(method, f"/v1/registry{path}", headers={"authorization": f"Bearer {CLIENT_KEY}"})
+        found = await client.request(method, f"/v1/registry{path}", headers=http.CLIENT)
         assert found.status_code == 403
 
 
 async def test_while_it_opens_it_says_so() -> None:
-    transport = httpx.ASGITransport(create_app(FakeService()), client=("127.0.0.1", 1234))
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
-        found = await http.get("/v1/registry", headers={"authorization": f"Bearer {OPERATOR_KEY}"})
+    async with http.client(FakeService(), headers=http.OPERATOR) as client:
+        found = await client.get("/v1/registry")
     assert (found.status_code, found.json()["detail"]) == (503, "the registry is opening")
     assert found.headers["retry-after"] == "5"

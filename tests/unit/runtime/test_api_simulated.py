@@ -12,26 +12,19 @@ import pytest
 from agents.calls import CallRecord
 from agents.llm.chat import BackendSpec
 from agents.records import BackendFailed, Draft, Escalated, Event, Json, RequestId, StreamBroken
-from runtime.api.app import create_app
 from runtime.jobs import wire
 from runtime.jobs.records import Job, JobEvent, Part, Range
 from runtime.records import Request
-from tests.fakes.service import OPERATOR_KEY, FakeService
+from tests.fakes.http import HELLO, OPERATOR, client
+from tests.fakes.service import FakeService
 
 MARK = "x-morphogen-simulated"
-HELLO = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
 DELTA = Event(kind="delta", at=0.0, data={"text": "half"})
 MIXED = (BackendSpec(name="real", kind="openai", model="m"), BackendSpec(name="pretender", kind="simulated", model="m"))
-OPERATOR = {"authorization": f"Bearer {OPERATOR_KEY}"}
-
-
-def client(service: FakeService) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(create_app(service, clock=lambda: 1060.0), raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:5116", headers=OPERATOR)
 
 
 async def post(service: FakeService, path: str, body: Json) -> httpx.Response:
-    async with client(service) as http:
+    async with client(service, headers=OPERATOR) as http:
         return await http.post(path, json=body)
 
 
@@ -134,7 +127,7 @@ def with_trace(*, simulated: bool) -> FakeService:
 @pytest.mark.parametrize("call", ["GET ", "GET /items", "GET /result", "GET /stream", "DELETE "])
 async def test_what_is_read_later_says_so(make: Callable[..., FakeService], simulated: bool, call: str) -> None:
     method, _, path = call.partition(" ")
-    async with client(make(simulated=simulated)) as http:
+    async with client(make(simulated=simulated), headers=OPERATOR) as http:
         reply = await http.request(method, f"/v1/requests/j{path}")
     assert reply.status_code == 200
     assert reply.headers.get(MARK) == ("true" if simulated else None)
@@ -150,7 +143,7 @@ async def test_a_question_to_a_person_says_so(simulated: bool) -> None:
     messages = ({"role": "user", "content": "two ages"},)
     asked = Request(request_id=RequestId("j"), source="native", messages=messages)
     await service.escalations.open("j", wire.encode(asked), Escalated("nothing passed", partial=[{"age": 0}]))
-    async with client(service) as http:
+    async with client(service, headers=OPERATOR) as http:
         reply = await http.get("/v1/escalations/esc-j")
     assert (reply.json()["partial"], reply.json()["simulated"]) == ([{"age": 0}], simulated)
     assert reply.headers.get(MARK) == ("true" if simulated else None)

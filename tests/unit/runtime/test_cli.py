@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +15,7 @@ from runtime.cli.errors import CliError
 from runtime.cli.serve import Flags, ready_text, with_flags
 from runtime.config import Settings
 
-Handler = Callable[[httpx.Request], httpx.Response]
 URL = "http://127.0.0.1:5116"
-
-
-@pytest.fixture
-def daemon(monkeypatch: pytest.MonkeyPatch) -> Callable[[Handler], list[httpx.Request]]:
-    """Put a handler in the daemon's place; gives the requests that it saw."""
-
-    def install(handler: Handler) -> list[httpx.Request]:
-        seen: list[httpx.Request] = []
-
-        def note(request: httpx.Request) -> httpx.Response:
-            seen.append(request)
-            return handler(request)
-
-        made = httpx.MockTransport(note)
-        monkeypatch.setattr(client, "open_client", lambda: client.Client(URL, key="mg-operator-x", transport=made))
-        return seen
-
-    return install
 
 
 def sse(*chunks: Any, done: bool = True) -> bytes:
@@ -297,40 +277,3 @@ def test_the_ready_text_names_another_port_in_its_hints() -> None:
     assert "MORPHOGEN_URL=http://127.0.0.1:6001 morphogen ask" in text
     assert "The simulated pool" in text
     assert "MORPHOGEN_URL" not in ready_text(said.replace("6001", "5116"), config_path=None)
-
-
-# ── config ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_config_validate_names_the_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "m.toml"
-    file.write_text("[server]\nport = 99999\n")
-    assert main.run(["config", "validate", "--config", str(file)]) == 1
-    assert f"{file}:2: server.port" in capsys.readouterr().err
-    assert main.run(["config", "validate", "--config", str(file), "--json"]) == 1
-    out, err = capsys.readouterr()
-    assert json.loads(out)["problems"][0]["line"] == 2
-    assert err == ""
-    file.write_text("[server]\nport = 5117\n")
-    assert main.run(["config", "validate", "--config", str(file)]) == 0
-
-
-def test_config_show_masks_secrets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "m.toml"
-    file.write_text('[[backends]]\nname = "b"\nbase_url = "http://h/v1"\nmodel = "m"\napi_key = "sk-very-secret"\n')
-    assert main.run(["config", "show", "--config", str(file)]) == 0
-    shown = capsys.readouterr()
-    assert "sk-very-secret" not in shown.out + shown.err
-    assert json.loads(shown.out)["backends"][0]["name"] == "b"
-
-
-def test_config_import_never_writes_over_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source, target = tmp_path / "appsettings.json", tmp_path / "morphogen.toml"
-    source.write_text('{"MockLlmApi": {"LlmBackends": [{"Name": "a", "BaseUrl": "http://h/v1", "ModelName": "m"}]}}')
-    assert main.run(["config", "import", str(source), "-o", str(target)]) == 0
-    assert target.stat().st_mode & 0o077 == 0
-    before = target.read_text()
-    assert main.run(["config", "import", str(source), "-o", str(target)]) == 2
-    assert target.read_text() == before
-    assert main.run(["config", "validate", "--config", str(target)]) == 0
-    capsys.readouterr()

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from runtime.cli import client, main
+from runtime.cli import main
 from runtime.cli.tables import MADE_UP
 
 FOUND = {
@@ -20,22 +20,19 @@ FOUND = {
 }
 
 
-def shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **changes: Any) -> str:
-    made = httpx.MockTransport(lambda request: httpx.Response(200, json={**FOUND, **changes}))
-    monkeypatch.setattr(client, "open_client", lambda: client.Client("http://127.0.0.1:5116", key="k", transport=made))
+def shown(daemon: Any, capsys: pytest.CaptureFixture[str], **changes: Any) -> str:
+    daemon(lambda request: httpx.Response(200, json={**FOUND, **changes}))
     assert main.run(["escalations", "show", "esc-r1"]) == 0
     return capsys.readouterr().out
 
 
-def test_what_is_simulated_is_marked_above_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert shown(monkeypatch, capsys, simulated=True).splitlines()[:2] == ["esc-r1: open", MADE_UP]
-    assert "SIMULATED" not in shown(monkeypatch, capsys, simulated=False)
+def test_what_is_simulated_is_marked_above_it(daemon: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown(daemon, capsys, simulated=True).splitlines()[:2] == ["esc-r1: open", MADE_UP]
+    assert "SIMULATED" not in shown(daemon, capsys, simulated=False)
 
 
-def test_a_question_is_shown_with_all_that_an_answer_needs(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    lines = [line.split(maxsplit=1) for line in shown(monkeypatch, capsys).splitlines()[1:-1]]
+def test_a_question_is_shown_with_all_that_an_answer_needs(daemon: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [line.split(maxsplit=1) for line in shown(daemon, capsys).splitlines()[1:-1]]
     assert lines == [
         ["asked", "two [2Jages"],
         ["reason", "nothing passed"],
@@ -43,4 +40,4 @@ def test_a_question_is_shown_with_all_that_an_answer_needs(
         ["count", "2"],
         ["so", 'far      [{"name": "2J"}]'],
     ]
-    assert "so far" not in shown(monkeypatch, capsys, partial=None)
+    assert "so far" not in shown(daemon, capsys, partial=None)

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
-from runtime.cli import client, jobs, main
-
-Handler = Callable[[httpx.Request], httpx.Response]
-URL = "http://127.0.0.1:5116"
+from runtime.cli import jobs, main
 
 
-@pytest.fixture
-def daemon(monkeypatch: pytest.MonkeyPatch) -> Callable[[Handler], list[httpx.Request]]:
-    """Put a handler in the daemon's place; gives the requests that it saw."""
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "_PAUSE_S", 0.0)
-
-    def install(handler: Handler) -> list[httpx.Request]:
-        seen: list[httpx.Request] = []
-
-        def note(request: httpx.Request) -> httpx.Response:
-            seen.append(request)
-            return handler(request)
-
-        made = httpx.MockTransport(note)
-        monkeypatch.setattr(client, "open_client", lambda: client.Client(URL, key="mg-operator-x", transport=made))
-        return seen
-
-    return install
 
 
 def stream(*events: tuple[int, str, Any]) -> httpx.Response:
