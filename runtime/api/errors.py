@@ -176,16 +176,19 @@ def is_management(path: str) -> bool:
     return any(path == prefix or path.startswith(prefix + "/") for prefix in MANAGEMENT)
 
 
+def error_media_type(path: str) -> str:
+    """In which form an error of ``path`` is written."""
+    return "application/problem+json" if is_management(path) else "application/json"
+
+
 def fault_response(fault: Fault, *, path: str, request_id: str | None = None) -> Response:
     """The response of a fault: problem+json on management paths, OpenAI's shape everywhere else."""
     headers = fault_headers(fault)
     if request_id is not None:
         headers["x-request-id"] = request_id
         headers["x-morphogen-request-id"] = request_id
-    managed = is_management(path)
-    media_type = "application/problem+json" if managed else "application/json"
-    body = problem_body(fault) if managed else error_body(fault)
-    return Response(dumps(body), status_code=fault.status, headers=headers, media_type=media_type)
+    body = problem_body(fault) if is_management(path) else error_body(fault)
+    return Response(dumps(body), status_code=fault.status, headers=headers, media_type=error_media_type(path))
 
 
 def fault_headers(fault: Fault) -> dict[str, str]:

@@ -15,6 +15,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from runtime.api.config_routes import ConfigSurface
+from runtime.api.errors import error_media_type, is_management
 from runtime.api.health import HealthSurface
 from runtime.api.idempotency import Idempotency
 from runtime.api.mock import METHODS, MockSurface
@@ -36,6 +37,8 @@ ERROR_SCHEMA: dict[str, Any] = {
                 "type": {"type": "string"},
                 "param": {"type": ["string", "null"]},
                 "code": {"type": ["string", "null"]},
+                "escalation_id": {"type": "string"},
+                "simulated": {"const": True},
             },
         }
     },
@@ -50,6 +53,9 @@ PROBLEM_SCHEMA: dict[str, Any] = {
         "detail": {"type": "string"},
         "code": {"type": "string"},
         "param": {"type": "string"},
+        "partial": {},
+        "escalation_id": {"type": "string"},
+        "simulated": {"const": True},
     },
 }
 
@@ -254,9 +260,8 @@ def _operation(spec: RouteSpec, method: str) -> dict[str, Any]:
             responses[str(status)]["content"] = {spec.media_type: {"schema": schema}}
     if spec.path in ("/v1/chat/completions", "/v1/requests") and method == "POST":
         responses["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
-    problem = spec.tag in ("operator", "native")
-    media_type = "application/problem+json" if problem else "application/json"
-    reference = {"$ref": "#/components/schemas/Problem" if problem else "#/components/schemas/Error"}
+    media_type = error_media_type(spec.path)
+    reference = {"$ref": f"#/components/schemas/{'Problem' if is_management(spec.path) else 'Error'}"}
     for status in spec.errors:
         responses[str(status)] = {"description": "Error"}
         if not bodiless:

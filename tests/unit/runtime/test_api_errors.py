@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from agents.records import (
@@ -14,6 +16,7 @@ from agents.records import (
     RateLimited,
     StructuredFailed,
 )
+from runtime.api.auth import OPEN_PATHS
 from runtime.api.errors import from_agent_error, problem_body
 from runtime.api.wire import usd
 from runtime.records import Request
@@ -87,3 +90,26 @@ def test_every_error_from_below_has_its_place_in_the_table() -> None:
 
 def test_amounts_have_no_exponent() -> None:
     assert [usd(amount) for amount in (0.0, 0.0000125, 2.0)] == ["0", "0.0000125", "2"]
+
+
+_FORMS = {
+    **dict.fromkeys(("operator", "native"), "application/problem+json"),
+    **dict.fromkeys(("openai", "mock", "health"), "application/json"),
+}
+
+
+async def test_every_route_answers_errors_in_the_form_of_its_surface_and_says_so() -> None:
+    async with client(FakeService()) as http:
+        paths = (await http.get("/openapi.json")).json()["paths"]
+        asked = [(path, method, operation) for path, item in paths.items() for method, operation in item.items()]
+        for path, method, operation in asked:
+            if path in OPEN_PATHS:
+                continue
+            form = _FORMS[operation["tags"][0]]
+            reply = await http.request(method, re.sub(r"{\w+}", "x", path), headers={"authorization": "Bearer mg-revoked"})
+            assert (reply.status_code, reply.headers["content-type"]) == (401, form), path
+            if method not in ("head", "options"):
+                described = {
+                    kind for status in operation["responses"].items() if status[0] >= "400" for kind in status[1]["content"]
+                }
+                assert described == {form}, path
