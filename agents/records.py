@@ -153,7 +153,7 @@ class Task:
     hops: int = 0
 
 
-EventKind = Literal["delta", "call", "stage", "structured", "restart", "node_lost", "progress", "peer", "note", "code"]
+EventKind = Literal["delta", "call", "stage", "structured", "restart", "node_lost", "progress", "peer", "note", "code", "route"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from agents.strategies.runner import choice_for
 from agents.strategy_specs import Single, StrategySpec, first_parts
 from runtime.cluster import NodeStatus
 from runtime.records import Request, Target
+from runtime.router.records import Route
 
 MAX_NAMES = 12
 NO_NODE_RETRY_S = 2.0
@@ -62,17 +63,22 @@ def goes_straight(request: Request) -> bool:
     return request.target.kind == "backend" and all(wish is None for wish in wishes)
 
 
-def choose_node(request: Request, nodes: Sequence[NodeStatus]) -> NodeStatus:
-    """The named node, else the least busy generalist; one that is being brought back is waited for. Raises NotFound for
-    a name that is unknown, Refused while there is no generalist."""
+def ready_nodes(request: Request, nodes: Sequence[NodeStatus]) -> list[NodeStatus]:
+    """Those that may do it: the named one, else the generalists that are live or being brought back."""
     if request.target.kind == "node":
-        named = [node for node in nodes if node.spec.name == request.target.name]
-        if not named:
-            raise NotFound(f"there is no node {request.target.name!r}", param="model")
-        return named[0]
-    ready = [node for node in nodes if node.spec.role == "generalist" and node.state in ("live", "starting", "dead")]
+        return [node for node in nodes if node.spec.name == request.target.name]
+    return [node for node in nodes if node.spec.role == "generalist" and node.state in ("live", "starting", "dead")]
+
+
+def choose_node(request: Request, nodes: Sequence[NodeStatus], among: Sequence[str] = ()) -> NodeStatus:
+    """The named node, else the least busy generalist (of those called ``among``, where any of them is there); one that is being
+    brought back is waited for. Raises NotFound for a name that is unknown, Refused while there is no generalist."""
+    ready = ready_nodes(request, nodes)
+    if not ready and request.target.kind == "node":
+        raise NotFound(f"there is no node {request.target.name!r}", param="model")
     if not ready:
         raise Refused("no generalist is live now", retry_after_s=NO_NODE_RETRY_S)
+    ready = [node for node in ready if node.spec.name in among] or ready
     return min(ready, key=lambda node: (node.state != "live", node.inflight, node.spec.name))
 
 
@@ -97,6 +103,11 @@ def choice_of(request: Request, *, may_replace_named: bool) -> Choice:
 def preferring(choice: Choice, node: NodeStatus) -> Choice:
     """The node's own preferences, where no backend was named."""
     return choice if choice.backend or not node.spec.backends else replace(choice, preferred=node.spec.backends)
+
+
+def learned(choice: Choice, route: Route) -> Choice:
+    """The backend that experience speaks for comes first; a name of the client's stands above it, weights below."""
+    return choice if choice.backend or route.backend is None else replace(choice, preferred=(route.backend,))
 
 
 def opening_choice(strategy: StrategySpec, choice: Choice) -> Choice | None:

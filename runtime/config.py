@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from agents.llm.chat import BackendSpec
 from agents.records import Capability
 from runtime.config_registry import RegistrySettings
+from runtime.config_routing import RoutingSettings
 from runtime.config_sandbox import SandboxSettings
 from runtime.config_section import Section as _Section
 
@@ -319,6 +320,7 @@ class Settings(BaseSettings):
     embedding: EmbeddingSettings = EmbeddingSettings()
     sandbox: SandboxSettings = SandboxSettings()
     registry: RegistrySettings = RegistrySettings()
+    routing: RoutingSettings = RoutingSettings()
     simulated: SimulatedSettings = SimulatedSettings()
     strategies: dict[Name, Any] = Field(default_factory=dict)
     """Named strategies, as JSON of agents/strategies/compose.py; strategy/<name> picks one."""

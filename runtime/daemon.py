@@ -58,6 +58,7 @@ from runtime.loop_lag import LoopLag
 from runtime.metrics import Metrics
 from runtime.registry_desk import RegistryDesk
 from runtime.reload import ConfigSource, Reloader
+from runtime.router.build import routed
 from runtime.service import DaemonService
 from runtime.topology.first import desired_nodes
 from sandbox.runner import Sandbox
@@ -183,6 +184,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     stack.push_async_callback(registry.close)
     code = CodeDesk(registry, enabled=settings.registry.enabled and settings.data.store_bodies)
     hub.search_registry = Offers(registry, holdout=settings.registry.guidance_holdout).offer
+    router = await stack.enter_async_context(routed(settings, pool, desk, cluster, ledger))
     dispatch = Dispatch(
         settings=settings,
         pool=pool,
@@ -193,11 +195,15 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         metrics=metrics,
         escalations=escalations,
         learn=code.seen,
+        router=router,
     )
     hub.account = dispatch.account_peer
     bell = Bell()
     job_ledger = JobLedger(ledger, on_written=bell.ring)
-    jobs = JobRunner(Tools(runs=dispatch, ledger=job_ledger, settings=lambda: dispatch.settings.jobs, metrics=metrics), bell)
+    tools = Tools(
+        runs=dispatch, ledger=job_ledger, settings=lambda: dispatch.settings.jobs, metrics=metrics, heard=router.feedback
+    )
+    jobs = JobRunner(tools, bell)
     stack.push_async_callback(jobs.stop)
     service = DaemonService(
         settings=settings,
@@ -216,6 +222,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         escalations=escalations,
         registry=registry,
         code=code,
+        router=router,
     )
     parts = LiveParts(service=service, hub=hub, servers=servers, found=found, kit=kit)
     stack.push_async_callback(parts.stop)

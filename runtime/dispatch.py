@@ -43,10 +43,12 @@ from runtime.config import Settings
 from runtime.escalations import Escalations
 from runtime.jobs import wire
 from runtime.judging import judged
+from runtime.ledger.batch import look_away
 from runtime.ledger.store import Ledger
 from runtime.metrics import Metrics
 from runtime.open_request import OpenRequest, Running, Spent, bounded, delta_of, in_time
 from runtime.records import Answer, Request
+from runtime.router.desk import Router
 from runtime.tasks import Tasks
 
 MAX_KEPT_CHARS = 2**20
@@ -69,6 +71,7 @@ class Dispatch:
         cashier: Cashier | None = None,
         escalations: Escalations | None = None,
         learn: Callable[[OpenRequest, Answer | None], None] = lambda run, answer: None,
+        router: Router | None = None,
         clock: Callable[[], float] = time.perf_counter,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -76,6 +79,7 @@ class Dispatch:
         self._settings = settings
         self._escalations = escalations
         self._learn = learn
+        self._router = router
         self._pool = pool
         self._cluster = cluster
         self._ledger = ledger
@@ -154,7 +158,7 @@ class Dispatch:
         self._cashier.open(work_id, key_id=request.key_id, limits=own)
         foreseen = self._tasks.foreseen(work_id, request)
         if spent is None:
-            self._ledger.accept(request, at=self._wall(), **foreseen).add_done_callback(_seen)
+            self._ledger.accept(request, at=self._wall(), **foreseen).add_done_callback(look_away)
         elif foreseen:
             self._cashier.foresee(request.request_id, foreseen["foreseen"])
         return OpenRequest(
@@ -185,6 +189,8 @@ class Dispatch:
         overhead_s = max(0.0, latency_s - busy_s(calls))
         self._count(calls)
         self._learn(run, answer)
+        if self._router is not None:
+            self._router.ended(run, answer=answer, error=error, calls=calls, latency_s=latency_s)
         if run.spent is not None:
             run.spent.calls, run.spent.events = tuple(calls), tuple(run.events)
             return
@@ -281,8 +287,10 @@ class Dispatch:
         """Hand the request to a node; when the node dies under it, to a living one, within the deadline."""
         most = self._settings.cluster.node_attempts
         sent = False
+        if self._router is not None:
+            self._router.choose(run)
         while True:
-            node = choose_node(run.request, self._cluster.nodes())
+            node = choose_node(run.request, self._cluster.nodes(), run.route.nodes if run.route else ())
             task = self._tasks.make(run, node, left_s=self._left_s(run))
             before = len(run.calls)
             self.running.by_task[task.task_id] = run
@@ -340,9 +348,3 @@ class Dispatch:
         if self._left_s(run) <= pause_s:
             raise DeadlineExceeded("the node died, and no time is left for another", calls=tuple(run.calls))
         await asyncio.sleep(pause_s)
-
-
-def _seen(future: asyncio.Future[None]) -> None:
-    """The ledger counts and reports its own failures; asking for the exception keeps asyncio from complaining."""
-    if not future.cancelled():
-        future.exception()

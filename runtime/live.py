@@ -135,6 +135,7 @@ class LiveParts:
         service.settings = new
         service.pool_reason = found.reason
         service.dispatch.renew(new)
+        service.router.renew(new)
         service.cashier.purse.configure(new.budget)
         self._hub.max_hops = new.cluster.max_hops
         self._found = found

@@ -6,10 +6,14 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from agents.calls import CallRecord
 from agents.llm.chat import Chunk
 from agents.records import DeadlineExceeded, Event, Json, Reply, TaskId
 from runtime.records import Request
+from runtime.router.records import Route
 
 GRACE_S = 2.0
 """A node ends its work at the deadline by itself; this much later the daemon stops waiting for it."""
@@ -49,6 +53,10 @@ class OpenRequest:
     left_alone: bool = False
     """Its node did not end in time: what it spent since its last word is not known."""
     calls: list[CallRecord] = field(default_factory=list)
+    route: Route | None = None
+    """Who was chosen for it, where it left that open."""
+    embedding: npt.NDArray[np.floating] | None = None
+    """Of its words, unit length, where something has needed it already."""
     peer_calls: list[CallRecord] = field(default_factory=list)
     """Calls of nodes that were asked by the one that has the task; the replies do not have them."""
 

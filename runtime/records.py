@@ -40,7 +40,7 @@ class Request:
     schema goes straight to that backend. ``deadline_s`` None takes the configured default. ``budget_*`` bound
     what this request may spend, all its calls together. ``place``: its items are a part of a longer list. ``accept_partial``: the
     client would rather have some of its items, marked as partial, than an error. ``tell``: its stream has stage and progress
-    events too.
+    events too. ``routing`` are its own weights (runtime/router/records.py: Wishes); empty: as configured.
     """
 
     request_id: RequestId
@@ -64,6 +64,7 @@ class Request:
     key_id: str | None = None
     accept_partial: bool = False
     tell: bool = False
+    routing: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

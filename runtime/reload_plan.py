@@ -23,6 +23,7 @@ LIVE: Mapping[str, frozenset[str]] = {
     "requests": WHOLE,
     "budget": WHOLE,
     "jobs": WHOLE,
+    "routing": WHOLE,
     "simulated": WHOLE,
     "strategies": WHOLE,
 }

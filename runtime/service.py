@@ -36,6 +36,7 @@ from runtime.metrics import Metrics
 from runtime.records import Answer, BackendStatus, ConfigStatus, Principal, ReloadResult, Request, Target
 from runtime.registry_desk import RegistryDesk
 from runtime.reload import Reloader
+from runtime.router.desk import Router
 
 EMBED_DEADLINE_S = 60.0
 
@@ -60,6 +61,7 @@ class DaemonService:
     registry: RegistryDesk
     code: CodeDesk
     escalations: Escalations
+    router: Router
     wall: Callable[[], float] = time.time
     started_at: float = field(default_factory=time.time)
     starting: bool = True

@@ -17,7 +17,7 @@ from agents.records import Budget, BudgetExceeded, Choice, Json, Task, TaskId, W
 from agents.strategies.compose import strategy_name
 from runtime.accounts import Amount
 from runtime.admission import Cashier
-from runtime.choosing import choice_of, choose_strategy, opening_choice, preferring
+from runtime.choosing import choice_of, choose_strategy, learned, opening_choice, preferring
 from runtime.cluster import NodeStatus
 from runtime.config import Settings
 from runtime.open_request import OpenRequest
@@ -46,6 +46,8 @@ class Tasks:
         strategies: Mapping[str, Json] = self._settings.strategies
         strategy = choose_strategy(request, backends=self._pool.specs, strategies=strategies)
         choice = preferring(choice_of(request, may_replace_named=bool(self._settings.requests.fallback)), node)
+        if run.route is not None:
+            strategy, choice = run.route.strategy or strategy, learned(choice, run.route)
         used = strategy or node.spec.strategy
         run.node, run.locale, run.strategy = node.spec.name, node.spec.locale, strategy_name(used)
         task_id = TaskId(f"{run.work_id}/{run.attempts}")

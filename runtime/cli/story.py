@@ -210,6 +210,8 @@ def _event_words(kind: str, data: Json) -> str:
         data = dict(data)
         place = f" ({data.pop('number')} of {data.pop('of', '?')})" if "number" in data else ""
         return _with_facts(f"stage {data.pop('name', '?')}{place}: {data.pop('state', '')}".rstrip(": "), data)
+    if kind == "route" and isinstance(data, dict):
+        return f"who answers: {clip(str(data.get('reason') or data.get('backend')), TEXT_CHARS)}"
     words = {
         "restart": "what had been streamed was void; the answer began again",
         "node_lost": "the node died with the request; it was handed to another",

@@ -165,6 +165,7 @@ class JobRunner:
 
     async def feedback(self, request_id: str, key_id: str | None, feedback: Feedback) -> None:
         await self._tools.ledger.feedback(request_id, key_id, feedback)
+        self._tools.heard(request_id, key_id, feedback.score)
 
     async def feedbacks(self, request_id: str) -> Sequence[Mapping[str, Json]]:
         return await self._tools.ledger.feedbacks(request_id)

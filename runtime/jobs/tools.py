@@ -37,12 +37,14 @@ class Runs(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
-    """The parts of the daemon that jobs need. ``dice`` gives numbers in 0 … 1; ``wall`` Unix seconds."""
+    """The parts of the daemon that jobs need. ``heard`` is told of feedback once it is written: request, key,
+    score. ``dice`` gives numbers in 0 … 1; ``wall`` Unix seconds."""
 
     runs: Runs
     ledger: JobLedger
     settings: Callable[[], JobSettings]
     metrics: Metrics
+    heard: Callable[[str, str | None, float], None] = lambda request_id, key_id, score: None
     wall: Callable[[], float] = time.time
     dice: Callable[[], float] = random.random
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep

@@ -197,3 +197,9 @@ class WritingConnection(sqlite3.Connection):
             marks = ",".join("?" * len(part))
             found.update(row[0] for row in self.execute(f"SELECT request_id FROM outcomes WHERE request_id IN ({marks})", part))  # noqa: S608
         return found
+
+
+def look_away(done: asyncio.Future[Any]) -> None:
+    """For a write that nobody waits for: the ledger reports what it cannot write itself, and asyncio must not complain too."""
+    if not done.cancelled():
+        done.exception()

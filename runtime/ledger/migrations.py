@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from runtime.ledger.records import LedgerForeign, LedgerTooNew
+from runtime.ledger.routing_schema import ROUTING
 
 APPLICATION_ID = 0x4D474C31
 """Marks the file as ours ("MGL1"), so that somebody else's database is never taken over."""
@@ -293,7 +294,8 @@ CREATE TRIGGER forget_escalation AFTER DELETE ON requests BEGIN
 END;
 """
 
-MIGRATIONS: tuple[tuple[int, str], ...] = ((1, _FIRST), (2, _JOBS), (3, _QUALITY), (4, _SPEND), (5, _REGISTRY), (6, _ESCALATIONS))
+_FIRST_SIX = ((1, _FIRST), (2, _JOBS), (3, _QUALITY), (4, _SPEND), (5, _REGISTRY), (6, _ESCALATIONS))
+MIGRATIONS: tuple[tuple[int, str], ...] = (*_FIRST_SIX, (7, ROUTING))
 
 
 def version_of(connection: sqlite3.Connection) -> int:

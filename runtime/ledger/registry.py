@@ -19,7 +19,7 @@ from agents.records import AgentError
 from registry.evidence import Day, Run, Usage, log_latency
 from registry.journal import Put
 from registry.records import RegistryUnavailable, VersionId
-from runtime.ledger.batch import WritingConnection
+from runtime.ledger.batch import WritingConnection, look_away
 from runtime.ledger.records import LedgerError
 from runtime.ledger.store import Ledger
 
@@ -52,7 +52,7 @@ class LedgerJournal:
         done, _ = await asyncio.wait([writing], timeout=self._within_s)
         if not done:
             given_up.append(True)
-            writing.add_done_callback(_look_away)
+            writing.add_done_callback(look_away)
             raise RegistryUnavailable(f"the ledger cannot be written: {self._ledger.healthy()}")
         kept = _result(writing)
         assert kept is not None
@@ -104,7 +104,7 @@ class LedgerEvidence:
         def apply(connection: WritingConnection) -> None:
             connection.execute("INSERT INTO registry_runs VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", fields)
 
-        self._ledger.act(apply, weight=200).add_done_callback(_look_away)
+        self._ledger.act(apply, weight=200).add_done_callback(look_away)
 
     async def fold(self) -> list[VersionId]:
         changed: dict[VersionId, None] = {}
@@ -208,12 +208,6 @@ def _weight(put: Put) -> int:
 
 def _marks(values: Sequence[Any]) -> str:
     return ",".join("?" * len(values))
-
-
-def _look_away(done: asyncio.Future[Any]) -> None:
-    """The ledger counts and reports what it cannot write; nobody waits for this one."""
-    if not done.cancelled():
-        done.exception()
 
 
 def _result(done: asyncio.Future[T]) -> T:

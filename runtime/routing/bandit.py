@@ -14,9 +14,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
-from typing import NamedTuple
 
 import numpy as np
 
@@ -24,15 +23,15 @@ from runtime.routing.costs import Logarithms, price_unit
 from runtime.routing.features import SHAPE, TEXT_DIMENSIONS
 from runtime.routing.levels import Slots, Vector
 from runtime.routing.pacing import Pacer, Purse
-from runtime.routing.quality import LEVELS, Judgement, QualityModel, View
-from runtime.routing.records import Arm, Candidate, Context, Decision, Heard, RoutingError, Spent, Standing, Way, Weights
-from runtime.routing.settings import LearnerSettings
+from runtime.routing.quality import LEVELS, QualityModel, View
+from runtime.routing.records import Arm, Context, Decision, Heard, RoutingError, Spent, Standing, Way, Weights
+from runtime.routing.settings import LearnerSettings, Manner
+from runtime.routing.weighing import Weighed, candidates_of, known, reason_of
 
 DECAY_EVERY_S = 3600.0
 MANY_ARMS = 3.0
 SETTLING_OUTCOMES = 10
 """So many outcomes an arm make draws narrower by the root of two."""
-Z_90 = 1.645
 RESTLESS_REQUESTS = 60
 """After an alarm the others' estimates are asked anew: so many decisions draw with the posterior's full width."""
 LEAST_QUALITY = 0.01
@@ -49,15 +48,6 @@ class Waiting:
     at: float
     weight: float = 0.0
     spent: bool = False
-
-
-class _Weighed(NamedTuple):
-    slots: Slots
-    judged: Judgement
-    cost: Vector
-    latency: Vector
-    utility: Vector
-    share: Vector
 
 
 class Learner:
@@ -88,6 +78,7 @@ class Learner:
         *,
         now: float,
         held: Arm | None = None,
+        manner: Manner | None = None,
     ) -> Decision:
         """Choose one of ``arms`` (1 to ``most_arms``, no two alike). ``held`` is the arm that the conversation has.
 
@@ -96,13 +87,14 @@ class Learner:
         """
         keys = [arm.key for arm in arms]
         self._check(context, keys)
+        manner = manner or Manner(floor=self.settings.floor, switch_margin=self.settings.switch_margin)
         slots = np.array([self._slot(arm, key) for arm, key in zip(arms, keys, strict=True)], dtype=np.intp)
         per_usd = weights.per_usd + (self.pacer.per_usd if self.pacer and weights.objective == "difference" else 0.0)
-        weighed = self._weigh(context, arms, slots, weights, per_usd)
+        weighed = self._weigh(context, arms, slots, weights, per_usd, manner)
         self.restless = max(self.restless - 1, 0)
-        at, way = self._pick(arms, weighed, held)
+        at, way = self._pick(arms, weighed, held, manner)
         chosen = arms[at]
-        usd = _known(weighed.cost)
+        usd = known(weighed.cost)
         best = int(weighed.utility.argmax())
         self.purse.pay(float(usd[at]), float(usd[at] - usd[best]) if way in ("drawn", "floor") else 0.0)
         self.waiting[decision_id] = Waiting(arm=chosen, context=context, at=now)
@@ -113,9 +105,9 @@ class Learner:
             arm=chosen,
             propensity=1.0 if way in ("held", "only") else float(weighed.share[at]),
             way=way,
-            reason=_reason(way, arms, weighed, at, best),
+            reason=reason_of(way, arms, weighed, at, best),
             at=now,
-            candidates=self._candidates(arms, weighed),
+            candidates=candidates_of(arms, weighed, self.quality.ridge.counts[slots].tolist()),
             per_usd=per_usd,
         )
 
@@ -127,11 +119,13 @@ class Learner:
         if context.point.shape != (SHAPE + TEXT_DIMENSIONS,) or not np.isfinite(context.point).all():
             raise RoutingError(f"a point has {SHAPE + TEXT_DIMENSIONS} finite numbers", field="context")
 
-    def _weigh(self, context: Context, arms: Sequence[Arm], slots: Slots, weights: Weights, per_usd: float) -> _Weighed:
+    def _weigh(
+        self, context: Context, arms: Sequence[Arm], slots: Slots, weights: Weights, per_usd: float, manner: Manner
+    ) -> Weighed:
         judged = self.quality.judge(_view(context), slots)
         cost = self.cost.expect(context.point, slots) * np.array([price_unit(arm) for arm in arms])
         latency = self.latency.expect(context.point, slots)
-        usd, seconds = _known(cost), _known(latency)
+        usd, seconds = known(cost), known(latency)
 
         def utility(quality: Vector) -> Vector:
             if weights.objective == "difference":
@@ -145,8 +139,10 @@ class Learner:
         drawn = judged.mean + sd * self._rng.standard_normal((self.settings.draws, len(arms)))
         share = np.bincount(utility(drawn).argmax(axis=1), minlength=len(arms)) / self.settings.draws
         expected = utility(judged.mean)
-        share = self._affordable(share, usd, int(expected.argmax()))
-        return _Weighed(slots, judged, cost, latency, expected, share)
+        share = self._affordable(share, usd, int(expected.argmax()), manner.floor)
+        if manner.usual is not None and sum(manner.usual) > 0:
+            share = np.array(manner.usual) / sum(manner.usual)
+        return Weighed(slots, judged, cost, latency, expected, share)
 
     def _boldness(self, arms: int) -> float:
         """How wide draws are, in the posterior's standard deviations.
@@ -161,56 +157,28 @@ class Learner:
         grown = self.quality.seen / (SETTLING_OUTCOMES * arms)
         return max(begun / sqrt(1 + grown), self.settings.least_boldness)
 
-    def _affordable(self, share: Vector, usd: Vector, best: int) -> Vector:
+    def _affordable(self, share: Vector, usd: Vector, best: int, floor: float) -> Vector:
         """The shares with the floor mixed in, without what the purse does not pay for."""
         may = usd - usd[best] <= self.purse.room()
         allowed = np.where(may, share, 0.0)
         allowed[best] += share[~may].sum()
-        found: Vector = (1 - self.settings.floor) * allowed + self.settings.floor / may.sum() * may
+        found: Vector = (1 - floor) * allowed + floor / may.sum() * may
         return found
 
-    def _pick(self, arms: Sequence[Arm], weighed: _Weighed, held: Arm | None) -> tuple[int, Way]:
+    def _pick(self, arms: Sequence[Arm], weighed: Weighed, held: Arm | None, manner: Manner) -> tuple[int, Way]:
         if len(arms) == 1:
             return 0, "only"
         best = int(weighed.utility.argmax())
         if held is not None:
             for at, arm in enumerate(arms):
-                if arm.key == held.key and weighed.utility[best] - weighed.utility[at] < self.settings.switch_margin:
+                if arm.key == held.key and weighed.utility[best] - weighed.utility[at] < manner.switch_margin:
                     return at, "held"
         at = int(self._rng.choice(len(arms), p=weighed.share))
+        if manner.usual is not None:
+            return at, "usual"
         if at == best:
             return at, "best"
-        return at, "drawn" if weighed.share[at] > self.settings.floor / 2 else "floor"
-
-    def _candidates(self, arms: Sequence[Arm], weighed: _Weighed) -> tuple[Candidate, ...]:
-        mean = np.clip(weighed.judged.mean, 0.0, 1.0).tolist()
-        half = Z_90 * np.sqrt(weighed.judged.variance)
-        low = np.clip(weighed.judged.mean - half, 0.0, 1.0).tolist()
-        high = np.clip(weighed.judged.mean + half, 0.0, 1.0).tolist()
-        columns = (
-            mean,
-            low,
-            high,
-            weighed.cost.tolist(),
-            weighed.latency.tolist(),
-            weighed.utility.tolist(),
-            weighed.share.tolist(),
-        )
-        seen = self.quality.ridge.counts[weighed.slots].tolist()
-        return tuple(
-            Candidate(
-                arm=arm,
-                quality=row[0],
-                low=row[1],
-                high=row[2],
-                cost_usd=None if row[3] != row[3] else row[3],
-                latency_s=None if row[4] != row[4] else row[4],
-                utility=row[5],
-                share=row[6],
-                seen=count,
-            )
-            for arm, count, *row in zip(arms, seen, *columns, strict=True)
-        )
+        return at, "drawn" if weighed.share[at] > manner.floor / 2 else "floor"
 
     # ── learning ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -232,6 +200,16 @@ class Learner:
         if self.pacer is not None:
             self.pacer.spent(spent.cost_usd)
         return True
+
+    def given_to(self, decision_id: str, arm: Arm) -> None:
+        """Another arm answered in the place of the chosen one: verdicts that are still to come are of that one."""
+        waiting = self.waiting.get(decision_id)
+        if waiting is not None:
+            self.waiting[decision_id] = Waiting(arm=arm, context=waiting.context, at=waiting.at, spent=True)
+
+    def drop(self, decision_id: str) -> None:
+        """No verdict will come, or it would say nothing of the arm. Idempotent."""
+        self.waiting.pop(decision_id, None)
 
     def learn(self, decision_id: str, score: float, *, now: float, reliability: float = 1.0) -> Heard:
         """A verdict: ``score`` and its ``reliability`` from 0 to 1. Several may come for one decision (checks, a judge, the
@@ -264,6 +242,11 @@ class Learner:
             self.pacer = Pacer(usd_per_thousand / 1000)
         elif self.pacer.target != usd_per_thousand / 1000:
             self.pacer.retarget(usd_per_thousand / 1000)
+
+    def configure(self, settings: LearnerSettings) -> None:
+        """Go by other settings from now on. Sizes (arms, memory) stay what they were at the start."""
+        self.settings = replace(settings, most_arms=self.settings.most_arms, quality=self.settings.quality)
+        self.purse.share = settings.explore_share
 
     def age(self, now: float) -> None:
         """Let evidence fade with the clock; does something once an hour at the most."""
@@ -311,25 +294,3 @@ class Learner:
 
 def _view(context: Context) -> View:
     return View(point=context.point, locale=context.locale, pattern=context.pattern)
-
-
-def _known(values: Vector) -> Vector:
-    """With 0 for what is not known: nobody is punished for a price that was never seen."""
-    return np.where(np.isnan(values), 0.0, values)
-
-
-def _reason(way: Way, arms: Sequence[Arm], weighed: _Weighed, at: int, best: int) -> str:
-    """One sentence for the trace."""
-    name, mean = arms[at].label, weighed.judged.mean
-    if way == "only":
-        return f"{name} is the only candidate"
-    if way == "held":
-        return f"{name} has the conversation, and the best candidate is not better by the switch margin"
-    if way == "best":
-        return f"{name} has the best estimate: quality {mean[at]:.2f}, utility {weighed.utility[at]:.3f}"
-    why = (
-        "to keep every candidate known"
-        if way == "floor"
-        else f"it may be better: chosen in {weighed.share[at]:.0%} of such draws"
-    )
-    return f"{name} is tried {why}; the best estimate is {arms[best].label} with quality {mean[best]:.2f} against {mean[at]:.2f}"

@@ -52,7 +52,7 @@ class Purse:
     """
 
     def __init__(self, *, share: float, allowance_requests: int, keep: float = 0.999) -> None:
-        self._share = share
+        self.share = share
         self._allowance = allowance_requests
         self._keep = keep
         self.explored_usd = 0.0
@@ -64,7 +64,7 @@ class Purse:
         if not self.decisions:
             return math.inf
         typical = self.spent_usd * (1 - self._keep) / (1 - self._keep**self.decisions)
-        return max(self._share * self.spent_usd + self._allowance * typical - self.explored_usd, 0.0)
+        return max(self.share * self.spent_usd + self._allowance * typical - self.explored_usd, 0.0)
 
     def pay(self, usd: float, extra_usd: float) -> None:
         """A choice was made."""

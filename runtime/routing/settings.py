@@ -11,6 +11,16 @@ from runtime.routing.quality import QualitySettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How one decision is made. ``usual`` are shares of the arms, in their order, that are taken instead of the learner's own
+    while it knows nothing."""
+
+    floor: float
+    switch_margin: float
+    usual: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LearnerSettings:
     """``boldness`` to ``least_boldness`` scale the posterior's standard deviation in draws (1: Thompson's own). ``floor`` is the
     share of choices that is spread evenly over all affordable arms. ``explore_share`` is the most that exploring may add to the

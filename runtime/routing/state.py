@@ -41,6 +41,18 @@ Array = npt.NDArray[Any]
 
 def dump(learner: Learner) -> bytes:
     """The learner's state. What it was configured with is not part of it."""
+    return pack(gather(learner))
+
+
+def pack(arrays: Mapping[str, Array]) -> bytes:
+    """What ``gather`` took, as bytes: most of the work, and free of the learner, so that a thread may do it."""
+    out = io.BytesIO()
+    np.savez_compressed(out, **arrays)  # type: ignore[arg-type]
+    return out.getvalue()
+
+
+def gather(learner: Learner) -> dict[str, Array]:
+    """Copies of all that is kept, as it stands now; some milliseconds."""
     quality, ring = learner.quality, learner.quality.neighbours
     n, used = ring.filled, len(learner.arms)
     waiting = list(learner.waiting.items())[-KEPT_WAITING:]
@@ -73,9 +85,7 @@ def dump(learner: Learner) -> bytes:
     for name, ridge in _ridges(learner).items():
         arrays |= {f"{name}_gram": ridge.gram[:used].astype(np.float32), f"{name}_moment": ridge.moment[:used]}
         arrays[f"{name}_counts"] = ridge.counts[:used]
-    out = io.BytesIO()
-    np.savez_compressed(out, **arrays)  # type: ignore[arg-type]
-    return out.getvalue()
+    return {name: np.array(array) for name, array in arrays.items()}
 
 
 def load(data: bytes, settings: LearnerSettings, *, rng: np.random.Generator) -> Learner:

@@ -1,0 +1,279 @@
+"""The router of the daemon: chooses the arm of a request, hears what came of it, keeps what was learned.
+
+Called by dispatch (``choose``, ``ended``), by the jobs (``feedback``) and by build.py, which runs ``run``. All of it lives in the
+event loop; a choice takes about a millisecond at the most and waits for nothing: an embedding is used where it is there already.
+What goes wrong here never costs a request its answer: without a choice the backends' weights decide, as without a router.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from agents.calls import CallRecord, Health, cost_usd_of
+from agents.llm.chat import BackendSpec
+from agents.records import AgentError, Event, Json
+from runtime.cluster import NodeStatus
+from runtime.config import Settings
+from runtime.config_routing import RoutingSettings
+from runtime.open_request import OpenRequest
+from runtime.records import Answer
+from runtime.router import keeping
+from runtime.router.arms import Option, options
+from runtime.router.evidence import KeyTrust, of_answer, of_failure
+from runtime.router.features import context_of, conversation_of
+from runtime.router.policy import learner_settings, manner_of, row_of, usual_of, weights_of
+from runtime.router.records import OWN, Counts, DecisionBook, Evidence, Route
+from runtime.routing import state
+from runtime.routing.bandit import Learner
+from runtime.routing.records import Arm, RoutingError, Spent
+
+log = logging.getLogger(__name__)
+
+MAX_CONVERSATIONS: Final = 4096
+MAX_REQUESTS: Final = 8192
+MAX_PARTS: Final = 16
+"""Of a long list, so many of its newest parts hear of the feedback on the whole."""
+REAL: Final = frozenset({"checks", "failure", "empty", "judge", "feedback"})
+"""Sources that say something of one answer."""
+
+
+class Router:
+    """``load`` says how busy the daemon is, 0 to 1; ``folder`` is where it keeps what it learned."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        backends: Callable[[], Sequence[BackendSpec]],
+        health: Callable[[], Mapping[str, Health]],
+        nodes: Callable[[], Sequence[NodeStatus]],
+        book: DecisionBook,
+        folder: Path,
+        load: Callable[[], float] = lambda: 0.0,
+        rng: np.random.Generator | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings, self._strategies = settings.routing, settings.strategies
+        self._backends, self._health, self._nodes, self._load = backends, health, nodes, load
+        self._folder, self._wall = folder, wall
+        self._rng = rng or np.random.default_rng()
+        self.book = book
+        self.counts = Counts()
+        self.learner = Learner(learner_settings(settings.routing), rng=self._rng)
+        self.heard = 0
+        self._trust = KeyTrust()
+        self._conversations: OrderedDict[str, Arm] = OrderedDict()
+        self._of_request: OrderedDict[str, list[str]] = OrderedDict()
+        self._said: OrderedDict[str, float] = OrderedDict()
+        self._voted: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._dirty = False
+        self._trouble = ""
+
+    def renew(self, settings: Settings) -> None:
+        """Choices from now on go by ``settings``."""
+        self._settings, self._strategies = settings.routing, settings.strategies
+
+    # ── choosing ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def choose(self, run: OpenRequest) -> None:
+        """Lay a route into ``run`` where there is something to choose; None stays where there is not."""
+        settings = self._settings
+        if not settings.enabled or run.route is not None:
+            return
+        open_ = self.options_of(run)
+        if len(open_) < 2:
+            return
+        try:
+            run.route = self._decide(run, open_, settings)
+        except RoutingError as error:
+            log.error("a request is routed by weight: %s", error)
+            return
+        decision = run.route.decision
+        self.counts.bump(self.counts.decisions, (decision.arm.backend, decision.way))
+        told: dict[str, Json] = {"strategy": decision.arm.strategy, "node": decision.arm.node, "backend": decision.arm.backend}
+        told |= {"way": decision.way, "share": round(decision.propensity, 4), "reason": decision.reason}
+        run.note(Event(kind="route", at=decision.at, data=told))
+
+    def options_of(self, run: OpenRequest) -> list[Option]:
+        """What the request leaves open now."""
+        settings = self._settings
+        return options(
+            run.request,
+            nodes=self._nodes(),
+            backends=self._backends(),
+            health=self._health(),
+            strategies=self._strategies,
+            also=settings.strategies,
+            most=settings.max_arms,
+        )
+
+    def _decide(self, run: OpenRequest, open_: Sequence[Option], settings: RoutingSettings) -> Route:
+        now = self._wall()
+        self._follow(settings)
+        name, goes_on = conversation_of(run.request)
+        held = self._conversations.get(name) if goes_on else None
+        context = context_of(run.request, embedding=run.embedding, load=self._load(), now=now)
+        decision = self.learner.choose(
+            run.work_id,
+            context,
+            [option.arm for option in open_],
+            weights_of(settings, run.request.routing),
+            now=now,
+            held=held,
+            manner=manner_of(settings, usual=usual_of(open_, heard=self.heard)),
+        )
+        _keep(self._conversations, name, decision.arm, MAX_CONVERSATIONS)
+        ids = self._of_request.setdefault(run.request.request_id, [])
+        ids.append(run.work_id)
+        del ids[:-MAX_PARTS]
+        _keep(self._of_request, run.request.request_id, ids, MAX_REQUESTS)
+        option = next(each for each in open_ if each.arm.key == decision.arm.key)
+        return Route(decision=decision, backend=option.backend, strategy=option.strategy, nodes=option.nodes)
+
+    def _follow(self, settings: RoutingSettings) -> None:
+        """What a reload may have changed."""
+        wanted = learner_settings(settings)
+        if wanted != self.learner.settings:
+            self.learner.configure(wanted)
+        self.learner.budget(settings.usd_per_thousand if settings.objective == "difference" else None)
+
+    # ── hearing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def ended(
+        self, run: OpenRequest, *, answer: Answer | None, error: AgentError | None, calls: Sequence[CallRecord], latency_s: float
+    ) -> None:
+        """What came of a piece of work with a route: cost, latency and what the outcome says by itself."""
+        route = run.route
+        if route is None:
+            return
+        arm, name = route.decision.arm, route.decision.decision_id
+        served = answer.backend if answer is not None else ""
+        own = arm.backend in (OWN, served)
+        evidence = of_failure(error, calls, arm.backend, deadline_s=run.deadline_s) if error is not None or not own else None
+        if own and answer is not None:
+            evidence = of_answer(answer, usual=self._usual())
+            self.learner.spent(name, Spent(cost_usd=cost_usd_of(calls), latency_s=max(0.0, latency_s)))
+        row = row_of(route, run.request.request_id, answer=answer, error=error, calls=calls, latency_s=latency_s)
+        self.book.write(row)
+        if evidence is not None:
+            self.hear(name, evidence)
+        if answer is None:
+            self.learner.drop(name)
+        elif not own:
+            self._stood_in(name, arm, answer)
+        self._dirty = True
+
+    def _stood_in(self, name: str, arm: Arm, answer: Answer) -> None:
+        """Another backend answered: what its answer is worth is its own."""
+        spec = next((spec for spec in self._backends() if spec.name == answer.backend), None)
+        if spec is None:
+            self.learner.drop(name)
+            return
+        price = (spec.input_usd_per_mtok + spec.output_usd_per_mtok) / 2
+        self.learner.given_to(name, Arm(strategy=arm.strategy, node=arm.node, backend=spec.name, usd_per_1m=price))
+        self.hear(name, of_answer(answer, usual=self._usual()), logged=False)
+
+    def hear(self, name: str, evidence: Evidence, *, logged: bool = True) -> bool:
+        """A verdict on a decision; whether anything was learned of it. ``logged``: it is of the arm that was chosen."""
+        waiting = self.learner.waiting.get(name)
+        if waiting is None:
+            return False
+        weight = min(evidence.reliability, 1.0 - waiting.weight)
+        heard = self.learner.learn(name, evidence.score, now=self._wall(), reliability=evidence.reliability)
+        if not heard.learned:
+            return False
+        self.counts.bump(self.counts.verdicts, evidence.source)
+        self.counts.alarms += heard.changed
+        self.heard += evidence.source in REAL
+        if evidence.source in ("checks", "judge"):
+            _keep(self._said, name, evidence.score, MAX_REQUESTS)
+        if logged:
+            self.book.heard(name, score=evidence.score, weight=weight, source=evidence.source)
+        self._dirty = True
+        return True
+
+    def feedback(self, request_id: str, key_id: str | None, score: float) -> None:
+        """A client's word on its request; each key is heard once of each."""
+        names = [name for name in self._of_request.get(request_id, ()) if name in self.learner.waiting]
+        voter = (request_id, key_id or "")
+        if not names or voter in self._voted:
+            return
+        _keep(self._voted, voter, None, MAX_REQUESTS)
+        reliability = self._trust.admit(voter[1], now=self._wall())
+        if reliability <= 0:
+            return
+        for name in names:
+            if (other := self._said.get(name)) is not None:
+                self._trust.compare(voter[1], score, other)
+            self.hear(name, Evidence(score=score, reliability=reliability / len(names), source="feedback"))
+
+    def _usual(self) -> float:
+        """What an answer of the pool is worth on average, as far as is known."""
+        return float(min(max(self.learner.quality.ridge.pool[0], 0.3), 0.9))
+
+    # ── keeping ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def load(self) -> None:
+        """Take up what was learned before. A file that cannot be read is set aside and said so; learning begins anew."""
+        try:
+            found = await asyncio.to_thread(keeping.read, self._folder)
+            if found is None:
+                return
+            header, learned = found
+            try:
+                self.learner = await asyncio.to_thread(state.load, learned, self.learner.settings, rng=self._rng)
+            except RoutingError as error:
+                aside = await asyncio.to_thread(keeping.set_aside, self._folder)
+                log.error("what was learned of routing is set aside as %s: %s", aside, error)
+                return
+        except keeping.Unreadable as error:
+            log.error("what was learned of routing is set aside as %s: %s", error.aside, error)
+            return
+        except OSError as error:
+            log.error("what was learned of routing cannot be read: %s", error)
+            return
+        heard = header.get("heard")
+        self.heard = heard if isinstance(heard, int) and heard >= 0 else self.learner.quality.seen
+        for name in self.learner.waiting:
+            self._of_request.setdefault(name.partition("/")[0], []).append(name)
+
+    async def run(self) -> None:
+        """Write what was learned, every ``save_every_s``. Until cancelled."""
+        while True:
+            await asyncio.sleep(self._settings.save_every_s)
+            await self.save()
+
+    async def save(self) -> None:
+        """Write what was learned since the last time."""
+        if not self._dirty:
+            return
+        self._dirty = False
+        header, arrays = {"heard": self.heard}, state.gather(self.learner)
+        try:
+            await asyncio.to_thread(lambda: keeping.write(self._folder, header, state.pack(arrays)))
+        except OSError as error:
+            self._dirty = True
+            if not self._trouble:
+                log.error("what was learned of routing cannot be written, trying again: %s", error)
+            self._trouble = str(error)
+        else:
+            self._trouble = ""
+
+    async def close(self) -> None:
+        """Write what is not written."""
+        await self.save()
+
+
+def _keep(table: OrderedDict[Any, Any], key: Any, value: Any, most: int) -> None:
+    table[key] = value
+    table.move_to_end(key)
+    if len(table) > most:
+        table.popitem(last=False)

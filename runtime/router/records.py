@@ -1,0 +1,106 @@
+"""The words between the router and the request path. Imports the words of runtime/routing and of strategies alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from agents.strategy_specs import StrategySpec
+from runtime.routing.experiment import Group
+from runtime.routing.records import Decision
+
+OWN = "own"
+"""Stands for the backend of an arm whose strategy picks its backends itself."""
+Source = Literal["checks", "failure", "empty", "delivered", "judge", "feedback"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """What was chosen for one piece of work. ``backend`` None: the strategy picks; ``strategy`` None: what the request or its
+    node says. ``nodes`` are alike: any may do it. ``group`` is the side of a running experiment."""
+
+    decision: Decision
+    backend: str | None
+    strategy: StrategySpec | None
+    nodes: tuple[str, ...]
+    experiment_id: str | None = None
+    group: Group = "champion"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What one source says of an answer: ``score`` and ``reliability`` from 0 to 1."""
+
+    score: float
+    reliability: float
+    source: Source
+
+
+@dataclass(slots=True, kw_only=True)
+class DecisionRow:
+    """One decision with what came of it, as the ledger keeps it. ``candidates`` are compact lists in the order of
+    ``CANDIDATE_COLUMNS``; ``score`` is what all verdicts so far come to, ``weight`` what they count for together."""
+
+    decision_id: str
+    request_id: str
+    at: float
+    strategy: str
+    node: str
+    backend: str
+    propensity: float
+    way: str
+    reason: str
+    per_usd: float
+    regret: float
+    candidates: Sequence[Sequence[Any]]
+    experiment_id: str | None = None
+    grp: str = "champion"
+    status: str = "running"
+    served_by: str = ""
+    cost_usd: float = 0.0
+    latency_s: float = 0.0
+    score: float | None = None
+    weight: float = 0.0
+    source: str = ""
+    simulated: bool = False
+
+
+CANDIDATE_COLUMNS = (
+    "strategy", "node", "backend", "quality", "low", "high", "cost_usd", "latency_s", "utility", "share", "seen",
+)  # fmt: skip
+
+
+class DecisionBook(Protocol):
+    """Where decisions are kept. ``write`` and ``heard`` only queue."""
+
+    def write(self, row: DecisionRow) -> None: ...
+
+    def heard(self, decision_id: str, *, score: float, weight: float, source: str) -> None: ...
+
+    async def of_request(self, request_id: str) -> list[dict[str, Any]]:
+        """The decisions of a request, first first; empty where there is none."""
+        ...
+
+    async def newest(self, *, since: float, limit: int) -> list[dict[str, Any]]:
+        """Finished decisions since Unix time ``since``, the newest first."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Counts:
+    """What was counted since the start, by bounded words, for metrics."""
+
+    decisions: dict[tuple[str, str], int] = field(default_factory=dict)
+    verdicts: dict[str, int] = field(default_factory=dict)
+    judged: dict[str, int] = field(default_factory=dict)
+    alarms: int = 0
+    regret: float = 0.0
+
+    @staticmethod
+    def bump(table: dict[Any, int], key: object) -> None:
+        table[key] = table.get(key, 0) + 1
+
+
+Wishes = Mapping[str, Any]
+"""A request's own weights: objective, quality_weight, cost_weight, latency_weight; validated at the border."""

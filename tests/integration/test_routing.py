@@ -1,0 +1,107 @@
+"""The daemon learns who answers what best: traffic moves to the better backend, leaves it when it turns bad, and remembers."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sqlite3
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.daemon_process import Running, running_daemon
+
+pytestmark = pytest.mark.integration
+
+TWO = """
+[[backends]]
+name = "quick"
+kind = "simulated"
+model = "generator"
+[[backends]]
+name = "careful"
+kind = "simulated"
+model = "validator"
+[retry]
+enabled = false
+[breaker]
+enabled = false
+[routing]
+judge_share = 0.0
+save_every_s = 0.2
+"""
+
+
+def ask(daemon: Running, number: int) -> tuple[str, str, bool]:
+    """(request, backend, whether the sum is right)."""
+    a, b = 317 + 7 * number, 29 + number
+    status, body, _ = daemon.call("POST", "/v1/requests", {"prompt": f"What is {a} * {b}? Answer with the number only."})
+    assert status == 200, body
+    said = re.sub(r"[,\s]", "", str(body["answer"]["text"]))
+    return str(body["id"]), str(body["backend"]), str(a * b) in said
+
+
+def taught(daemon: Running, numbers: range, *, feedback: bool = True) -> list[str]:
+    """The backends that answered, each taught by a client that checks the sums."""
+    found = []
+    for number in numbers:
+        name, backend, right = ask(daemon, number)
+        if feedback:
+            status, body, _ = daemon.call("POST", f"/v1/requests/{name}/feedback", {"score": float(right)})
+            assert status == 200, body
+        found.append(backend)
+    return found
+
+
+def chosen(daemon: Running) -> list[tuple[str, str]]:
+    """(backend, way) of every decision so far, in order."""
+    with sqlite3.connect(f"file:{daemon.data}/ledger.sqlite?mode=ro", uri=True) as ledger:
+        return list(ledger.execute("SELECT backend, way FROM decisions ORDER BY at"))
+
+
+def order_faults(daemon: Running, body: dict[str, Any]) -> None:
+    _, backends, _ = daemon.call("GET", "/v1/backends")
+    base = backends["data"][0]["base_url"].removesuffix("/v1")
+    request = urllib.request.Request(f"{base}/sim/faults", data=json.dumps(body).encode(), method="POST")
+    with urllib.request.urlopen(request, timeout=10) as reply:
+        assert reply.status == 200
+
+
+def share(backends: list[str], name: str) -> float:
+    return sum(one == name for one in backends) / len(backends)
+
+
+def test_it_learns_forgets_and_remembers(tmp_path: Path) -> None:
+    with running_daemon(tmp_path, TWO) as daemon:
+        first = taught(daemon, range(60))
+        late = taught(daemon, range(60, 100))
+        assert share(first[:20], "careful") < share(late, "careful")
+        assert share(late, "careful") >= 0.8
+
+        # The favourite turns bad: others stand in, and soon it is not even asked.
+        order_faults(daemon, {"model": "validator", "fault": "500", "times": 100_000})
+        before = len(chosen(daemon)) if _flushed(daemon) else 0
+        taught(daemon, range(100, 140), feedback=False)
+        _flushed(daemon)
+        after = [backend for backend, _ in chosen(daemon)[before:]]
+        assert share(after[25:], "careful") <= 0.3
+        order_faults(daemon, {"fault": None})
+
+        time.sleep(0.6)
+        daemon.process.send_signal(signal.SIGKILL)
+        daemon.process.wait()
+    with running_daemon(tmp_path, TWO) as again:
+        taught(again, range(140, 160), feedback=False)
+        _flushed(again)
+        remembered = chosen(again)[-20:]
+        assert all(way != "usual" for _, way in remembered), "it began anew"
+        assert share([backend for backend, _ in remembered], "careful") <= 0.4
+
+
+def _flushed(daemon: Running) -> bool:
+    status, _, _ = daemon.call("GET", "/v1/requests?limit=1", operator=True)
+    return status == 200
