@@ -187,7 +187,7 @@ class Dispatch:
         self._cashier.close(run.work_id, calls)
         latency_s = self._clock() - run.started
         overhead_s = max(0.0, latency_s - busy_s(calls))
-        self._count(calls)
+        self._metrics.calls_finished(calls)
         self._learn(run, answer)
         if self._router is not None:
             self._router.ended(run, answer=answer, error=error, calls=calls, latency_s=latency_s)
@@ -214,14 +214,6 @@ class Dispatch:
             simulated=any(call.simulated for call in calls),
             verdict=answer.verdict if answer else None,
         )
-
-    def _count(self, calls: Sequence[CallRecord]) -> None:
-        failed: str | None = None
-        for call in calls:
-            self._metrics.call_finished(call)
-            if failed is not None and call.backend != failed:
-                self._metrics.fell_back(failed)
-            failed = call.backend if call.error else None
 
     def _left_s(self, run: OpenRequest) -> float:
         return run.deadline_s - (self._clock() - run.started)
@@ -337,7 +329,7 @@ class Dispatch:
         """What node ``peer`` spent on a question of ``task_id``, or of a peer that was asked for it: the request's own cost."""
         run = self.running.by_task.get(TaskId(task_id.partition("/peer")[0]))
         if run is None or run.closed:
-            self._count(calls)
+            self._metrics.calls_finished(calls)
             return
         run.peer_calls += calls
         run.note(Event(kind="peer", at=self._wall(), data={"asked": peer, "calls": len(calls), "error": error}))

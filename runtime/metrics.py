@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -218,6 +218,15 @@ class Metrics:
             self._cost.labels(backend).inc(record.cost_usd)
         if record.attempt > 1:
             self._retries.labels(backend).inc()
+
+    def calls_finished(self, calls: Iterable[CallRecord]) -> None:
+        """All calls of one piece of work, in order: where one failed and the next went to another backend, that one stood in."""
+        failed: str | None = None
+        for call in calls:
+            self.call_finished(call)
+            if failed is not None and call.backend != failed:
+                self.fell_back(failed)
+            failed = call.backend if call.error else None
 
     def fell_back(self, backend: str) -> None:
         """Another backend stood in for ``backend``."""

@@ -8,13 +8,14 @@ a text or a Draft (the Reply), an Event, a CallRecord (a ``call`` event, and one
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any
 
 from agents.calls import CallRecord
 from agents.node import NodeKit
 from agents.records import Draft, Event, NodeId, NodeSpec, Reply, Role, Task
 from runtime.cluster import ClusterStatus, NodeState, NodeStatus
+from runtime.metrics import Metrics
 from runtime.records import Request
 from tests.fakes.backends import HANG
 
@@ -141,6 +142,9 @@ class RecordingMetrics:
 
     def fell_back(self, backend: str) -> None:
         self.fallbacks.append(backend)
+
+    def calls_finished(self, calls: Iterable[CallRecord]) -> None:
+        Metrics.calls_finished(self, calls)  # type: ignore[arg-type]
 
     def node_lost(self) -> None:
         self.lost += 1

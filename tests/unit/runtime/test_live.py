@@ -23,6 +23,7 @@ from runtime.reload_plan import plan
 from runtime.service import DaemonService
 from tests.fakes.cluster import RecordingLedger, RecordingMetrics, ScriptedCluster
 from tests.fakes.escalations import FakeEscalations
+from tests.fakes.routing import idle_router
 from tests.fakes.service import fake_settings
 
 
@@ -73,6 +74,7 @@ class World:
             "replies": object(),
             "registry": object(),
             "code": object(),
+            "router": idle_router(settings),
         }
         self.hub = hub
         self.service = DaemonService(

@@ -22,29 +22,11 @@ from runtime.router.arms import options, takes_backend
 from runtime.router.desk import Router
 from runtime.router.evidence import KeyTrust
 from runtime.router.keeping import FILE
-from runtime.router.records import DecisionRow
 from tests.fakes.cluster import node
+from tests.fakes.routing import MemoryBook
 from tests.fakes.service import fake_settings
 
 A, B = BackendSpec(name="a", model="m-a"), BackendSpec(name="b", model="m-b", output_usd_per_mtok=10.0)
-
-
-@dataclass
-class Book:
-    rows: list[DecisionRow] = field(default_factory=list)
-    verdicts: list[tuple[str, float, float, str]] = field(default_factory=list)
-
-    def write(self, row: DecisionRow) -> None:
-        self.rows.append(row)
-
-    def heard(self, decision_id: str, *, score: float, weight: float, source: str) -> None:
-        self.verdicts.append((decision_id, score, weight, source))
-
-    async def of_request(self, request_id: str) -> list[dict[str, Any]]:
-        return []
-
-    async def newest(self, *, since: float, limit: int) -> list[dict[str, Any]]:
-        return []
 
 
 @dataclass
@@ -61,7 +43,7 @@ class World:
     asked: int = 0
 
     def __post_init__(self) -> None:
-        self.book = Book()
+        self.book = MemoryBook()
         self.router = Router(
             settings=fake_settings(routing=self.routing, data={"dir": self.folder}),
             backends=lambda: self.backends,

@@ -23,6 +23,7 @@ from runtime.service import DaemonService
 from tests.fakes.backends import ScriptedBackend
 from tests.fakes.cluster import RecordingLedger, RecordingMetrics, ScriptedCluster
 from tests.fakes.escalations import FakeEscalations
+from tests.fakes.routing import idle_router
 from tests.fakes.service import fake_settings
 
 
@@ -76,6 +77,7 @@ def make(
         escalations=FakeEscalations(),
         registry=jobs,
         code=jobs,
+        router=idle_router(settings),
         **fields,
     )
 
