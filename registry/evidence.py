@@ -178,19 +178,18 @@ def log_latency(latency_s: float) -> float:
 
 
 def success_floor(usage: Usage) -> float:
-    """Lower end of the 95 % Wilson interval of the success rate; 0 without runs."""
-    n = usage.runs
-    if not n:
-        return 0.0
-    share, z2 = usage.successes / n, _Z95**2
-    spread = _Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return max(0.0, (share + z2 / (2 * n) - spread) / (1 + z2 / n))
+    """Lower end of the 95 % interval of the success rate; 0 without runs."""
+    return share_interval(usage.successes, usage.runs)[0]
 
 
-def success_ceiling(usage: Usage) -> float:
-    """Upper end of the same interval; 1 without runs."""
-    failures = replace(usage, successes=usage.runs - usage.successes)
-    return 1.0 - success_floor(failures) if usage.runs else 1.0
+def share_interval(part: int, whole: int) -> tuple[float, float]:
+    """Wilson's 95 % interval (1927) of the share ``part / whole``; (0, 1) of nothing."""
+    if not whole:
+        return 0.0, 1.0
+    share, z2 = part / whole, _Z95**2
+    spread = _Z95 * math.sqrt(share * (1 - share) / whole + z2 / (4 * whole * whole))
+    middle, scale = share + z2 / (2 * whole), 1 + z2 / whole
+    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
 
 
 def is_bad(usage: Usage | None) -> bool:
@@ -205,13 +204,8 @@ def gains(better: Usage, worse: Usage) -> list[Gain]:
     """
     if min(better.runs, worse.runs) < MIN_RUNS or not no_worse(better, worse):
         return []
-    found = [
-        _share_gain("success", better.successes, better.runs, worse.successes, worse.runs),
-        _quality_gain(better, worse),
-        _speed_gain(better, worse),
-    ]
     least = {"success": SUCCESS_GAIN, "quality": SUCCESS_GAIN, "speed": SPEED_GAIN}
-    return [gain for gain in found if gain is not None and gain.size >= least[gain.measure] and gain.p_value <= LUCK]
+    return [gain for gain in _significant(better, worse) if gain.size >= least[gain.measure]]
 
 
 def no_worse(one: Usage, other: Usage) -> bool:
@@ -229,15 +223,10 @@ def supersedes(child: Usage, parent: Usage) -> str | None:
     worse."""
     if min(child.runs, parent.runs) < MIN_RUNS or not no_worse(child, parent):
         return None
-    found = [
-        _share_gain("success", child.successes, child.runs, parent.successes, parent.runs),
-        _quality_gain(child, parent),
-        _speed_gain(child, parent),
-    ]
-    significant = [gain for gain in found if gain is not None and gain.p_value <= LUCK and _is_gain(gain)]
-    losses = [gain for gain in found if gain is not None and gain.p_value <= LUCK and not _is_gain(gain)]
-    lost = [gain for gain in losses if gain.measure != "speed" or gain.size < 1 / SPEED_GAIN]
-    return "; ".join(map(str, significant)) if significant and not lost else None
+    found = _significant(child, parent)
+    won = [gain for gain in found if _is_gain(gain)]
+    lost = [gain for gain in found if not _is_gain(gain) and (gain.measure != "speed" or gain.size < 1 / SPEED_GAIN)]
+    return "; ".join(map(str, won)) if won and not lost else None
 
 
 def p_value(difference: float, variance: float, scale: float) -> float:
@@ -248,6 +237,16 @@ def p_value(difference: float, variance: float, scale: float) -> float:
     prior = scale**2
     log_ratio = 0.5 * math.log(variance / (variance + prior)) + prior * difference**2 / (2 * variance * (variance + prior))
     return min(1.0, math.exp(-min(log_ratio, 700.0)))
+
+
+def _significant(one: Usage, other: Usage) -> list[Gain]:
+    """Where ``one`` differs from ``other`` by more than luck, for better or worse."""
+    found = [
+        _share_gain("success", one.successes, one.runs, other.successes, other.runs),
+        _quality_gain(one, other),
+        _speed_gain(one, other),
+    ]
+    return [gain for gain in found if gain is not None and gain.p_value <= LUCK]
 
 
 def _is_gain(gain: Gain) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from registry.evidence import Usage, is_bad, success_floor
-from registry.records import NotAllowed, Review, Version
+from registry.records import REVIEW_ROLES, NotAllowed, Review, ReviewRole, Version
 
 MAX_REVISIONS = 2
 PROVEN_RUNS = 20
@@ -44,7 +44,7 @@ def decide(
     *,
     checked: bool,
     revisions: int,
-    needed: Collection[str] = ("quality", "security", "performance"),
+    needed: Collection[ReviewRole] = REVIEW_ROLES,
 ) -> Decision:
     """What becomes of ``version``. ``checked``: it passed its sandbox check; ``revisions``: how often it was sent back before.
 

@@ -29,7 +29,7 @@ import numpy as np
 
 from registry.error_bound import BINS, ErrorBound
 from registry.records import TrustStateUnreadable
-from registry.trust_model import SIZE, EntryTrust, Evidence, SharedModel, vector
+from registry.trust_model import SIZE, EntryTrust, Evidence, SharedModel, sigmoid, vector
 
 __all__ = ["Decision", "EntryTrust", "Evidence", "Explore", "Serve", "Trust", "TrustSettings"]
 
@@ -124,7 +124,7 @@ class Trust:
 
     def probability(self, evidence: Evidence, entry: EntryTrust) -> float:
         """That reuse holds, by the model alone; never falls when the similarity rises."""
-        return _sigmoid(self._model.score(evidence, entry))
+        return sigmoid(self._model.score(evidence, entry))
 
     def decide(self, evidence: Evidence, entry: EntryTrust, rng: Random) -> Decision:
         """Whether ``entry`` may answer. Counts the candidate; everything else stays as it is."""
@@ -216,7 +216,3 @@ class Trust:
             raise TrustStateUnreadable("it holds values that are not finite")
         self._model.mean, self._model.covariance, self._bound.counts = mean.copy(), covariance.copy(), counts.copy()
         self._bound.refresh()
-
-
-def _sigmoid(z: float) -> float:
-    return 1.0 / (1.0 + math.exp(-z)) if z >= 0 else math.exp(z) / (1.0 + math.exp(z))

@@ -169,7 +169,7 @@ class SharedModel:
     def learn(self, phi: Floats, entry: EntryTrust, held: bool, weight: float = 1.0) -> EntryTrust:
         """Take in one outcome; returns the entry's new entry. ``weight`` > 1 counts it as several, < 1 as less than one."""
         variance = max(0.0, float(phi @ self.covariance @ phi)) + entry.variance
-        q = _sigmoid(float(self.mean @ phi) + entry.offset)
+        q = sigmoid(float(self.mean @ phi) + entry.offset)
         span = 1.0 - 2.0 * self._noise
         chance = min(1.0 - 1e-9, max(1e-9, self._noise + span * q))
         slope = span * q * (1.0 - q)
@@ -211,5 +211,6 @@ def _first_guess() -> Floats:
     return mean
 
 
-def _sigmoid(z: float) -> float:
+def sigmoid(z: float) -> float:
+    """The chance that log odds of ``z`` stand for."""
     return 1.0 / (1.0 + math.exp(-z)) if z >= 0 else math.exp(z) / (1.0 + math.exp(z))

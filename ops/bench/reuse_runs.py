@@ -6,7 +6,6 @@ it does not answer. Truth is shown to trust.py only for what it did not serve.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from ops.bench.reuse_data import Pairs, Stream
 from registry.embedding import Vectors
+from registry.evidence import share_interval
 from registry.trust import EntryTrust, Evidence, Serve, Trust, TrustSettings
 from registry.wording import Wording, agreement, read
 
@@ -45,7 +45,7 @@ class Tally:
         self.wrong += not right
 
     def report(self) -> dict[str, object]:
-        low, high = interval(self.wrong, self.hits)
+        low, high = share_interval(self.wrong, self.hits)
         return {
             "asked": self.asked,
             "hits": self.hits,
@@ -57,17 +57,6 @@ class Tally:
             "audits": self.audits,
             "curve": [{"asked": a, "hits": h, "wrong": w} for a, h, w in self.curve],
         }
-
-
-def interval(wrong: int, hits: int) -> tuple[float, float]:
-    """Wilson's 95 % interval (1927) of a share; (0, 1) of nothing."""
-    if hits == 0:
-        return 0.0, 1.0
-    z = 1.959964
-    share, square = wrong / hits, z * z / hits
-    middle = (share + square / 2) / (1 + square)
-    half = z / (1 + square) * math.sqrt(share * (1 - share) / hits + square / (4 * hits))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 @lru_cache(maxsize=200_000)

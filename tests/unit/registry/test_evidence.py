@@ -18,7 +18,7 @@ from registry.evidence import (
     is_bad,
     no_worse,
     p_value,
-    success_ceiling,
+    share_interval,
     success_floor,
     supersedes,
     usage_of,
@@ -56,10 +56,10 @@ def test_batches_add_up_to_the_same_sums(items: list[tuple[bool, float, float | 
 
 def test_bounds_hold_what_is_measured() -> None:
     assert success_floor(Usage(version_id=V)) == 0.0
-    assert success_ceiling(Usage(version_id=V)) == 1.0
+    assert share_interval(0, 0) == (0.0, 1.0)
     usage = Usage(version_id=V, runs=100, successes=90)
     assert success_floor(usage) == pytest.approx(0.8256, abs=1e-3)  # the Wilson interval's textbook value
-    assert success_ceiling(usage) == pytest.approx(0.9448, abs=1e-3)
+    assert share_interval(90, 100)[1] == pytest.approx(0.9448, abs=1e-3)
 
 
 @pytest.mark.parametrize(("count", "good", "bad"), [(4, 0, False), (5, 0, True), (10, 5, True), (10, 6, False)])

@@ -1,13 +1,14 @@
 """Evidence above opinion, security above both."""
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.evidence import Usage
-from registry.records import NotAllowed, Review, Version, VersionId
+from registry.records import REVIEW_ROLES, NotAllowed, Opinion, Review, ReviewRole, Version, VersionId
 from registry.review import MAX_REVISIONS, decide, may_review
 
 V = VersionId("a@1.0.0")
@@ -23,16 +24,15 @@ VERSION = Version(
     contributors=("author", "grandparent"),
     created_at=0.0,
 )
-ROLES = ("quality", "security", "performance")
 
 
-def review(role: str, opinion: str = "accept", reviewer: str | None = None, **more: object) -> Review:
+def review(role: ReviewRole, opinion: Opinion = "accept", reviewer: str | None = None, **more: Any) -> Review:
     fields = {"score": 0.9 if opinion == "accept" else 0.4, "at": 1.0, **more}
-    return Review(version_id=V, reviewer=reviewer or f"r-{role}", role=role, opinion=opinion, **fields)  # type: ignore[arg-type]
+    return Review(version_id=V, reviewer=reviewer or f"r-{role}", role=role, opinion=opinion, **fields)
 
 
-def three(*opinions: str, **more: object) -> list[Review]:
-    return [review(role, opinion, **more) for role, opinion in zip(ROLES, opinions, strict=True)]
+def three(*opinions: str, **more: Any) -> list[Review]:
+    return [review(role, opinion, **more) for role, opinion in zip(REVIEW_ROLES, opinions, strict=True)]
 
 
 PROVEN = Usage(version_id=V, runs=200, successes=198)
@@ -65,7 +65,7 @@ def test_proven_code_with_named_changes_is_revised_not_rejected() -> None:
 opinions_st = st.lists(
     st.builds(
         review,
-        st.sampled_from(ROLES),
+        st.sampled_from(REVIEW_ROLES),
         st.sampled_from(["accept", "revise", "reject"]),
         st.sampled_from(["r1", "r2", "r3", "author", "grandparent"]),
         score=st.floats(0, 1),
@@ -86,7 +86,7 @@ def test_what_must_never_happen(reviews: list[Review], usage: Usage | None, chec
     if decision.verdict == "accept":
         assert checked
         assert usage is not FAILING
-        assert {each.role for each in heard} == set(ROLES)
+        assert {each.role for each in heard} == set(REVIEW_ROLES)
     if decision.verdict == "revise":
         assert revisions < MAX_REVISIONS
     own = [each for each in reviews if each.reviewer in VERSION.contributors]
@@ -102,8 +102,8 @@ def test_nobody_judges_their_own_line() -> None:
 
 
 def test_missing_roles_are_waited_for() -> None:
-    for missing in ROLES:
-        reviews = [review(role) for role in ROLES if role != missing]
+    for missing in REVIEW_ROLES:
+        reviews = [review(role) for role in REVIEW_ROLES if role != missing]
         assert decide(VERSION, reviews, None, checked=True, revisions=0).reason == f"no review yet for {missing}"
 
 
