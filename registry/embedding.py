@@ -288,7 +288,8 @@ class _SentenceTransformerEncoder:
 
         # The daemon shares its cores with Ray and local models; more threads make them slower and this no faster.
         torch.set_num_threads(1)
-        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        without_bars: Callable[[], None] = transformers_logging.disable_progress_bar  # it has no annotations
+        without_bars()
         try:
             self._transformer = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
         except SafetensorError as error:  # of its own root, so that only this place can name it

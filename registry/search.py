@@ -27,7 +27,7 @@ from registry.records import (
     Version,
     VersionId,
 )
-from registry.table_specs import TableSpec, Vector, all_of, any_of, quoted
+from registry.table_specs import Column, TableSpec, Vector, all_of, any_of, quoted
 from registry.tables import Row
 
 log = logging.getLogger(__name__)
@@ -49,9 +49,10 @@ _DIMENSION = 384
 
 def cards(dimension: int = _DIMENSION) -> TableSpec:
     """The table of cards: a version each."""
-    columns = dict.fromkeys(("version_id", "name", "kind", "author", "locale", "state", "words", "model"), "text")
-    vectors = dict.fromkeys(("problem_vector", "code_vector"), Vector(dimension))
-    return TableSpec(name="cards", key="version_id", columns={**columns, **vectors}, words="words", retention_s=3600.0)  # type: ignore[dict-item]
+    columns: dict[str, Column] = {}
+    columns |= dict.fromkeys(("version_id", "name", "kind", "author", "locale", "state", "words", "model"), "text")
+    columns |= dict.fromkeys(("problem_vector", "code_vector"), Vector(dimension))
+    return TableSpec(name="cards", key="version_id", columns=columns, words="words", retention_s=3600.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -143,8 +143,8 @@ def pool_of_ten(whole: Set) -> Set:
     """Ten models with a recorded cost: a ladder of evenly spaced ranks by mean cost, from the cheapest to the dearest."""
     if whole.cost is None:
         raise SystemExit(f"{whole.name} records no cost")
-    priced = [index for index in range(len(whole.models)) if not np.isnan(whole.cost[:, index]).any()]
-    ladder = sorted(priced, key=lambda index: float(whole.cost[:, index].mean()))  # type: ignore[index]
+    mean_usd = whole.cost.mean(axis=0)
+    ladder = [index for index in np.argsort(mean_usd, kind="stable").tolist() if not np.isnan(mean_usd[index])]
     ranks = np.unique(np.round(np.linspace(0, len(ladder) - 1, min(POOL, len(ladder)))).astype(int))
     return whole.only([ladder[rank] for rank in ranks], f"{whole.name}_10")
 

@@ -249,7 +249,7 @@ def from_json(plan: Plan, data: Mapping[str, Any]) -> State:
 
 
 def _mean(told: Mapping[str, Any], alpha: float, name: str) -> Mean:
-    values = {each.name: float(told[each.name]) for each in fields(Mean)}
+    values = {each.name: float(told[each.name]) for each in fields(Mean) if each.name != "n"}
     if values["alpha"] != alpha:
         raise BadExperiment("the stored state belongs to another alpha", field=name)
-    return Mean(**{**values, "n": int(values["n"])})  # type: ignore[arg-type]
+    return Mean(n=int(told["n"]), **values)

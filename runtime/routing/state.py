@@ -47,7 +47,7 @@ def dump(learner: Learner) -> bytes:
 def pack(arrays: Mapping[str, Array]) -> bytes:
     """What ``gather`` took, as bytes: most of the work, and free of the learner, so that a thread may do it."""
     out = io.BytesIO()
-    np.savez_compressed(out, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(out, allow_pickle=False, **arrays)
     return out.getvalue()
 
 

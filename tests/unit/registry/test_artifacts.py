@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,10 @@ from registry.records import (
     HashMismatch,
     InvalidArtifact,
     NotAllowed,
+    Opinion,
     RegistryUnavailable,
     Review,
+    ReviewRole,
     UnknownArtifact,
     VersionId,
 )
@@ -143,10 +146,10 @@ async def test_forks_and_syntheses_carry_their_lineage(world: World) -> None:
         ({"relation": "fork", "parents": ("revenue-validation@1.0.0",)}, Exception, "own parent"),
     ],
 )
-async def test_bad_hand_ins_name_the_field(world: World, more: dict[str, object], error: type[Exception], names: str) -> None:
-    fields = {"name": "revenue-validation", "content": "def run(x): return x", **more}
+async def test_bad_hand_ins_name_the_field(world: World, more: dict[str, Any], error: type[Exception], names: str) -> None:
+    fields: dict[str, Any] = {"name": "revenue-validation", "content": "def run(x): return x", **more}
     with pytest.raises(error, match=names):
-        await world.registry.publish(new(**fields), cases=cases("a"))  # type: ignore[arg-type]
+        await world.registry.publish(new(**fields), cases=cases("a"))
     assert world.journal.puts == []
 
 
@@ -221,9 +224,9 @@ async def test_stars_need_measured_reuse(world: World) -> None:
     assert len(registry.catalog.stars[version.version_id]) == 2
 
 
-def review(version_id: str, reviewer: str, role: str = "quality", opinion: str = "accept", **more: object) -> Review:
+def review(version_id: str, reviewer: str, role: ReviewRole = "quality", opinion: Opinion = "accept", **more: Any) -> Review:
     fields = {"score": 0.9, "at": 1.0, **more}
-    return Review(version_id=VersionId(version_id), reviewer=reviewer, role=role, opinion=opinion, **fields)  # type: ignore[arg-type]
+    return Review(version_id=VersionId(version_id), reviewer=reviewer, role=role, opinion=opinion, **fields)
 
 
 async def test_reviews_publish_a_checked_draft(world: World) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -56,8 +57,8 @@ async def world() -> AsyncIterator[World]:
     await made.registry.close()
 
 
-async def names(world: World, text: str, **more: object) -> list[str]:
-    found = await (await world.search()).find(Query(text=text, **more))  # type: ignore[arg-type]
+async def names(world: World, text: str, **more: Any) -> list[str]:
+    found = await (await world.search()).find(Query(text=text, **more))
     return [hit.version.name for hit in found.hits]
 
 
@@ -132,15 +133,15 @@ async def test_bad_queries_are_named(world: World, query: Query) -> None:
         await (await world.search()).find(query)
 
 
-async def test_damaged_cards_are_made_anew(world: World) -> None:
+async def test_damaged_cards_are_made_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     search = await world.search()
     await search.refresh(embed=64)
     matching, failures = world.tables.matching, iter([True, False])
 
-    async def broken(*args: object, **more: object) -> object:
+    async def broken(*args: Any, **more: Any) -> Any:
         if next(failures, False):
             raise RegistryDamaged("cards", "a file was cut off")
-        return await matching(*args, **more)  # type: ignore[arg-type]
+        return await matching(*args, **more)
 
-    world.tables.matching = broken  # type: ignore[assignment, method-assign]
+    monkeypatch.setattr(world.tables, "matching", broken)
     assert (await search.find(Query(text="birds"))).hits[0].version.name == "bird-count"

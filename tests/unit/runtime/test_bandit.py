@@ -1,6 +1,7 @@
 """The learner: from nothing, through change, into a file and back."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,8 +25,8 @@ def context(text: str = "What is the capital of France?", **groups: str) -> Cont
     return Context(point=point(text), **groups)
 
 
-def learner(seed: int = 3, **changed: object) -> Learner:
-    return Learner(replace(LearnerSettings(), **changed), rng=np.random.default_rng(seed))  # type: ignore[arg-type]
+def learner(seed: int = 3, **changed: Any) -> Learner:
+    return Learner(replace(LearnerSettings(), **changed), rng=np.random.default_rng(seed))
 
 
 class Stream:
@@ -46,8 +47,8 @@ class Stream:
         self.subject.learn(str(self.at), float(self.rng.random() < quality[name]), now=float(self.at))
         return decision
 
-    def many(self, n: int, quality: dict[str, float], *rest: object, **usd: float) -> list[str]:
-        return [self.ask(quality, *rest, **usd).arm.backend for _ in range(n)]  # type: ignore[arg-type]
+    def many(self, n: int, quality: dict[str, float], *rest: Any, **usd: float) -> list[str]:
+        return [self.ask(quality, *rest, **usd).arm.backend for _ in range(n)]
 
 
 def share(names: list[str], name: str) -> float:

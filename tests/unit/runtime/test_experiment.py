@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -184,9 +185,9 @@ def test_the_asymptotic_radius_shrinks_and_is_wider_than_a_look_once() -> None:
         {"cost_cap_usd": 0.0},
     ],
 )
-def test_a_bad_plan_names_the_field(bad: dict[str, object]) -> None:
+def test_a_bad_plan_names_the_field(bad: dict[str, Any]) -> None:
     with pytest.raises(BadExperiment) as caught:
-        replace(PLAN, **bad)  # type: ignore[arg-type]
+        replace(PLAN, **bad)
     assert caught.value.field == next(iter(bad))
 
 
