@@ -19,14 +19,13 @@ error.)
 
 from __future__ import annotations
 
-import io
 import math
-import zipfile
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import numpy as np
 
+from registry.arrays import packed, unpacked
 from registry.error_bound import BINS, ErrorBound
 from registry.records import TrustStateUnreadable
 from registry.trust_model import SIZE, EntryTrust, Evidence, SharedModel, sigmoid, vector
@@ -195,24 +194,21 @@ class Trust:
     # ── state ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def dump(self) -> bytes:
-        """What was learned (without the entries, which keep their own), about 100 kB. Settings are not in it."""
-        target = io.BytesIO()
-        np.savez(
-            target, version=_STATE_VERSION, mean=self._model.mean, covariance=self._model.covariance, counts=self._bound.counts
-        )
-        return target.getvalue()
+        """What was learned (without the entries, which keep their own), up to 100 kB. Settings are not in it."""
+        version, model = np.array(_STATE_VERSION), self._model
+        return packed({"version": version, "mean": model.mean, "covariance": model.covariance, "counts": self._bound.counts})
 
     def load(self, state: bytes) -> None:
         """Go on from what ``dump`` gave. Raises TrustStateUnreadable, and then nothing has changed."""
         try:
-            with np.load(io.BytesIO(state), allow_pickle=False) as found:
-                version = int(found["version"])
-                mean, covariance, counts = found["mean"], found["covariance"], found["counts"]
-        except (ValueError, KeyError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            found = unpacked(state)
+            version = int(found["version"])
+            mean, covariance, counts = found["mean"], found["covariance"], found["counts"]
+        except (ValueError, KeyError, TypeError) as error:
             raise TrustStateUnreadable(f"{type(error).__name__}: {error}") from error
         if version != _STATE_VERSION or mean.shape != (SIZE,) or covariance.shape != (SIZE, SIZE) or counts.shape != (3, BINS):
             raise TrustStateUnreadable(f"version {version} with shapes {mean.shape}, {covariance.shape}, {counts.shape}")
-        if not all(np.isfinite(each).all() for each in (mean, covariance, counts)):
-            raise TrustStateUnreadable("it holds values that are not finite")
+        if not all(each.dtype == np.float64 and np.isfinite(each).all() for each in (mean, covariance, counts)):
+            raise TrustStateUnreadable("it holds values that are not finite numbers")
         self._model.mean, self._model.covariance, self._bound.counts = mean.copy(), covariance.copy(), counts.copy()
         self._bound.refresh()

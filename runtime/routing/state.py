@@ -1,19 +1,14 @@
 """A learner as bytes, and back: what survives a restart.
 
-Called by the shell that keeps it in the ledger. Pure. Imports numpy, the standard library and this room alone.
+Called by the shell that keeps it in the ledger. Pure. Imports numpy, registry/arrays.py and this room alone.
 
-The format is a NumPy archive without pickles, so that a file that was tampered with can at worst be refused. Its size is
-bounded by the learner's settings (arms, memory, groups); decisions that still wait for a verdict are kept up to KEPT_WAITING.
-What follows from the evidence (inverses, weights) is worked out again.
+The format is that of registry/arrays.py. Its size is bounded by the learner's settings (arms, memory, groups); decisions that
+still wait for a verdict are kept up to KEPT_WAITING. What follows from the evidence (inverses, weights) is worked out again.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import tokenize
-import zipfile
-import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -22,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from registry.arrays import packed, unpacked
 from runtime.routing.bandit import Learner, Waiting
 from runtime.routing.levels import Groups
 from runtime.routing.linear import HierarchicalRidge
@@ -32,9 +28,6 @@ from runtime.routing.settings import LearnerSettings
 VERSION = 1
 KEPT_WAITING = 1000
 MOST_BYTES = 256 * 1024 * 1024
-_DAMAGED = (zipfile.BadZipFile, zlib.error, tokenize.TokenError, EOFError, OSError, RuntimeError)
-"""What zipfile and numpy raise for bytes that are no archive of theirs (an unknown compression is a RuntimeError)."""
-_OF_ANOTHER_SHAPE = (ValueError, KeyError, TypeError, IndexError, np.linalg.LinAlgError)
 
 Array = npt.NDArray[Any]
 
@@ -46,9 +39,7 @@ def dump(learner: Learner) -> bytes:
 
 def pack(arrays: Mapping[str, Array]) -> bytes:
     """What ``gather`` took, as bytes: most of the work, and free of the learner, so that a thread may do it."""
-    out = io.BytesIO()
-    np.savez_compressed(out, allow_pickle=False, **arrays)
-    return out.getvalue()
+    return packed(arrays)
 
 
 def gather(learner: Learner) -> dict[str, Array]:
@@ -95,10 +86,9 @@ def load(data: bytes, settings: LearnerSettings, *, rng: np.random.Generator) ->
         raise RoutingError("the stored state is too large", field="state")
     learner = Learner(settings, rng=rng)
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = unpacked(data)
         _fill(learner, json.loads(arrays.pop("meta").tobytes()), arrays)
-    except (*_DAMAGED, *_OF_ANOTHER_SHAPE) as error:
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError, np.linalg.LinAlgError) as error:
         raise RoutingError(f"the stored state cannot be read ({type(error).__name__}: {error})", field="state") from error
     return learner
 
