@@ -31,13 +31,15 @@ import uvloop
 from agents.llm.child import free_port
 from ops.bench.load import Client, Sample, closed_loop, open_loop
 from ops.bench.node_live import node_live_s
-from ops.bench.report import Goal, at_least, at_most, emit, parser
+from ops.bench.plot import Bar, write_bars
+from ops.bench.report import Goal, at_least, at_most, emit, parser, progress
 
 UPSTREAM_MS = 20.0
 RATE_EXPLICIT = 100.0
 RATE_NODE = 50.0
 WORKERS = 64
 MEMORY_REQUESTS = 50_000
+PARTS = ("latency", "saturation", "memory", "node")
 
 
 @dataclass(slots=True)
@@ -52,6 +54,7 @@ class Line:
     saturation: list[float] = field(default_factory=list)
 
     def client(self) -> Client:
+        """Fresh connections."""
         body = json.dumps({"model": self.model, "messages": [{"role": "user", "content": "ping"}]}).encode()
         return Client(self.port, "/v1/chat/completions", body)
 
@@ -95,12 +98,14 @@ def rss_bytes(pid: int) -> int:
 
 
 async def measure(lines: list[Line], chosen: argparse.Namespace) -> None:
+    """Latency and saturation of every line, alternating; what is measured is noted on the lines."""
     rounds, seconds, burst = (2, 3.0, 600) if chosen.quick else (5, 8.0, 2500)
     for line in lines:  # warm-up: connections, caches, actors
         client = line.client()
         await open_loop(client, rate=line.rate, seconds=2.0)
         client.close()
-    for _ in range(rounds):
+    for number in range(1, rounds + 1):
+        progress(f"round {number} of {rounds}")
         for line in lines:
             client = line.client()
             if chosen.only in (None, "latency"):
@@ -112,6 +117,8 @@ async def measure(lines: list[Line], chosen: argparse.Namespace) -> None:
 
 def added_ms(line: Line, straight: Line, q: float) -> float | None:
     """Median over rounds of this line's percentile minus the upstream's in the same round."""
+    if not all(sample.latencies_s for sample in (*line.samples, *straight.samples)):
+        return None  # nothing was answered: that is no answer in 0 ms
     pairs = zip(line.samples, straight.samples, strict=True)
     values = [mine.percentile_ms(q) - direct.percentile_ms(q) for mine, direct in pairs]
     return statistics.median(values) if values else None
@@ -128,6 +135,7 @@ async def memory(line: Line, pid: int, requests: int) -> dict[str, float]:
 
 
 def config(upstream: str, folder: Path, port: int) -> Path:
+    """The daemon's configuration, written into ``folder``."""
     path = folder / "morphogen.toml"
     path.write_text(
         f'[server]\nport = {port}\n[data]\ndir = "{folder / "data"}"\n[embedding]\nenabled = false\n'
@@ -137,6 +145,7 @@ def config(upstream: str, folder: Path, port: int) -> Path:
 
 
 def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[Goal]]:
+    """The chosen parts and their goals, on servers of their own."""
     result: dict[str, Any] = {"upstream_ms": UPSTREAM_MS, "cores": os.cpu_count()}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -163,9 +172,11 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[Goal]]:
         if chosen.only in (None, "latency", "saturation"):
             uvloop.run(measure(lines, chosen))
         if chosen.only in (None, "memory"):
+            progress("memory")
             requests = MEMORY_REQUESTS // 10 if chosen.quick else MEMORY_REQUESTS
             result["memory"] = uvloop.run(memory(lines[2], pid, requests))
     if chosen.only in (None, "node"):
+        progress("nodes from the warm pool")
         result["node_live_s"] = uvloop.run(node_live_s(rounds=5))
     result["lines"] = {line.name: _shown(line, lines[0]) for line in lines}
     return result, _goals(result, {line.name: line for line in lines}, chosen.only)
@@ -210,8 +221,17 @@ def _goals(result: dict[str, Any], lines: dict[str, Line], chosen_only: str | No
     return [goal for goal in goals if chosen_only is None or goal.value is not None]
 
 
+def bars_of(measurements: dict[str, Any]) -> list[Bar]:
+    """What each line adds to a call, and how much goes through it; lines that were not measured are left out."""
+    bars: list[Bar] = []
+    for column, unit in (("added_p50_ms", "ms"), ("added_p99_ms", "ms"), ("saturation_per_s", "/s")):
+        values = {name: line[column] for name, line in measurements["lines"].items() if line[column] is not None}
+        bars += [(f"{name}: {column}", max(0.0, value), max(values.values()), unit) for name, value in values.items()]
+    return bars
+
+
 def main() -> None:
-    arguments = parser("What the daemon adds to a call.")
+    arguments = parser(__doc__ or "", PARTS)
     arguments.add_argument("--peer", metavar="COMMAND", help="an installed gateway; {port} and {upstream} are filled in")
     arguments.add_argument("--peer-model", default="bench", metavar="NAME", help="the model to ask the peer for")
     arguments.add_argument(
@@ -219,6 +239,8 @@ def main() -> None:
     )
     chosen = arguments.parse_args()
     measurements, goals = run(chosen)
+    if chosen.plot is not None:
+        write_bars(chosen.plot, bars_of(measurements))
     emit(measurements, goals, as_json=chosen.json)
 
 

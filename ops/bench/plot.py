@@ -1,4 +1,4 @@
-"""A line chart as SVG, written by hand: one picture of a bench is not worth a plotting library. Called by benches with
+"""Lines and bars as SVG, written by hand: a picture of a bench is not worth a plotting library. Called by benches with
 ``--plot``.
 """
 
@@ -10,15 +10,40 @@ from pathlib import Path
 
 _COLOURS = ("#0b6e4f", "#c1121f", "#3a5a98", "#e09f3e", "#7b2d8b", "#5c677d")
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 420, 300, 60, 50
+_IN_A_ROW = 3
 
 Panel = tuple[str, str, str, Mapping[str, Sequence[tuple[float, float]]]]
 """Title, name of x, name of y, and lines by name, each of points (x, y)."""
 
 
-def write_svg(path: Path, panels: Sequence[Panel]) -> None:
-    """Panels side by side, each with its own axes from 0 and a legend."""
-    drawn = [f'<g transform="translate({at * _WIDTH},0)">{_panel(panel)}</g>' for at, panel in enumerate(panels)]
-    size = f'width="{_WIDTH * len(panels)}" height="{_HEIGHT}"'
+Bar = tuple[str, float, float, str]
+"""Label, value, the value of a whole bar, and the unit ("": the value is shown as a part of the whole)."""
+
+
+def write_lines(path: Path, panels: Sequence[Panel]) -> None:
+    """Panels in rows of three, each with its own axes from 0 and a legend. Raises OSError."""
+    drawn = [
+        f'<g transform="translate({at % _IN_A_ROW * _WIDTH},{at // _IN_A_ROW * _HEIGHT})">{_panel(panel)}</g>'
+        for at, panel in enumerate(panels)
+    ]
+    rows = -(-len(panels) // _IN_A_ROW)
+    _write(path, _WIDTH * min(len(panels), _IN_A_ROW), _HEIGHT * rows, drawn)
+
+
+def write_bars(path: Path, bars: Sequence[Bar]) -> None:
+    """One bar below the other. Raises OSError."""
+    drawn: list[str] = []
+    for at, (label, value, whole, unit) in enumerate(bars):
+        y = 20 + 26 * at
+        width = 400 * min(1.0, value / (whole or 1.0))
+        shown = f"{value:.3g} {unit}" if unit else f"{value:.3g} of {whole:g}"
+        drawn.append(f'<text x="10" y="{y + 13}">{escape(label)}</text><text x="670" y="{y + 13}">{escape(shown)}</text>')
+        drawn.append(f'<rect x="260" y="{y}" width="{width:.1f}" height="18" fill="{_COLOURS[0]}"/>')
+    _write(path, 800, 40 + 26 * len(bars), drawn)
+
+
+def _write(path: Path, width: int, height: int, drawn: Sequence[str]) -> None:
+    size = f'width="{width}" height="{height}"'
     path.write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="11">'
         f'<rect width="100%" height="100%" fill="white"/>{"".join(drawn)}</svg>\n',

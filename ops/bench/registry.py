@@ -1,6 +1,8 @@
 """What the registry takes on disk and how fast it answers: 1,247 artifacts with 45,000 executions.
 
-``python -m ops.bench.registry [--quick] [--seed N] [--json]``. Everything is made up from the seed and written through the
+    python -m ops.bench.registry [--json] [--quick] [--only registry|baseline] [--seed N] [--plot FILE]
+
+Everything is made up from the seed and written through the
 registry's own doors: publish, evidence, fold, search. Vectors are hashed words with as many dimensions as the built-in model's,
 so that nothing here measures a model. The baseline writes each execution to the table, as a registry without folding would.
 """
@@ -20,10 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from ops.bench.report import Goal, at_most, emit, parser
+from ops.bench.plot import Bar, write_bars
+from ops.bench.report import Goal, at_most, emit, parser, progress
 from registry.artifacts import Registry
 from registry.catalog import SPECS, USAGE
-from registry.embedding import Vectors
+from registry.embedding import Vectors, unit_length
 from registry.evidence import Run
 from registry.records import NewVersion, VersionId
 from registry.search import Query, Search
@@ -41,6 +44,8 @@ SEARCHES = 300
 AT_ONCE = 32
 BASELINE_WRITES = 60
 NODES = 45
+FOLDS = 10
+PARTS = ("registry", "baseline")
 _VERBS = ("validate", "generate", "route", "normalise", "merge", "score", "detect", "format", "estimate", "match")
 _THINGS = ("revenue", "ages", "salaries", "orders", "addresses", "sensors", "invoices", "names", "dates", "risks", "loans")
 _WAYS = ("in batches", "by region", "with limits", "without duplicates", "for audits", "over time", "by weight", "in parallel")
@@ -56,14 +61,15 @@ class HashedWords:
         """Nothing to load."""
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
+        """``(n, 384) float32`` of unit length."""
         vectors = np.zeros((len(texts), DIMENSION), dtype=np.float32)
         for row, text in zip(vectors, texts, strict=True):
             for word in re.findall(r"[a-z0-9]+", text.lower()):
                 row[zlib.crc32(word.encode()) % DIMENSION] += 1.0
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)
+        return unit_length(vectors)
 
     async def count_tokens(self, texts: Sequence[str]) -> int:
+        """Words."""
         return sum(len(text.split()) for text in texts)
 
     async def aclose(self) -> None:
@@ -74,6 +80,7 @@ class Unchecked:
     """Passes every case: the sandbox has a benchmark of its own."""
 
     async def check(self, code: str, cases: Sequence[Case]) -> Sequence[CaseReport]:
+        """A passed report for each case."""
         return [CaseReport(name=case.name, result=RunResult(), passed=True) for case in cases]
 
 
@@ -86,6 +93,7 @@ def code_of(rng: random.Random, n: int) -> str:
 
 
 def problem_of(rng: random.Random) -> str:
+    """One of some ten thousand problems."""
     return f"{rng.choice(_VERBS)} {rng.choice(_THINGS)} {rng.choice(_WAYS)} and {rng.choice(_VERBS)} {rng.choice(_THINGS)}"
 
 
@@ -155,6 +163,7 @@ def _ledger_bytes(folder: Path) -> int:
 
 
 async def opened(folder: Path) -> tuple[Ledger, Tables, Registry, Search]:
+    """Everything in ``folder`` open, as in a daemon; what there is not is begun."""
     ledger = await Ledger.open(
         folder / "ledger.sqlite",
         flush_ms=5,
@@ -172,10 +181,29 @@ async def opened(folder: Path) -> tuple[Ledger, Tables, Registry, Search]:
 
 
 async def measure(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """The chosen parts, in ``folder``."""
     rng = random.Random(chosen.seed)
-    artifacts, executions = (ARTIFACTS // 10, EXECUTIONS // 10) if chosen.quick else (ARTIFACTS, EXECUTIONS)
-    result: dict[str, Any] = {"artifacts": artifacts, "executions": executions}
+    result: dict[str, Any] = {}
+    if chosen.only in (None, "registry"):
+        await _filled(result, rng, folder, quick=chosen.quick)
+        progress("opening it again")
+        began = time.perf_counter()
+        ledger, tables, registry, _ = await opened(folder)
+        result["open_s"] = time.perf_counter() - began
+        assert len(registry.catalog.standings) == result["artifacts"]
+        await _closed(ledger, tables, registry)
+    if chosen.only in (None, "baseline"):
+        progress("baseline: a write for each execution")
+        result["baseline_bytes_per_execution"] = await baseline(folder / "baseline", rng)
+    return result
+
+
+async def _filled(result: dict[str, Any], rng: random.Random, folder: Path, *, quick: bool) -> None:
+    """Publish, execute, fold, tidy up, search and close, each timed into ``result``."""
+    artifacts, executions = (ARTIFACTS // 10, EXECUTIONS // 10) if quick else (ARTIFACTS, EXECUTIONS)
+    result |= {"artifacts": artifacts, "executions": executions}
     ledger, tables, registry, search = await opened(folder)
+    progress(f"publishing {artifacts:,} artifacts")
     began = time.perf_counter()
     made = await fill(registry, rng, artifacts)
     result["publish_per_s"] = artifacts / (time.perf_counter() - began)
@@ -183,38 +211,36 @@ async def measure(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
     while await search.refresh(embed=64):
         pass
     result["cards_s"] = time.perf_counter() - began
+    progress(f"{executions:,} executions")
     commits = tables.commits
-    folds = 10
     began = time.perf_counter()
-    for _ in range(folds):
-        execute(registry, rng, made, executions // folds)
+    for _ in range(FOLDS):
+        execute(registry, rng, made, executions // FOLDS)
         await learn(registry, await fold(registry))
     result["folding_s"] = time.perf_counter() - began
     result["table_versions_for_all_executions"] = tables.commits - commits
     began = time.perf_counter()
     await optimize(registry, retention_s=60)
     result["optimize_s"] = time.perf_counter() - began
-    took = sorted(await searches(search, rng, SEARCHES // 10 if chosen.quick else SEARCHES))
+    progress("searching")
+    took = sorted(await searches(search, rng, SEARCHES // 10 if quick else SEARCHES))
     result["search_p50_ms"], result["search_p99_ms"] = took[len(took) // 2], took[int(len(took) * 0.99)]
-    await registry.close()
-    tables.close()
-    await ledger.close()
+    await _closed(ledger, tables, registry)
     result["tables_bytes"] = folder_bytes(folder / "registry")
     result["ledger_bytes"] = _ledger_bytes(folder)
-    began = time.perf_counter()
-    ledger, tables, registry, search = await opened(folder)
-    result["open_s"] = time.perf_counter() - began
-    assert len(registry.catalog.standings) == artifacts
+    result["bytes_per_execution"] = (result["tables_bytes"] + result["ledger_bytes"]) / executions
+
+
+async def _closed(ledger: Ledger, tables: Tables, registry: Registry) -> None:
     await registry.close()
     tables.close()
     await ledger.close()
-    per_write = await baseline(folder / "baseline", rng)
-    result["baseline_bytes_per_execution"] = per_write
-    result["bytes_per_execution"] = (result["tables_bytes"] + result["ledger_bytes"]) / executions
-    return result
 
 
 def goals(result: dict[str, Any], *, quick: bool) -> list[Goal]:
+    """Those of the registry; the baseline has none. The bytes count only in full size: most of them are there from the start."""
+    if "open_s" not in result:
+        return []
     on_disk = (result["tables_bytes"] + result["ledger_bytes"]) / 1e6
     versions = result["table_versions_for_all_executions"] * 1000 / result["executions"]
     found = [
@@ -227,10 +253,18 @@ def goals(result: dict[str, Any], *, quick: bool) -> list[Goal]:
     return found
 
 
+def bars_of(result: dict[str, Any]) -> list[Bar]:
+    """Bytes for each execution, beside the baseline's."""
+    values = {name: result[name] for name in ("bytes_per_execution", "baseline_bytes_per_execution") if name in result}
+    return [(name, value, max(values.values()), "bytes") for name, value in values.items()]
+
+
 def main() -> None:
-    chosen = parser("What the registry takes on disk, and how fast it answers.").parse_args()
+    chosen = parser(__doc__ or "", PARTS).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         result = asyncio.run(measure(chosen, Path(folder)))
+    if chosen.plot is not None:
+        write_bars(chosen.plot, bars_of(result))
     emit(result, goals(result, quick=chosen.quick), as_json=chosen.json)
 
 

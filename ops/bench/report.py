@@ -1,12 +1,14 @@
-"""What every benchmark prints: measurements and goals, as JSON or as a table.
+"""What every benchmark takes and prints: the shared arguments, progress, measurements and goals, as JSON or as a table.
 
-Called by the modules of this folder. A goal that was not measured is not met.
+Called by the modules of this folder. The result goes to standard output, all else to standard error. A goal that was not
+measured is not met; a part that could not be run has no goals, and is named with the reason under ``skipped``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +16,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+
+class NoData(Exception):
+    """A part of a benchmark needs recorded data that is not there; the message says which."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,20 +42,31 @@ def at_least(name: str, value: float | None, bound: float, unit: str) -> Goal:
     return Goal(name=name, target=f">= {bound:g} {unit}".rstrip(), value=value, met=value is not None and value >= bound)
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """The arguments that all benchmarks share."""
-    result = argparse.ArgumentParser(description=description)
+def progress(what: str) -> None:
+    """Say what is being measured now."""
+    print(what, file=sys.stderr, flush=True)
+
+
+def skip(measurements: dict[str, Any], part: str, why: str) -> None:
+    """Say, and note under ``skipped``, that a part could not be run."""
+    progress(f"{part} is skipped: {why}")
+    measurements.setdefault("skipped", {})[part] = why
+
+
+def parser(description: str, parts: Sequence[str]) -> argparse.ArgumentParser:
+    """The arguments that all benchmarks share; ``parts`` are what ``--only`` takes."""
+    result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     result.add_argument("--json", action="store_true", help="print one JSON object")
     result.add_argument("--quick", action="store_true", help="shorter runs, for a first look")
     result.add_argument("--seed", type=int, default=1, metavar="N", help="seed of whatever is drawn")
-    result.add_argument("--only", metavar="SET", help="run only this part")
+    result.add_argument("--only", choices=parts, help="run only this part")
     result.add_argument("--data", type=Path, metavar="DIR", help="folder of recorded data, where the benchmark reads any")
     result.add_argument("--plot", type=Path, metavar="FILE", help="write a picture")
     return result
 
 
 def emit(measurements: Mapping[str, Any], goals: Sequence[Goal], *, as_json: bool) -> None:
-    """Print the result."""
+    """Print the result: one JSON object with ``goals`` in it, or two tables."""
     if as_json:
         print(json.dumps({**measurements, "goals": [asdict(goal) for goal in goals]}, indent=2))
         return

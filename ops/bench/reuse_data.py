@@ -1,15 +1,12 @@
 """Recorded question pairs as the reuse bench needs them: read, embedded, and as a stream in which questions are asked again.
 
-Called by ops/bench/solutions.py. Embeddings are cached in the folder for temporary files, under a hash of the texts.
+Called by ops/bench/solutions.py.
 """
 
 from __future__ import annotations
 
-import asyncio
 import gzip
-import hashlib
 import json
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from registry.embedding import SentenceEmbedder, Vectors
-
-_BATCH = 1024
+from ops.bench.embedded import embedded
+from ops.bench.report import NoData
+from registry.embedding import Vectors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,45 +54,24 @@ class Stream:
         return len(self.answers) - len(np.unique(self.answers))
 
 
-def read_pairs(folder: Path, limit: int | None = None) -> Pairs:
-    """The pairs under ``folder``/qqp (the first ``limit``), with embeddings. Raises SystemExit that says what is missing."""
+def read_pairs(folder: Path | None, limit: int | None = None) -> Pairs:
+    """The pairs under ``folder``/qqp (the first ``limit``), with embeddings. Raises NoData that says what is missing."""
+    if folder is None:
+        raise NoData("it needs --data DIR")
     path = folder / "qqp" / "pairs.jsonl.gz"
     if not path.is_file():
-        raise SystemExit(f"{path} is missing; --data names a folder with qqp/pairs.jsonl.gz")
+        raise NoData(f"{path} is missing")
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines][:limit]
     texts = sorted({row[side] for row in rows for side in ("a", "b")})
     place = {text: at for at, text in enumerate(texts)}
     return Pairs(
         texts=texts,
-        vectors=_embedded(texts),
+        vectors=embedded(texts),
         left=np.array([place[row["a"]] for row in rows]),
         right=np.array([place[row["b"]] for row in rows]),
         same=np.array([bool(row["same"]) for row in rows]),
     )
-
-
-def _embedded(texts: Sequence[str]) -> Vectors:
-    digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:24]
-    cache = Path(tempfile.gettempdir()) / f"morphogen-bench-{digest}.npy"
-    if cache.is_file():
-        found: Vectors = np.load(cache)
-        return found
-    vectors = asyncio.run(_embed(texts))
-    np.save(cache, vectors)
-    return vectors
-
-
-async def _embed(texts: Sequence[str]) -> Vectors:
-    # In order of length, so that a batch is padded little.
-    order = sorted(range(len(texts)), key=lambda at: len(texts[at]))
-    embedder = SentenceEmbedder()
-    parts = [await embedder.embed([texts[at] for at in order[start : start + _BATCH]]) for start in range(0, len(texts), _BATCH)]
-    await embedder.aclose()
-    together = np.concatenate(parts)
-    vectors = np.empty_like(together)
-    vectors[order] = together
-    return vectors
 
 
 def groups(size: int, links: Iterable[tuple[int, int]]) -> npt.NDArray[np.int64]:

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-from ops.bench.report import Goal, at_least, at_most, emit, parser
+from ops.bench.plot import Panel, write_lines
+from ops.bench.report import Goal, NoData, at_least, at_most, emit, parser, progress, skip
 from ops.bench.routing_data import SETS, Set, pool_of_ten, read
 from ops.bench.routing_replay import decision_ms, fitted, mixing, ours, per_task, thompson, uniformly
 
@@ -127,21 +128,32 @@ def budgets(whole: Set, seeds: range) -> Row:
 
 
 def run(data: Path | None, only: str | None, *, seed: int, quick: bool) -> Row:
+    """The chosen sets, all of them without ``only``; those whose data is missing are named under ``skipped``."""
     seeds = range(seed, seed + (QUICK_SEEDS if quick else SEEDS))
     result: Row = {"seeds": list(seeds)}
     if only in (None, "speed"):
+        progress("speed of decisions")
         took = decision_ms(seed)
         result["speed"] = {"p50_ms": float(np.median(took)), "p99_ms": float(np.quantile(took, 0.99)), "arms": 50}
-    if data is None:
-        return result
     for name in SETS if only is None else [only] if only in SETS else []:
-        whole = read(data, name, quick=quick)
-        result[name] = replay(whole, seeds)
-        if (broken := failure(whole, seeds)) is not None:
-            result[name]["failure"] = broken
-        if name in BUDGETED:
-            result[name]["budget"] = budgets(pool_of_ten(whole) if name == "bfcl" else whole, seeds)
+        try:
+            result[name] = measured(read(data, name, quick=quick), seeds)
+        except NoData as error:
+            skip(result, name, str(error))
     return result
+
+
+def measured(whole: Set, seeds: range) -> Row:
+    """Everything about one set. Raises NoData where costs are needed and were not recorded."""
+    progress(f"{whole.name}: {whole.n:,} rows, {len(whole.models)} models, without regard to cost")
+    found = replay(whole, seeds)
+    progress(f"{whole.name}: the favourite fails")
+    if (broken := failure(whole, seeds)) is not None:
+        found["failure"] = broken
+    if whole.name in BUDGETED:
+        progress(f"{whole.name}: spending held")
+        found["budget"] = budgets(pool_of_ten(whole) if whole.name == "bfcl" else whole, seeds)
+    return found
 
 
 def goals(result: Row) -> list[Goal]:
@@ -171,54 +183,33 @@ def goals(result: Row) -> list[Goal]:
     return found
 
 
-def plot(result: Row, path: Path) -> None:
-    """Regret over time of each set (ours, and Thompson's dashed), and quality over cost where spending was held, as one SVG."""
-    panels: list[tuple[str, list[tuple[str, list[float], list[float]]]]] = []
+def panels(result: Row) -> list[Panel]:
+    """Regret over time of each set, and quality over cost where spending was held."""
+    found: list[Panel] = []
     for name in SETS:
-        if name in result:
-            x = np.linspace(0, result[name]["rows"], CURVE_POINTS + 1)[1:].tolist()
-            panels.append((f"{name}: regret", [(way, x, y) for way, y in result[name]["regret_curve"].items()]))
-        if name in result and "budget" in result[name]:
+        if name not in result:
+            continue
+        asked = np.linspace(0, result[name]["rows"], CURVE_POINTS + 1)[1:].tolist()
+        curves = {way: list(zip(asked, curve, strict=True)) for way, curve in result[name]["regret_curve"].items()}
+        found.append((f"{name}: regret", "requests", "score given up", curves))
+        if "budget" in result[name]:
             parts = list(result[name]["budget"]["parts"].values())
-            x = [part["cost_part_second_half"]["mean"] for part in parts]
-            lines = [
-                ("ours", x, [part["quality_second_half"]["mean"] for part in parts]),
-                ("mixing", x, [part["mixing_at_equal_cost"]["mean"] for part in parts]),
-            ]
-            panels.append((f"{name}: quality over cost (parts of the best single's)", lines))
-    drawn = [_panel(20 + 380 * (index % 2), 20 + 240 * (index // 2), *panel) for index, panel in enumerate(panels)]
-    height = 40 + 240 * math.ceil(len(panels) / 2)
-    style = "text{font:12px sans-serif}polyline{fill:none;stroke:#286;stroke-width:2}.other{stroke:#a53;stroke-dasharray:5 3}"
-    path.write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="780" height="{height}"><style>{style}</style>{"".join(drawn)}</svg>\n'
-    )
-
-
-def _panel(left: int, top: int, title: str, lines: list[tuple[str, list[float], list[float]]]) -> str:
-    values = [value for _, _, ys in lines for value in ys]
-    low, high = min(values), max(values)
-    right = max(value for _, xs, _ in lines for value in xs)
-    shapes = [f'<text x="{left}" y="{top + 12}">{title}: {low:.3g} to {high:.3g}, x to {right:.3g}</text>']
-    for index, (name, xs, ys) in enumerate(lines):
-        points = [
-            (left + 340 * x / right, top + 200 - 175 * (y - low) / ((high - low) or 1)) for x, y in zip(xs, ys, strict=True)
-        ]
-        kind = ' class="other"' if index else ""
-        shapes.append(f'<polyline{kind} points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}"/>')
-        shapes.append(f'<text x="{left + 100 * index}" y="{top + 218}">{"- - " if index else "— "}{name}</text>')
-    return "".join(shapes)
+            lines = {
+                way: [(part["cost_part_second_half"]["mean"], part[column]["mean"]) for part in parts]
+                for way, column in (("ours", "quality_second_half"), ("mixing", "mixing_at_equal_cost"))
+            }
+            found.append((f"{name}: quality by cost", "parts of the best single's cost", "quality", lines))
+    return found
 
 
 def main() -> None:
-    arguments = parser(__doc__ or "")
+    arguments = parser(__doc__ or "", ("speed", *SETS))
     chosen = arguments.parse_args()
-    if chosen.only not in (None, "speed", *SETS):
-        arguments.error(f"--only is one of: speed, {', '.join(SETS)}")
-    if chosen.data is None and chosen.only != "speed":
+    if chosen.data is None and chosen.only not in (None, "speed"):
         arguments.error("--data names the folder of the recorded data")
     result = run(chosen.data, chosen.only, seed=chosen.seed, quick=chosen.quick)
     if chosen.plot is not None:
-        plot(result, chosen.plot)
+        write_lines(chosen.plot, panels(result))
     emit(result, goals(result), as_json=chosen.json)
 
 

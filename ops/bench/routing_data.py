@@ -1,16 +1,12 @@
 """Recorded outcomes for the replay of routing: who answered what how well at which price.
 
-Called by ops/bench/routing.py. Reads a folder laid out like the recorded data; embeddings are worked out in the run and kept in a
-temporary file beside it, keyed by the texts.
+Called by ops/bench/routing.py. Reads a folder laid out like the recorded data.
 """
 
 from __future__ import annotations
 
-import asyncio
 import gzip
-import hashlib
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,8 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from registry.embedding import SentenceEmbedder, Vectors
-from registry.records import RegistryError
+from ops.bench.embedded import embedded
+from ops.bench.report import NoData, progress
+from registry.embedding import Vectors
+from registry.records import EmbeddingUnavailable
 from runtime.routing.features import SHAPE, TEXT_DIMENSIONS, Point, point
 
 Matrix = npt.NDArray[np.float64]
@@ -85,11 +83,13 @@ class Set:
         )
 
 
-def read(folder: Path, name: str, *, quick: bool) -> Set:
-    """One set. Raises SystemExit with what is missing."""
+def read(folder: Path | None, name: str, *, quick: bool) -> Set:
+    """One set. Raises NoData with what is missing."""
+    if folder is None:
+        raise NoData("it needs --data DIR")
     path = folder / name / "outcomes.jsonl.gz"
     if not path.is_file():
-        raise SystemExit(f"{path} is missing; --data names a folder laid out like the recorded data")
+        raise NoData(f"{path} is missing")
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         # Files are in an order of hashes: a prefix is a fair sample.
         rows = [json.loads(line) for line in lines][: QUICK_ROWS if quick else MOST_ROWS]
@@ -98,7 +98,7 @@ def read(folder: Path, name: str, *, quick: bool) -> Set:
     models = tuple(sorted(model for model, count in covered.items() if count >= least * len(rows)))
     texts = [row.get("prompt") or "" for row in rows]
     has_text = any(texts)
-    embedding = embed([text[:READ_CHARS] for text in texts]) if has_text else None
+    embedding = _embedded(texts) if has_text else None
     vectors: Sequence[Any] = [None] * len(rows) if embedding is None else list(embedding)
     points = np.zeros((len(rows), SHAPE + TEXT_DIMENSIONS), dtype=np.float32)
     if has_text:
@@ -114,6 +114,15 @@ def read(folder: Path, name: str, *, quick: bool) -> Set:
         embedding=embedding,
         pattern=None if has_text else tuple(row["task"] for row in rows),
     )
+
+
+def _embedded(texts: Sequence[str]) -> Vectors | None:
+    """None without a model: shape alone is used then."""
+    try:
+        return embedded([text[:READ_CHARS] for text in texts])
+    except EmbeddingUnavailable as error:
+        progress(f"without embeddings: {error}")
+        return None
 
 
 def _table(rows: Sequence[dict[str, Any]], column: str, models: Sequence[str]) -> Matrix | None:
@@ -142,37 +151,8 @@ def _costs(folder: Path, name: str, rows: Sequence[dict[str, Any]], models: Sequ
 def pool_of_ten(whole: Set) -> Set:
     """Ten models with a recorded cost: a ladder of evenly spaced ranks by mean cost, from the cheapest to the dearest."""
     if whole.cost is None:
-        raise SystemExit(f"{whole.name} records no cost")
+        raise NoData(f"{whole.name} records no cost")
     mean_usd = whole.cost.mean(axis=0)
     ladder = [index for index in np.argsort(mean_usd, kind="stable").tolist() if not np.isnan(mean_usd[index])]
     ranks = np.unique(np.round(np.linspace(0, len(ladder) - 1, min(POOL, len(ladder)))).astype(int))
     return whole.only([ladder[rank] for rank in ranks], f"{whole.name}_10")
-
-
-def embed(texts: Sequence[str]) -> Vectors | None:
-    """``(n, 384)``, from a temporary file if these texts were embedded before; None without a model (shape alone is used
-    then)."""
-    key = hashlib.sha256("\x1e".join(texts).encode("utf-8", "replace")).hexdigest()[:24]
-    kept = Path(tempfile.gettempdir()) / f"morphogen-bench-embeddings-{key}.npy"
-    if kept.is_file():
-        found: Vectors = np.load(kept)
-        return found
-    try:
-        found = asyncio.run(_embed(texts))
-    except RegistryError:
-        return None
-    np.save(kept, found)
-    return found
-
-
-async def _embed(texts: Sequence[str]) -> Vectors:
-    embedder = SentenceEmbedder()
-    # Neighbours in length share a batch: padding is what costs time.
-    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-    try:
-        vectors = await embedder.embed([texts[index] for index in order])
-    finally:
-        await embedder.aclose()
-    found = np.empty_like(vectors)
-    found[order] = vectors
-    return found

@@ -22,7 +22,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from ops.bench.report import Goal, at_least, at_most, emit, parser
+from ops.bench.plot import Bar, write_bars
+from ops.bench.report import Goal, NoData, at_least, at_most, emit, parser, progress, skip
 from ops.bench.sandbox_corpus import Row, corpus, programs
 from sandbox.records import Limits, RunResult, Setup
 from sandbox.runner import Sandbox
@@ -38,6 +39,8 @@ LEAK_CODE = (
     "import os\ndef run(inputs):\n    return os.getpid()\n",
 )
 CALLER_S = 10.0
+DATA_PARTS = ("corpus", "programs")
+PARTS = ("latency", *DATA_PARTS, "leaks")
 
 
 async def _timed(act: Callable[[], Awaitable[RunResult]]) -> float:
@@ -177,6 +180,7 @@ async def _settled(folder: str) -> int:
 
 
 def goals(result: Row) -> list[Goal]:
+    """Those of the parts that were measured."""
     found: list[Goal] = []
     if "both" in result:
         both, bare = result["both"], result["confinement"]
@@ -212,22 +216,33 @@ def _mb(value_bytes: int) -> float:
     return value_bytes / 1e6
 
 
+async def _part(part: str, data: Path | None, *, quick: bool) -> Row:
+    if part == "latency":
+        return {part: await latency(quick=quick)}
+    if part == "leaks":
+        return {part: await leaks(quick=quick)}
+    if data is None:
+        raise NoData("it needs --data DIR")
+    return await corpus(data, quick=quick) if part == "corpus" else {part: await programs(data, quick=quick)}
+
+
 def run(chosen: argparse.Namespace) -> tuple[Row, list[Goal]]:
+    """The chosen parts and their goals; what needs data that is not there is named under ``skipped``."""
     result: dict[str, Any] = {"cores": os.cpu_count(), "root": os.geteuid() == 0}
-    if chosen.only in (None, "latency"):
-        result["latency"] = asyncio.run(latency(quick=chosen.quick))
-    if chosen.only in (None, "corpus") and chosen.data is not None:
-        result.update(asyncio.run(corpus(chosen.data, quick=chosen.quick)))
-    if chosen.only in (None, "programs") and chosen.data is not None:
-        result["programs"] = asyncio.run(programs(chosen.data, quick=chosen.quick))
-    if chosen.only in (None, "leaks"):
-        result["leaks"] = asyncio.run(leaks(quick=chosen.quick))
+    for part in PARTS:
+        if chosen.only not in (None, part):
+            continue
+        progress(part)
+        try:
+            result.update(asyncio.run(_part(part, chosen.data, quick=chosen.quick)))
+        except NoData as error:
+            skip(result, part, str(error))
     return result, goals(result)
 
 
-def plot(result: Row, path: Path) -> None:
-    """The corpus table and the latencies as an SVG of plain bars."""
-    bars: list[tuple[str, float, float, str]] = []
+def bars_of(result: Row) -> list[Bar]:
+    """The corpus table and the latencies."""
+    bars: list[Bar] = []
     for name in ("both", "confinement", "policy"):
         if name in result:
             table = result[name]
@@ -237,26 +252,18 @@ def plot(result: Row, path: Path) -> None:
         lines = {
             name: result["latency"][name]["p50_ms"] for name in ("trivial", "numpy", "held", "subprocess", "subprocess_numpy")
         }
-        bars += [(f"{name}, p50", value, max(lines.values()), " ms") for name, value in lines.items()]
-    rows = []
-    for index, (label, value, whole, unit) in enumerate(bars):
-        y = 20 + 26 * index
-        width = 400 * value / (whole or 1)
-        rows.append(f'<text x="10" y="{y + 13}">{label}</text><rect x="260" y="{y}" width="{width:.1f}" height="18"/>')
-        rows.append(f'<text x="670" y="{y + 13}">{value:.3g}{unit or f" of {whole:g}"}</text>')
-    style = "<style>text{font:13px sans-serif}rect{fill:#4a7}</style>"
-    height = 40 + 26 * len(bars)
-    path.write_text(f'<svg xmlns="http://www.w3.org/2000/svg" width="800" height="{height}">{style}{"".join(rows)}</svg>\n')
+        bars += [(f"{name}, p50", value, max(lines.values()), "ms") for name, value in lines.items()]
+    return bars
 
 
 def main() -> None:
-    arguments = parser(__doc__ or "")
+    arguments = parser(__doc__ or "", PARTS)
     chosen = arguments.parse_args()
-    if chosen.only in ("corpus", "programs") and chosen.data is None:
+    if chosen.only in DATA_PARTS and chosen.data is None:
         arguments.error("--data names the folder of the recorded data")
     result, met = run(chosen)
     if chosen.plot is not None:
-        plot(result, chosen.plot)
+        write_bars(chosen.plot, bars_of(result))
     emit(result, met, as_json=chosen.json)
 
 

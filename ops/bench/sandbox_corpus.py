@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from ops.bench.report import NoData
 from sandbox.records import Limits, Problem, RunResult, Setup, same_json
 from sandbox.runner import Sandbox
 
@@ -55,8 +56,13 @@ class Seen:
 class Host(Protocol):
     """Something that runs snippets."""
 
-    async def see(self, row: Row, inputs: Row) -> Seen: ...
-    async def value_of(self, row: Row) -> tuple[bool, Any, str]: ...
+    async def see(self, row: Row, inputs: Row) -> Seen:
+        """Run a hostile snippet."""
+        ...
+
+    async def value_of(self, row: Row) -> tuple[bool, Any, str]:
+        """Run a benign snippet: whether it gave a value, the value, and what went wrong otherwise."""
+        ...
 
 
 class SandboxHost:
@@ -140,6 +146,7 @@ def _parsed(part: Row) -> tuple[Any, bool]:
 
 
 def expanded(row: Row) -> str:
+    """The snippet's code, with the part that the corpus keeps short repeated as often as it says."""
     code: str = row["code"]
     if "expand" in row:
         code = code.replace(row["expand"]["token"], row["expand"]["unit"] * row["expand"]["times"])
@@ -166,9 +173,7 @@ class Stage:
             writer.close()
 
         server = await asyncio.start_server(heard, "127.0.0.1", 0, family=socket.AF_INET)
-        victim = subprocess.Popen(  # noqa: ASYNC220 - it is there at once
-            ["sleep", "1000"], env={"SBX_CANARY": self.env_canary, "PATH": os.environ["PATH"]}
-        )
+        victim = self._victim()
         port = server.sockets[0].getsockname()[1]
         inputs = {
             "id": row["id"],
@@ -187,6 +192,10 @@ class Stage:
             victim.kill()
             victim.wait()
             _remove(secret, mark, Path(f"/dev/shm/sbx-{row['id']}"))
+
+    def _victim(self) -> subprocess.Popen[bytes]:
+        """A process to kill or to read. Not one of asyncio's: whether it lives is asked at once, without a turn of the loop."""
+        return subprocess.Popen(["sleep", "1000"], env={"SBX_CANARY": self.env_canary, "PATH": os.environ["PATH"]})
 
     def _reached(self, row: Row, seen: Seen, secret: Path, mark: Path, connected: bool, victim: subprocess.Popen[bytes]) -> bool:
         value = json.dumps(seen.value)
@@ -221,7 +230,9 @@ def _remove(*paths: Path) -> None:
 
 
 def read_rows(path: Path, *, quick: bool) -> list[Row]:
-    """JSON lines, gzipped or not; every fifth with ``quick``."""
+    """JSON lines, gzipped or not; every fifth with ``quick``. Raises NoData where there is no such file."""
+    if not path.is_file():
+        raise NoData(f"{path} is missing")
     data = path.read_bytes()
     text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
     rows = [json.loads(line) for line in text.splitlines() if line.strip()]
@@ -286,14 +297,14 @@ async def programs(data: Path, *, quick: bool) -> Row:
     tests = {row["task_id"]: row for row in read_rows(data / "llm_code" / "problems.jsonl.gz", quick=False)}
     rows = read_rows(data / "llm_code" / "solutions.jsonl.gz", quick=quick)
     limits = Limits(wall_s=12, cpu_s=5, memory_bytes=1024 * 2**20)
-    wanted = {f"{row['code']}\n\n{tests[row['task_id']]['test']}\n\ndef run(inputs):\n    return True\n" for row in rows}
+    # One text stands in many rows, and is run once.
+    source_of = [f"{row['code']}\n\n{tests[row['task_id']]['test']}\n\ndef run(inputs):\n    return True\n" for row in rows]
     async with Sandbox(Setup(limits=limits)) as sandbox:
-        sources = sorted(wanted)
+        sources = sorted(set(source_of))
         results = dict(zip(sources, await _in_turn((sandbox.run(source) for source in sources), AT_ONCE), strict=True))
     counts: Counter[str] = Counter()
     differing: list[Row] = []
-    for row in rows:
-        source = f"{row['code']}\n\n{tests[row['task_id']]['test']}\n\ndef run(inputs):\n    return True\n"
+    for row, source in zip(rows, source_of, strict=True):
         result = results[source]
         admitted, correct = result.problem is not Problem.REJECTED, row["passed_here"]
         counts["programs"] += 1
@@ -307,7 +318,7 @@ async def programs(data: Path, *, quick: bool) -> Row:
             )
     return {
         **{key: counts[key] for key in ("programs", "correct", "admitted", "correct_admitted", "agreeing")},
-        "different_texts": len(wanted),
+        "different_texts": len(sources),
         "agreement": counts["agreeing"] / max(1, counts["admitted"]),
         "admitted_of_correct": counts["correct_admitted"] / max(1, counts["correct"]),
         "differing": differing[:200],

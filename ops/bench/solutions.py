@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from ops.bench.plot import Panel, write_svg
-from ops.bench.report import Goal, at_least, at_most, emit, parser
+from ops.bench.plot import Panel, write_lines
+from ops.bench.report import Goal, NoData, at_least, at_most, emit, parser, progress, skip
 from ops.bench.reuse_data import Pairs, read_pairs, repeating_stream
 from ops.bench.reuse_runs import (
     GPTCACHE_THRESHOLD,
@@ -44,7 +44,8 @@ from ops.bench.reuse_speed import measure_speed
 BOUNDS = (0.02, 0.05, 0.10)
 QUICK_PAIRS = 6000
 STREAM_THRESHOLDS = [*(1 - 0.005 * step for step in range(1, 41)), *(0.79 - 0.02 * step for step in range(12))]
-PARTS = ("pairs", "stream", "speed")
+DATA_PARTS = ("pairs", "stream")
+PARTS = (*DATA_PARTS, "speed")
 
 
 def measure_pairs(pairs: Pairs, seed: int) -> tuple[dict[str, Any], list[Goal]]:
@@ -127,31 +128,36 @@ def panels(measured: dict[str, Any]) -> list[Panel]:
 
 
 def main() -> None:
-    arguments = parser(__doc__ or "").parse_args()
-    if arguments.only not in (None, *PARTS):
-        raise SystemExit(f"--only must be one of {', '.join(PARTS)}, not {arguments.only!r}")
-    measured, goals = run(arguments)
-    if arguments.plot:
-        write_svg(arguments.plot, panels(measured))
-    emit(measured, goals, as_json=arguments.json)
+    arguments = parser(__doc__ or "", PARTS)
+    chosen = arguments.parse_args()
+    if chosen.data is None and chosen.only in DATA_PARTS:
+        arguments.error("--data names a folder with qqp/pairs.jsonl.gz")
+    measured, goals = run(chosen)
+    if chosen.plot:
+        write_lines(chosen.plot, panels(measured))
+    emit(measured, goals, as_json=chosen.json)
 
 
-def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Goal]]:
-    """The chosen parts. Raises SystemExit where data is missing."""
-    measured: dict[str, Any] = {"seed": arguments.seed, "quick": arguments.quick}
+def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[Goal]]:
+    """The chosen parts; those whose data is missing are named under ``skipped``."""
+    measured: dict[str, Any] = {"seed": chosen.seed, "quick": chosen.quick}
     goals: list[Goal] = []
-    chosen = [part for part in PARTS if arguments.only in (None, part)]
-    if "pairs" in chosen or "stream" in chosen:
-        if arguments.data is None:
-            raise SystemExit("--data DIR is needed: a folder with qqp/pairs.jsonl.gz")
-        pairs = read_pairs(arguments.data, QUICK_PAIRS if arguments.quick else None)
-        for part, measure in (("pairs", measure_pairs), ("stream", measure_stream)):
-            if part in chosen:
-                measured[part], found = measure(pairs, arguments.seed)
-                goals += found
-    if "speed" in chosen:
-        measured["speed"], found = measure_speed(arguments.seed, quick=arguments.quick)
-        goals += found
+    parts = [part for part in PARTS if chosen.only in (None, part)]
+    from_data = {"pairs": measure_pairs, "stream": measure_stream}
+    try:
+        pairs = read_pairs(chosen.data, QUICK_PAIRS if chosen.quick else None) if set(parts) & set(from_data) else None
+    except NoData as error:
+        pairs = None
+        for part in set(parts) & set(from_data):
+            skip(measured, part, str(error))
+    for part in parts:
+        if part == "speed":
+            progress("speed")
+            measured["speed"], found = measure_speed(chosen.seed, quick=chosen.quick)
+            goals += found
+        elif pairs is not None:
+            measured[part], found = from_data[part](pairs, chosen.seed)
+            goals += found
     return measured, goals
 
 
