@@ -153,15 +153,18 @@ class Task:
     hops: int = 0
 
 
-EventKind = Literal["delta", "call", "stage", "structured", "restart", "node_lost", "progress", "peer", "note", "code", "route"]
+EventKind = Literal[
+    "delta", "call", "stage", "structured", "restart", "node_lost", "progress", "peer", "note", "code", "route", "run"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened while a request was worked on.
 
-    ``delta`` carries ``{"text": …}`` or ``{"raw": OpenAI delta}``; ``call`` carries ``{"record": CallRecord}``; ``restart``
-    says that everything streamed so far is void; the others are for the trace.
+    ``delta`` carries ``{"text": …}`` or ``{"raw": OpenAI delta}``; ``call`` carries ``{"record": CallRecord}``; ``run`` carries
+    ``{"outcome": "ok" or a sandbox Problem, "wall_s": seconds, …}``; ``restart`` says that everything streamed so far is void;
+    the others are for the trace.
     """
 
     kind: EventKind

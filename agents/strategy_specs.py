@@ -7,8 +7,8 @@ agents/expressions.py; how each field is written in JSON stands in agents/strate
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal
 
 Tier = Literal["cheap", "quality", "premium"]
 Conflict = Literal["first", "last", "longest", "vote", "fail"]
@@ -172,6 +172,16 @@ def first_parts(spec: StrategySpec) -> tuple[StrategySpec, ...]:
         case Consensus(members=members):
             return members[:1]
     return ()
+
+
+def draws_samples(part: Any) -> bool:
+    """Whether a program may draw a sample anywhere in a strategy (or in a stage, an aspect, a gate of one). Such a sample is
+    drawn at once: in parts, what is said of it would hold for none of them."""
+    if isinstance(part, tuple):
+        return any(map(draws_samples, part))
+    if not is_dataclass(part):
+        return False
+    return isinstance(part, CodeAugmented) or any(draws_samples(getattr(part, each.name)) for each in fields(part))
 
 
 def parts_of(spec: StrategySpec) -> Iterator[StrategySpec]:

@@ -33,7 +33,8 @@ RUN_TRIES = 3
 SEARCH_S = 2.0
 """Longest wait for the registry; at most a quarter of the time that is left."""
 MIN_RUN_S = 0.01
-_ALWAYS = frozenset({"delta", "call", "restart"})
+_ALWAYS = frozenset({"delta", "call", "run", "restart"})
+MAX_ERROR_CHARS = 500
 
 
 class PoolPort(Protocol):
@@ -145,6 +146,7 @@ class TaskToolbox:
             if left_s <= MIN_RUN_S:
                 raise DeadlineExceeded(f"no time is left of {self._task.budget.deadline_s:g} s")
             result = await self._runner.run(code, inputs, replace(limits, wall_s=min(limits.wall_s, left_s)))
+            self._ran(result)
             if result.problem is not Problem.UNAVAILABLE:
                 break
         return result
@@ -159,6 +161,17 @@ class TaskToolbox:
         except (AgentError, TimeoutError) as error:
             self.note("note", text="the registry was not searched", error=str(error) or "it took too long")
             return CodeFound()
+
+    def _ran(self, result: RunResult) -> None:
+        """Told for every run, also where nobody reads the trace: the daemon counts them."""
+        self.note(
+            "run",
+            outcome=str(result.problem or "ok"),
+            error=result.error[:MAX_ERROR_CHARS],
+            line=result.line,
+            cpu_s=round(result.cpu_s, 4),
+            wall_s=round(result.wall_s, 4),
+        )
 
     @property
     def unused(self) -> tuple[Permit, ...]:

@@ -59,9 +59,9 @@ from runtime.metrics import Metrics
 from runtime.registry_desk import RegistryDesk
 from runtime.reload import ConfigSource, Reloader
 from runtime.router.build import routed
+from runtime.sandbox_desk import SandboxDesk
 from runtime.service import DaemonService
 from runtime.topology.first import desired_nodes
-from sandbox.runner import Sandbox
 
 log = logging.getLogger("morphogen")
 
@@ -179,8 +179,8 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     stack.push_async_callback(pool.aclose)
     escalations = EscalationLedger(ledger)
     await escalations.load()
-    sandbox = await stack.enter_async_context(Sandbox(settings.sandbox.setup()))
-    registry = _registry(settings, ledger, embedder, sandbox)
+    sandbox_desk = await stack.enter_async_context(SandboxDesk(settings.sandbox.setup(), metrics))
+    registry = _registry(settings, ledger, embedder, sandbox_desk)
     stack.push_async_callback(registry.close)
     code = CodeDesk(registry, enabled=settings.registry.enabled and settings.data.store_bodies)
     hub.search_registry = Offers(registry, holdout=settings.registry.guidance_holdout).offer
@@ -197,7 +197,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         learn=code.seen,
         router=router,
     )
-    hub.account = dispatch.account_peer
+    hub.account, hub.ran = dispatch.account_peer, metrics.code_ran
     bell = Bell()
     job_ledger = JobLedger(ledger, on_written=bell.ring)
     tools = Tools(
@@ -223,6 +223,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         registry=registry,
         code=code,
         router=router,
+        sandbox_desk=sandbox_desk,
     )
     parts = LiveParts(service=service, hub=hub, servers=servers, found=found, kit=kit)
     stack.push_async_callback(parts.stop)
@@ -230,7 +231,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     metrics.present.backends = service.backends
     metrics.present.cluster = service.cluster
     metrics.present.ledger = ledger.load
-    metrics.present.registry = registry.gauges
+    metrics.present.registry, metrics.present.sandbox = registry.gauges, sandbox_desk.gauges
     metrics.present.budget = cashier.purse.gauges
     metrics.present.jobs = lambda: {"queued": jobs.queued, "running": jobs.running}
     metrics.present.escalations = lambda: escalations.open_count
@@ -255,10 +256,9 @@ def _embedder(settings: Settings) -> Embedder | None:
     return SentenceEmbedder(chosen.model, chosen.path, chosen.max_batch) if chosen.enabled else None
 
 
-def _registry(settings: Settings, ledger: Ledger, embedder: Embedder | None, sandbox: Sandbox) -> RegistryDesk:
-    folder, checker = settings.data.dir.expanduser() / "registry", sandbox if settings.sandbox.enabled else None
-    ports = LedgerJournal(ledger), LedgerEvidence(ledger)
-    return RegistryDesk(settings.registry, folder, *ports, embedder=embedder, checker=checker)
+def _registry(settings: Settings, ledger: Ledger, embedder: Embedder | None, sandbox: SandboxDesk) -> RegistryDesk:
+    folder, ports = settings.data.dir.expanduser() / "registry", (LedgerJournal(ledger), LedgerEvidence(ledger))
+    return RegistryDesk(settings.registry, folder, *ports, embedder=embedder, checker=sandbox.sandbox)
 
 
 def _cluster(settings: Settings, kit: NodeKit, hub: DaemonHub) -> Cluster:
@@ -321,8 +321,8 @@ async def _end_task(task: asyncio.Task[None]) -> None:
 
 def _chores(service: DaemonService) -> list[Coroutine[Any, Any, None]]:
     """What goes on beside the requests."""
-    lag = LoopLag(service.metrics.loop_lagged).run()
-    chores: list[Coroutine[Any, Any, None]] = [lag, _retain(service), service.registry.run(), service.code.run()]
+    chores: list[Coroutine[Any, Any, None]] = [LoopLag(service.metrics.loop_lagged).run(), _retain(service)]
+    chores += [service.registry.run(), service.code.run(), service.sandbox_desk.watch()]
     if service.reloader is not None:
         chores.append(service.reloader.watch())
     if service.embedder is not None:

@@ -299,6 +299,8 @@ class Dispatch:
                         run.note(item)
                         if item.kind == "call":
                             run.calls.append(item.data["record"])
+                        elif item.kind == "run":
+                            self._metrics.code_ran(item.data["outcome"], item.data["wall_s"])
                         elif item.kind == "delta":
                             sent = True
                             yield item

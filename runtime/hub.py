@@ -41,6 +41,8 @@ GRACE_S = 2.0
 """A peer ends its work at the deadline by itself; this much later nobody waits for it."""
 
 
+Ran = Callable[[str, float], None]
+"""Takes how a run of code ended on a peer, and how long it took."""
 Account = Callable[[str, str, Sequence[CallRecord], str | None], None]
 """Takes the asking task's id, the peer's name, the calls that the peer made, and the error that it ended with."""
 
@@ -76,6 +78,7 @@ class DaemonHub:
         self.cluster: Cluster | None = None
         self.search_registry: SearchCode = _nothing_found
         self.account: Account = lambda task_id, peer, calls, error: None
+        self.ran: Ran = lambda outcome, wall_s: None
 
     async def lease(self, backend: str, *, holder: str, wait_s: float, cost: CallCost | None = None) -> Permit:
         return await self.cashier.lease(backend, holder=holder, wait_s=wait_s, cost=cost)
@@ -142,6 +145,8 @@ class DaemonHub:
                     return item.draft.text
                 if item.kind == "call":
                     spent.calls.append(item.data["record"])
+                elif item.kind == "run":
+                    self.ran(item.data["outcome"], item.data["wall_s"])
         raise NotFound(f"node {node.spec.name!r} gave no answer", param="peer")
 
     async def announce(self, topic: str, body: Mapping[str, Json], *, task_id: str) -> None:

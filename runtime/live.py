@@ -137,6 +137,7 @@ class LiveParts:
         service.dispatch.renew(new)
         service.router.renew(new)
         service.cashier.purse.configure(new.budget)
+        service.sandbox_desk.renew(new.sandbox.setup())
         self._hub.max_hops = new.cluster.max_hops
         self._found = found
 

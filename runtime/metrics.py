@@ -33,10 +33,13 @@ from runtime.accounts import Scope, Unit
 from runtime.labels import OTHER, Bounded
 from runtime.present import Present
 from runtime.records import ReloadOutcome
+from sandbox.records import Problem
 
 _LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _OVERHEAD_S = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.125, 0.25, 1.0, 5.0)
 _LAG_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+_RUN_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_RUN_OUTCOMES = frozenset({"ok", *map(str, Problem)})
 _SCORE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 # No second series beside every counter. The switch is the library's, so it is for the process.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -85,6 +88,7 @@ class Metrics:
         self._request_metrics()
         self._call_metrics()
         self._node_metrics()
+        self._sandbox_metrics()
         self._config_metrics()
         build = Gauge(
             "morphogen_build_info", "1, labelled with what runs.", ["version", "python_version"], registry=self.registry
@@ -139,6 +143,14 @@ class Metrics:
             "morphogen_job_crashes_total", "Asynchronous requests at which the daemon itself failed."
         )
         self._replays = self._counter("morphogen_idempotent_replays_total", "POSTs answered again by their Idempotency-Key.")
+
+    def _sandbox_metrics(self) -> None:
+        self._runs = self._counter(
+            "morphogen_sandbox_runs_total", "Runs of code that models wrote, by how they ended.", "outcome"
+        )
+        self._run_s = self._histogram("morphogen_sandbox_run_duration_seconds", "Length of a run, as its caller saw it.", _RUN_S)
+        for outcome in _RUN_OUTCOMES:
+            self._runs.labels(outcome)
 
     def _config_metrics(self) -> None:
         self._reloads = self._counter("morphogen_config_reloads_total", "Times that the configuration was read again.", "result")
@@ -235,6 +247,11 @@ class Metrics:
     def budget_refused(self, scope: Scope, unit: Unit) -> None:
         """A budget (the request's, its key's, the day's) did not allow a call."""
         self._refused.labels(scope, unit).inc()
+
+    def code_ran(self, outcome: str, wall_s: float) -> None:
+        """A run in the sandbox ended: ``ok``, or a ``sandbox.records.Problem``. Nodes tell theirs as ``run`` events."""
+        self._runs.labels(outcome if outcome in _RUN_OUTCOMES else OTHER).inc()
+        self._run_s.observe(max(0.0, wall_s))
 
     def node_lost(self) -> None:
         self._nodes_lost.inc()

@@ -52,6 +52,7 @@ class Present:
     escalations: Callable[[], int] | None = None
     budget: Callable[[], Mapping[str, float]] | None = None
     registry: Callable[[], tuple[Mapping[str, int], Mapping[str, float]]] | None = None
+    sandbox: Callable[[], tuple[Mapping[str, float], int]] | None = None
 
     def series(self) -> Iterator[Series]:
         """All of them, as they stand."""
@@ -64,6 +65,7 @@ class Present:
         states, kept = self.registry() if self.registry else ({}, {})
         yield by_state("morphogen_registry_versions", "Versions in the registry.", states)
         yield from by_name("morphogen_registry", REGISTRY_GAUGES, kept)
+        yield from of_sandbox(*(self.sandbox() if self.sandbox else ({}, None)))
         yield from by_name("morphogen_budget", _BUDGET, self.budget() if self.budget else {})
 
 
@@ -118,6 +120,18 @@ def of_cluster(status: ClusterStatus | None) -> Iterator[Series]:
     yield one("morphogen_nodes_live", "Nodes that hold an actor and take work.", live)
     yield one("morphogen_nodes_warm", "Blank actors kept ready.", warm)
     yield one("morphogen_node_restarts", "Actors that were restarted after they died.", restarts, "counter")
+
+
+def of_sandbox(levels: Mapping[str, float], deaths: int | None) -> Iterator[Series]:
+    """The level that code of models runs at, and the zygotes that died."""
+    yield Series(
+        name="morphogen_sandbox_level",
+        text="1 for the level that the sandbox is at: full and reduced run code.",
+        labels=("level",),
+        rows=tuple(((level,), value) for level, value in levels.items()),
+    )
+    text = "Times that the process which the daemon's runs are forked from had died and was started again."
+    yield one("morphogen_sandbox_zygote_restarts", text, deaths, "counter")
 
 
 def of_ledger(load: LedgerLoad | None) -> Iterator[Series]:

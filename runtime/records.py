@@ -242,6 +242,10 @@ class Service(Protocol):
         """Part -> ``ok`` or what is missing. Ready when all are ``ok``."""
         ...
 
+    def sandbox(self) -> Mapping[str, Json]:
+        """How code of models runs here: ``level``, ``runs_code``, ``missing``, ``reason``. No part of being ready."""
+        ...
+
     async def run(self, request: Request) -> Answer:
         """One request to its end. Raises AgentError; its ``calls`` say what was spent."""
         ...

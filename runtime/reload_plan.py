@@ -25,6 +25,7 @@ LIVE: Mapping[str, frozenset[str]] = {
     "jobs": WHOLE,
     "routing": WHOLE,
     "simulated": WHOLE,
+    "sandbox": WHOLE,
     "strategies": WHOLE,
 }
 """Section -> its settings that a reload applies. They are read where they are used, or handed on by live.py."""

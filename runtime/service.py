@@ -37,6 +37,7 @@ from runtime.records import Answer, BackendStatus, ConfigStatus, Principal, Relo
 from runtime.registry_desk import RegistryDesk
 from runtime.reload import Reloader
 from runtime.router.desk import Router
+from runtime.sandbox_desk import SandboxDesk
 
 EMBED_DEADLINE_S = 60.0
 
@@ -60,6 +61,7 @@ class DaemonService:
     replies: ReplyLedger
     registry: RegistryDesk
     code: CodeDesk
+    sandbox_desk: SandboxDesk
     escalations: Escalations
     router: Router
     wall: Callable[[], float] = time.time
@@ -75,6 +77,9 @@ class DaemonService:
             "nodes": "ok" if status.live > 0 else "no node is live",
             "backends": "ok" if self.pool.specs else "no backend is enabled",
         }
+
+    def sandbox(self) -> Mapping[str, Json]:
+        return self.sandbox_desk.standing()
 
     async def run(self, request: Request) -> Answer:
         return await self.dispatch.run(request)

@@ -25,6 +25,7 @@ import functools
 import hashlib
 import heapq
 import html
+import importlib
 import io
 import itertools
 import json
@@ -50,7 +51,7 @@ from typing import Any
 
 from sandbox import classes, guards, owned
 from sandbox.facade import Facade, Hint, pick, public
-from sandbox.names import words
+from sandbox.names import OF_BUFFERS, words
 
 _PICKED: tuple[tuple[types.ModuleType, str], ...] = (
     (re, """compile match search fullmatch findall finditer sub subn split escape error Pattern Match A ASCII I IGNORECASE M
@@ -78,8 +79,10 @@ _PICKED: tuple[tuple[types.ModuleType, str], ...] = (
     (secrets, "choice randbelow randbits token_hex token_urlsafe token_bytes compare_digest"),
 )  # fmt: skip
 _NO_HINTS = words("""get_type_hints get_origin get_args ForwardRef no_type_check no_type_check_decorator Type IO TextIO BinaryIO
-    evaluate_forward_ref get_protocol_members is_protocol""")
+    evaluate_forward_ref get_protocol_members is_protocol dataclass_transform get_overloads clear_overloads""")
 _URLS = "urlparse urlsplit urlunparse urlunsplit quote unquote urlencode parse_qs parse_qsl urljoin quote_plus unquote_plus"
+_ENCODINGS = """ascii latin_1 cp1252 cp437 cp850 iso8859_2 iso8859_15 koi8_r mac_roman utf_7 utf_8_sig utf_16 utf_16_le utf_16_be
+    utf_32 utf_32_le utf_32_be unicode_escape raw_unicode_escape idna punycode"""
 _RECURSION = range(50, 10_001)
 
 
@@ -132,8 +135,18 @@ def _dataclass(cls: Any = None, /, **options: Any) -> Any:
 
 
 def _functools() -> dict[str, Any]:
-    names = "reduce partial lru_cache cache cmp_to_key total_ordering"
-    return {**pick(functools, names), "wraps": guards.wraps, "cached_property": guards.cached_property}
+    def total_ordering(cls: Any) -> Any:
+        if cls not in owned.own:
+            raise TypeError("total_ordering works on your own classes")
+        return functools.total_ordering(cls)
+
+    names = "reduce partial lru_cache cache cmp_to_key"
+    return {
+        **pick(functools, names),
+        "total_ordering": total_ordering,
+        "wraps": guards.wraps,
+        "cached_property": guards.cached_property,
+    }
 
 
 def _named_tuple(typename: Any, field_names: Any, *, rename: bool = False, defaults: Any = None, module: Any = None) -> Any:
@@ -233,7 +246,7 @@ def _set_item(container: Any, key: Any, value: Any) -> None:
 
 
 def _tell_guards() -> None:
-    guards.watch(("getbuffer",), (io.BytesIO,))
+    guards.watch(OF_BUFFERS, (io.BytesIO,))
     classes.public_types.update(
         (datetime.date, datetime.datetime, datetime.time, datetime.timedelta, datetime.timezone, decimal.Decimal,
          fractions.Fraction, uuid.UUID, SimpleNamespace)
@@ -253,3 +266,10 @@ def _tell_guards() -> None:
     owned.own.add(SimpleNamespace)
     owned.attribute_writable[decimal.Context] = frozenset({"prec", "rounding", "Emin", "Emax", "capitals", "clamp"})
     owned.item_writable.add(type(decimal.getcontext().traps))
+
+
+def warm() -> None:
+    """Load what the library loads at its first use: nothing can be opened later."""
+    for name in _ENCODINGS.split():
+        importlib.import_module(f"encodings.{name}")
+    datetime.datetime.strptime("2000-01-01", "%Y-%m-%d")

@@ -23,7 +23,9 @@ class Keeper(Protocol):
     def cached(self, payload: Payload) -> bytes | None: ...
     def remember(self, payload: Payload, compiled: bytes | None) -> None: ...
     def forget(self, held: Held) -> None: ...
-    def count(self, result: RunResult) -> None: ...
+    def told(self, result: RunResult) -> RunResult: ...
+    @property
+    def enabled(self) -> bool: ...
     async def lease(self, payload: Payload, limits: Limits, *, held: bool, max_calls: int = 1) -> Lease: ...
 
 
@@ -50,8 +52,7 @@ class Held:
         result = self._refused
         if result is None:
             result = encoded if isinstance(encoded, RunResult) else await self._in_turn(encoded, deadline)
-        self._sandbox.count(result)
-        return replace(result, wall_s=time.perf_counter() - began)
+        return self._sandbox.told(replace(result, wall_s=time.perf_counter() - began))
 
     async def _in_turn(self, inputs: bytes, deadline: float) -> RunResult:
         try:
@@ -66,7 +67,7 @@ class Held:
 
     async def _call(self, inputs: bytes, deadline: float) -> RunResult:
         for _ in range(_ATTEMPTS):
-            if self._lease is not None and not self._lease.line.alive:
+            if self._lease is not None and not (self._lease.line.alive and self._sandbox.enabled):
                 self._drop()
             try:
                 result = await self._once(inputs, deadline)

@@ -71,6 +71,11 @@ def _name(setup: Setup, *, scientific: bool) -> str:
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
 
 
+def same_zygote(one: Setup, other: Setup) -> bool:
+    """Whether callers with these setups are served by the same zygote: limits and permissions are each caller's own."""
+    return (one.runtime_dir, _config(one, "", scientific=False)) == (other.runtime_dir, _config(other, "", scientific=False))
+
+
 def _config(setup: Setup, mount_point: str, *, scientific: bool) -> str:
     running = setup.max_running or max(4, 2 * (os.cpu_count() or 1))
     fields = {

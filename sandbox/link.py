@@ -117,6 +117,14 @@ class Line:
                 ended.set_result(found)
         else:
             self._answer(number, self._asked.pop(number, None), fields, descriptors)
+        self._close_when_idle()
+
+    def retire(self) -> None:
+        """Give out no more children; hang up when the last one has ended."""
+        self.retired = True
+        self._close_when_idle()
+
+    def _close_when_idle(self) -> None:
         if self.retired and not self._asked and not self._ends:
             self.close()  # its zygote ends with its last caller
 
@@ -160,6 +168,9 @@ class Link:
         self._retired: list[Line] = []
         self._starting: asyncio.Task[Line] | None = None
         self._closed = False
+        self._is_retired = False
+        self.deaths = 0
+        """How often another zygote was started because one had died, not because it had served long enough."""
 
     @property
     def known_health(self) -> Health | None:
@@ -181,11 +192,28 @@ class Link:
         if self._closed:
             line.close()
             raise SandboxUnavailable("the sandbox is closed")
-        if self._line is not None and self._line.alive:
-            self._retired.append(self._line)  # it serves its resident functions on, and closes after them
+        old = self._line
+        if old is not None and old.alive:
+            self._retired.append(old)  # it serves its resident functions on, and closes after them
+        self.deaths += old is not None and not old.alive and not old.retired
         self._retired = [old for old in self._retired if old.alive]
         self._line = line
+        if self._is_retired:
+            line.retire()
         return line
+
+    def retire(self) -> None:
+        """Another link takes over: hang up as soon as what runs here has ended."""
+        self._is_retired = True
+        if self._line is not None:
+            self._line.retire()
+
+    @property
+    def is_over(self) -> bool:
+        """Retired, and nothing runs here any more."""
+        lines = [line for line in (*self._retired, self._line) if line is not None]
+        starting = self._starting is not None and not self._starting.done()
+        return self._is_retired and not starting and not any(line.alive for line in lines)
 
     async def aclose(self) -> None:
         """Hang up. Idempotent."""

@@ -44,7 +44,8 @@ OF_ARRAYS = words("ctypes tofile dump dumps data base flags resize strides setfl
 OF_RANDOM = frozenset({"bit_generator", "set_state"})
 OF_CLASSES = frozenset({"mro", "register"})
 OF_ERRORS = frozenset({"obj"})
-OF_BUFFERS = frozenset({"getbuffer"})
+OF_BUFFERS = frozenset({"getbuffer", "readinto", "readinto1"})
+"""Writing bytes into the memory of an array of objects would forge objects."""
 WATCHED = OF_TEXT | OF_ARRAYS | OF_RANDOM | OF_CLASSES | OF_ERRORS | OF_BUFFERS
 """Attributes that are harmless on the author's own objects and not on some others: guards.py looks at the object."""
 

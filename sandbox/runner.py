@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from sandbox import launch
 from sandbox.held import Held
 from sandbox.link import Lease, Line, Link, ZygoteGone
 from sandbox.records import (
@@ -59,13 +60,38 @@ class _Cache:
 class Sandbox:
     """``async with Sandbox() as sandbox: result = await sandbox.run(code, inputs)``. Starts nothing before the first run."""
 
-    def __init__(self, setup: Setup | None = None) -> None:
+    def __init__(self, setup: Setup | None = None, *, on_result: Callable[[RunResult], None] = lambda result: None) -> None:
+        """``on_result`` is told of every run and call as it ends. For metrics."""
         self.setup = setup or Setup()
-        self._links = {scientific: Link(self.setup, scientific=scientific) for scientific in (False, True)}
+        self._links = self._new_links()
+        self._old_links: list[Link] = []
+        self._deaths = 0
         self._cache = _Cache(_CACHE_BYTES)
         self._held: set[Held] = set()
-        self.outcomes: Counter[str] = Counter()
-        """How often runs and calls ended how: ``ok`` or a Problem's value. For metrics."""
+        self._on_result = on_result
+
+    def _new_links(self) -> dict[bool, Link]:
+        return {scientific: Link(self.setup, scientific=scientific) for scientific in (False, True)}
+
+    def renew(self, setup: Setup) -> None:
+        """Runs that begin from now on go by ``setup``; running ones, and the calls of resident functions, end as they began.
+
+        Another zygote takes over where ``setup`` needs one. A sandbox that is switched off ends its resident functions.
+        """
+        old, self.setup = self.setup, setup
+        if launch.same_zygote(old, setup):
+            return
+        self._old_links = [link for link in self._old_links if not link.is_over]
+        for link in self._links.values():
+            self._deaths += link.deaths
+            link.retire()
+            self._old_links.append(link)
+        self._links = self._new_links()
+
+    @property
+    def deaths(self) -> int:
+        """How often a zygote was found dead, and another started in its place. For metrics."""
+        return self._deaths + sum(link.deaths for link in self._links.values())
 
     async def __aenter__(self) -> Sandbox:
         return self
@@ -77,7 +103,7 @@ class Sandbox:
         """End resident functions and hang up; the zygote ends with its last caller. Idempotent."""
         for held in list(self._held):
             await held.aclose()
-        for link in self._links.values():
+        for link in (*self._links.values(), *self._old_links):
             await link.aclose()
 
     async def health(self, code: str = "") -> Health:
@@ -96,8 +122,7 @@ class Sandbox:
         chosen = limits or self.setup.limits
         payload = prepare(code, inputs)
         result = payload if isinstance(payload, RunResult) else await self._within(payload, chosen, began + chosen.wall_s)
-        self.count(result)
-        return replace(result, wall_s=time.perf_counter() - began)
+        return self.told(replace(result, wall_s=time.perf_counter() - began))
 
     async def check(self, code: str, cases: Sequence[Case], limits: Limits | None = None) -> tuple[CaseReport, ...]:
         """``run`` on each case, each in a fresh process, in their order; ``limits`` are those of each run."""
@@ -168,8 +193,13 @@ class Sandbox:
         """What is known without starting anything: None before the first run. For metrics and health checks."""
         return self._links[False].known_health
 
-    def count(self, result: RunResult) -> None:
-        self.outcomes[result.problem or "ok"] += 1
+    @property
+    def enabled(self) -> bool:
+        return self.setup.enabled
+
+    def told(self, result: RunResult) -> RunResult:
+        self._on_result(result)
+        return result
 
     def forget(self, held: Held) -> None:
         self._held.discard(held)

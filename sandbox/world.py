@@ -171,5 +171,6 @@ def build(*, scientific: bool = False) -> World:
 
         facades.update(facade_scipy.facades())
     sys.modules[MODULE_NAME] = types.ModuleType(MODULE_NAME)  # dataclasses looks the module of a class up
+    facade_stdlib.warm()
     facade_numpy.warm()
     return World(facades, output)

@@ -246,18 +246,8 @@ async def _tried(
     )
     result = await toolbox.run_code(code.code, code.inputs, _limits(problem, toolbox))
     if result.problem is RunProblem.UNAVAILABLE:
-        toolbox.note("stage", name="run", state="unavailable", error=result.error)
         raise Escalated(f"code cannot be run here, so that a person is asked: {result.error[:400]}", partial=tried.best)
     judged = await asyncio.to_thread(judge_run, problem, result)
-    toolbox.note(
-        "stage",
-        name="run",
-        state=str(result.problem or "ok"),
-        error=result.error[:500],
-        line=result.line,
-        cpu_s=round(result.cpu_s, 4),
-        wall_s=round(result.wall_s, 4),
-    )
     if result.ok:
         said = [f"{one.name}: {one.detail}" if one.detail else one.name for one in judged.checks]
         state = "failed" if judged.failures else "passed"

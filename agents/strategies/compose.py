@@ -37,6 +37,7 @@ from agents.strategy_specs import (
     Single,
     StrategySpec,
     ValidationLoop,
+    draws_samples,
 )
 from agents.toolbox import Toolbox
 
@@ -53,15 +54,13 @@ _RUNNERS: Final[Mapping[type, Runner]] = {
     SelfHealing: self_healing.run,
     CodeAugmented: code_augmented.run,
 }
-_WHOLE: Final = (CodeAugmented,)
-"""Strategies that take a count as it is: a sample is drawn at once, and only its words come in batches."""
 
 
 async def run_strategy(
     work: Work, spec: StrategySpec, toolbox: Toolbox, choice: Choice, *, visible: bool, depth: int = 0
 ) -> Draft:
     """Answer ``work`` by ``spec``. Counts are split here, around the whole strategy, so that each strategy works on what one
-    reply can hold. Raises AgentError."""
+    reply can hold; one that draws samples takes its count as it is, and its parts split it. Raises AgentError."""
     if depth > MAX_DEPTH:
         raise invalid("strategy", f"nested deeper than {MAX_DEPTH} levels")
     runner = _RUNNERS[type(spec)]
@@ -72,7 +71,7 @@ async def run_strategy(
     async def batch(part: Work) -> Draft:
         return await runner(part, spec, toolbox, choice, visible=False, run_child=child)
 
-    if not isinstance(spec, _WHOLE) and needs_counting(work, toolbox):
+    if needs_counting(work, toolbox) and not draws_samples(spec):
         return await gather(work, toolbox, batch)
     return await runner(work, spec, toolbox, choice, visible=visible, run_child=child)
 

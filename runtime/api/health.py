@@ -21,10 +21,13 @@ class HealthSurface:
         return json_response({"status": "ok"})
 
     async def ready(self, http: HttpRequest) -> Response:
-        """GET /readyz: 200 when every part is ``ok``, else 503 with what each part is waiting for."""
+        """GET /readyz: 200 when every part is ``ok``, else 503 with what each part is waiting for.
+
+        ``sandbox`` is said beside the parts: a daemon that refuses to run code answers everything else.
+        """
         parts = dict(self._service.readiness())
         ready = all(state == "ok" for state in parts.values())
-        body = {"status": "ready" if ready else "starting", "parts": parts}
+        body = {"status": "ready" if ready else "starting", "parts": parts, "sandbox": dict(self._service.sandbox())}
         headers = {} if ready else {"retry-after": "1"}
         return json_response(body, status=200 if ready else 503, headers=headers)
 

@@ -94,6 +94,7 @@ class OperatorSurface:
                 "readiness": parts,
                 "pool_reason": service.pool_reason,
                 "registry": service.registry.status(),
+                "sandbox": dict(service.sandbox()),
                 "simulated": bool(backends) and all(backend.spec.simulated for backend in backends),
                 "backends": [backend.spec.name for backend in backends],
                 "strategies": list(service.strategies()),

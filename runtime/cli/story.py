@@ -212,6 +212,8 @@ def _event_words(kind: str, data: Json) -> str:
         return _with_facts(f"stage {data.pop('name', '?')}{place}: {data.pop('state', '')}".rstrip(": "), data)
     if kind == "route" and isinstance(data, dict):
         return f"who answers: {clip(str(data.get('reason') or data.get('backend')), TEXT_CHARS)}"
+    if kind == "run" and isinstance(data, dict):
+        return _with_facts(f"a run in the sandbox: {data.get('outcome', '?')}", {**data, "outcome": None})
     words = {
         "restart": "what had been streamed was void; the answer began again",
         "node_lost": "the node died with the request; it was handed to another",

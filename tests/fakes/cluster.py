@@ -131,6 +131,7 @@ class RecordingMetrics:
         self.finished: list[dict[str, Any]] = []
         self.calls: list[CallRecord] = []
         self.fallbacks: list[str] = []
+        self.runs: list[tuple[str, float]] = []
         self.lost = 0
         self.redispatches = 0
 
@@ -145,6 +146,9 @@ class RecordingMetrics:
 
     def calls_finished(self, calls: Iterable[CallRecord]) -> None:
         Metrics.calls_finished(self, calls)  # type: ignore[arg-type]
+
+    def code_ran(self, outcome: str, wall_s: float) -> None:
+        self.runs.append((outcome, wall_s))
 
     def node_lost(self) -> None:
         self.lost += 1

@@ -83,6 +83,9 @@ class FakeService:
     def readiness(self) -> Mapping[str, str]:
         return self.parts
 
+    def sandbox(self) -> Mapping[str, Json]:
+        return {"level": "full", "runs_code": True, "missing": [], "reason": ""}
+
     def answer(self, request: Request) -> Answer:
         spec = next((spec for spec in self.specs if spec.name == request.backend), self.specs[0])
         call = CallRecord(

@@ -95,7 +95,7 @@ def test_plain_words_come_out_right(daemon: Running, prompt: str, shape: Json, c
         wanted[0]["field"],
         "a program (write)",
         "def run(inputs):",
-        "stage run",
+        "a run in the sandbox: ok",
         "p 0.",
     ):
         assert words in story, words

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -168,8 +169,40 @@ async def test_a_resident_function_keeps_its_state_until_a_violation(sandbox: Sa
     assert (await held.call(None)).value == 1
     await held.aclose()
     assert (await held.call(None)).problem is Problem.UNAVAILABLE
-    assert sandbox.outcomes == {"ok": 5, "raised": 1, "timed_out": 1, "unavailable": 1}
-    assert sandbox.known_health is not None
+
+
+async def test_how_runs_and_calls_end_is_told(setup: Setup) -> None:
+    told: list[RunResult] = []
+    async with Sandbox(setup, on_result=told.append) as sandbox:
+        await sandbox.run(ADD, {"n": 1})
+        await sandbox.run("import os\ndef run(i):\n    return os.getpid()\n")
+        held = sandbox.hold(COUNT)
+        await held.call("fail")
+    assert [result.problem for result in told] == [None, Problem.REJECTED, Problem.RAISED]
+    assert all(result.wall_s > 0 for result in told)
+
+
+async def test_a_changed_setup_holds_for_runs_that_begin_later(setup: Setup) -> None:
+    async with Sandbox(setup) as sandbox:
+        running = asyncio.create_task(
+            sandbox.run(
+                "import time\ndef run(i):\n    t = time.time()\n    while time.time() < t + 1:\n        pass\n    return 'first'\n"
+            )
+        )
+        held = sandbox.hold(COUNT)
+        assert (await held.call(None)).value == 1
+        sandbox.renew(replace(setup, limits=replace(EASY, output_bytes=1024)))
+        assert (await sandbox.run("def run(i):\n    return 'x' * 5000\n")).problem is Problem.OUTPUT_TOO_LARGE
+        sandbox.renew(replace(setup, max_running=3))  # another zygote
+        assert (await sandbox.run(ADD, {"n": 1})).value == 2
+        assert (await held.call(None)).value == 2
+        assert (await running).value == "first"
+        sandbox.renew(replace(setup, enabled=False))
+        assert "switched off" in (await sandbox.run(ADD, {"n": 1})).error
+        assert (await held.call(None)).problem is Problem.UNAVAILABLE
+        sandbox.renew(setup)
+        assert (await sandbox.run(ADD, {"n": 1})).value == 2
+        assert sandbox.deaths == 0
 
 
 async def test_a_resident_function_gets_a_fresh_process_after_so_many_calls(sandbox: Sandbox) -> None:

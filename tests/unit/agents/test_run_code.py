@@ -6,8 +6,8 @@ import pytest
 
 from agents.llm.retry import RetryPolicy
 from agents.node import Node, NodeKit
-from agents.records import Budget, DeadlineExceeded, Json, NodeId, NodeSpec, RequestId, Task, TaskId, Work
-from agents.task_toolbox import RUN_TRIES, TaskToolbox
+from agents.records import Budget, DeadlineExceeded, Event, Json, NodeId, NodeSpec, RequestId, Task, TaskId, Work
+from agents.task_toolbox import MAX_NOTES, RUN_TRIES, EventSink, TaskToolbox
 from sandbox.records import Limits, Problem, RunResult, Setup
 from tests.fakes.toolbox import FakePool
 
@@ -30,12 +30,10 @@ class FakeSandbox:
         self.closed = True
 
 
-def toolbox(sandbox: FakeSandbox | None, *, deadline_s: float = 60.0) -> TaskToolbox:
+def toolbox(sandbox: FakeSandbox | None, *, deadline_s: float = 60.0, sink: EventSink = lambda event: None) -> TaskToolbox:
     task = Task(task_id=TaskId("t"), request_id=RequestId("r"), work=Work(messages=()), budget=Budget(deadline_s=deadline_s))
     pool = FakePool("hi")
-    return TaskToolbox(
-        task, pool=pool, sink=lambda event: None, max_items_per_call=5, max_parallel=2, runner=sandbox, clock=lambda: 0.0
-    )
+    return TaskToolbox(task, pool=pool, sink=sink, max_items_per_call=5, max_parallel=2, runner=sandbox, clock=lambda: 0.0)
 
 
 async def test_a_sandbox_that_is_not_ready_is_asked_again() -> None:
@@ -44,6 +42,20 @@ async def test_a_sandbox_that_is_not_ready_is_asked_again() -> None:
     full = FakeSandbox(BUSY)
     assert (await toolbox(full).run_code("code", {})).problem is Problem.UNAVAILABLE
     assert len(full.limits) == RUN_TRIES
+
+
+async def test_every_run_is_told_also_when_the_trace_is_full() -> None:
+    events: list[Event] = []
+    failed = RunResult(problem=Problem.RAISED, error="ValueError: no" * 100, line=3, wall_s=0.25, cpu_s=0.125)
+    box = toolbox(FakeSandbox(BUSY, failed), sink=events.append)
+    for number in range(MAX_NOTES + 1):
+        box.note("note", number=number)
+    await box.run_code("code", {})
+    runs = [dict(event.data) for event in events if event.kind == "run"]
+    assert [run["outcome"] for run in runs] == ["unavailable", "raised"]
+    assert (runs[1]["wall_s"], runs[1]["cpu_s"], runs[1]["line"]) == (0.25, 0.125, 3)
+    assert runs[1]["error"].startswith("ValueError: no")
+    assert len(runs[1]["error"]) == 500
 
 
 async def test_what_the_code_does_is_not_tried_again() -> None:

@@ -118,6 +118,15 @@ async def until(done: Any) -> None:
     raise AssertionError("it never came to that")
 
 
+async def test_runs_of_code_on_a_node_are_counted_also_when_the_request_fails() -> None:
+    runs = [Event(kind="run", at=1.0, data={"outcome": outcome, "wall_s": 0.5}) for outcome in ("raised", "ok")]
+    w = world([*runs, BackendFailed("no")])
+    with pytest.raises(BackendFailed):
+        await w.dispatch.run(request())
+    assert w.metrics.runs == [("raised", 0.5), ("ok", 0.5)]
+    assert [event.kind for event in w.settled()["events"]] == ["run", "run"]
+
+
 # ── straight ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -11,6 +11,7 @@ from agents.records import Escalated, RequestId
 from agents.schema_check import ShapeLimits
 from agents.shaping import parse_shape
 from agents.strategies.compose import default_strategy
+from agents.strategy_specs import CodeAugmented, Pipeline, Single, Stage, ValidationLoop
 from runtime.api.errors import error_body, fault_headers, from_agent_error, problem_body
 from runtime.escalations import problems_with
 from runtime.jobs.plan import Stop, of_the_whole, on_failure
@@ -46,6 +47,8 @@ def test_a_sample_is_never_cut_into_parts() -> None:
     assert not of_the_whole(request())
     assert of_the_whole(request(target=Target(kind="strategy", name="code_augmented")))
     assert of_the_whole(request(strategy=default_strategy("code_augmented")))
+    assert of_the_whole(request(strategy=Pipeline(stages=(Stage(name="s", strategy=ValidationLoop(generate=CodeAugmented())),))))
+    assert not of_the_whole(request(strategy=Pipeline(stages=(Stage(name="s", strategy=Single()),))))
     assert of_the_whole(request(constraints=parse_constraints([{"field": "[].age", "sum": 3}])))
     assert not of_the_whole(request(constraints=parse_constraints([{"field": "[].age", "range": [1, 3]}])))
 

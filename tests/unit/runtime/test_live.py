@@ -20,6 +20,7 @@ from runtime.first_backends import FirstBackends
 from runtime.hub import DaemonHub
 from runtime.live import LiveParts, node_kit
 from runtime.reload_plan import plan
+from runtime.sandbox_desk import SandboxDesk
 from runtime.service import DaemonService
 from tests.fakes.cluster import RecordingLedger, RecordingMetrics, ScriptedCluster
 from tests.fakes.escalations import FakeEscalations
@@ -78,7 +79,13 @@ class World:
         }
         self.hub = hub
         self.service = DaemonService(
-            cluster_port=self.cluster, dispatch=dispatch, pool_reason="", escalations=FakeEscalations(), **fields, **more
+            cluster_port=self.cluster,
+            dispatch=dispatch,
+            pool_reason="",
+            escalations=FakeEscalations(),
+            sandbox_desk=SandboxDesk(settings.sandbox.setup(), fields["metrics"]),
+            **fields,
+            **more,
         )
         self.parts = LiveParts(
             service=self.service,

@@ -35,6 +35,8 @@ LABELS = {
     "budget",
     "unit",
     "result",
+    "outcome",
+    "level",
     "version",
     "python_version",
 }
@@ -71,6 +73,10 @@ def full() -> Metrics:
     metrics.present.jobs = lambda: {"queued": 2, "running": 1}
     metrics.present.escalations = lambda: 1
     metrics.loop_lagged(0.002)
+    metrics.code_ran("ok", 0.02)
+    metrics.code_ran("timed_out", 5.0)
+    metrics.code_ran("a word of a node", 1.0)
+    metrics.present.sandbox = lambda: ({"full": 1.0, "refuses": 0.0}, 2)
     metrics.config_reloaded("ok", at=1000.0)
     spec = BackendSpec(name="b")
     metrics.present.backends = lambda: [BackendStatus(spec=spec, health=Health(state="open"), inflight=3, queued=4)]
@@ -147,6 +153,17 @@ def test_the_present_is_asked_for_at_scrape() -> None:
     assert value(metrics, "morphogen_ledger_lag_seconds") == 0.5
     assert value(metrics, "morphogen_ledger_lost_writes_total") == 2
     assert value(metrics, "morphogen_ledger_healthy") == 0
+
+
+def test_runs_of_code_are_counted_by_how_they_ended_and_the_level_is_shown() -> None:
+    metrics = full()
+    outcomes = {each: value(metrics, "morphogen_sandbox_runs_total", outcome=each) for each in ("ok", "timed_out", "crashed")}
+    assert outcomes == {"ok": 1, "timed_out": 1, "crashed": 0}
+    assert value(metrics, "morphogen_sandbox_runs_total", outcome="other") == 1
+    assert value(metrics, "morphogen_sandbox_run_duration_seconds_sum") == pytest.approx(6.02)
+    assert value(metrics, "morphogen_sandbox_level", level="full") == 1
+    assert value(metrics, "morphogen_sandbox_level", level="refuses") == 0
+    assert value(metrics, "morphogen_sandbox_zygote_restarts_total") == 2
 
 
 def test_labels_from_outside_are_folded() -> None:

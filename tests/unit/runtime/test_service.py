@@ -78,6 +78,7 @@ def make(
         registry=jobs,
         code=jobs,
         router=idle_router(settings),
+        sandbox_desk=jobs,
         **fields,
     )
 
