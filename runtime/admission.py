@@ -36,7 +36,7 @@ class Book(Protocol):
         ...
 
     def foresee(self, request_id: str, amount: Amount) -> None:
-        """A job goes on, and would be charged so much should the daemon be killed meanwhile."""
+        """A request goes on, and would be charged so much should the daemon be killed meanwhile."""
         ...
 
 
@@ -55,11 +55,15 @@ class _Holder:
 class _Tab:
     """What one piece of work (a request, or a part of a job) runs up. ``out`` counts its permits that are out.
 
-    ``durable`` is what the ledger has of it; ``closed`` when it has ended.
+    ``foreseen`` is the least that a kill is charged for it, ``calls`` counts those that began. ``durable`` is what the ledger has
+    of it; ``closed`` when it has ended.
     """
 
     key_id: str
     chain: Chain
+    request_id: str = ""
+    foreseen: Amount = NOTHING
+    calls: int = 0
     holders: list[_Holder] = field(default_factory=list)
     out: int = 0
     durable: Amount = NOTHING
@@ -82,6 +86,7 @@ class Cashier:
         self._book = book
         self._clock = clock
         self._tabs: dict[str, _Tab] = {}
+        self._work: dict[str, list[_Tab]] = {}
         self._holders: dict[str, _Holder] = {}
         self._out: dict[str, _Holder] = {}
         self._own: OrderedDict[str, Chain] = OrderedDict()
@@ -91,9 +96,11 @@ class Cashier:
 
     def open(self, work_id: str, *, key_id: str | None, limits: Limits) -> None:
         """Work begins (``request`` or ``request/number``); what its calls take is charged to it, its key and the day."""
-        tab = self._tabs[work_id] = _Tab(key_id or "", self.purse.chain(key_id, limits))
+        request_id = work_id.partition("/")[0]
+        tab = self._tabs[work_id] = _Tab(key_id or "", self.purse.chain(key_id, limits), request_id)
+        self._work.setdefault(request_id, []).append(tab)
         if tab.chain[0].limited:
-            self._own[work_id.partition("/")[0]] = tab.chain
+            self._own[request_id] = tab.chain
             if len(self._own) > KEPT_TABS:
                 self._own.popitem(last=False)
 
@@ -101,6 +108,9 @@ class Cashier:
         """Work has ended, and the ledger is told of ``calls``. What comes to light later goes into the book."""
         tab = self._tabs.pop(work_id, None)
         if tab is not None:
+            self._work[tab.request_id].remove(tab)
+            if not self._work[tab.request_id]:
+                del self._work[tab.request_id]
             tab.closed, tab.durable = True, amount_of(calls)
             self._reconcile(tab)
 
@@ -112,22 +122,24 @@ class Cashier:
         """What ``request`` may take at ``spec``."""
         return worst_case(spec, request, assumed_tokens=self.purse.assumed_tokens)
 
-    def foreseen(self, work_id: str, specs: Sequence[BackendSpec], request: ChatRequest) -> Amount:
-        """The most that one call of ``request`` takes at the dearest of ``specs``, within the work's own budget."""
-        usd = tokens = 0
+    def foreseen(self, work_id: str, specs: Sequence[BackendSpec], request: ChatRequest, *, at_once: int = 1) -> Amount:
+        """The most that ``at_once`` calls of ``request`` take, each at the dearest of ``specs`` and within the work's own budget.
+
+        The ledger charges it should the daemon be killed; with each further call it is told what all of them took and hold.
+        """
+        tab, usd, tokens = self._tab(work_id), 0, 0
         for spec in specs:
             cost = self.worst_case(spec, request)
             amount = ask_of(spec, cost).amount(cost.completion_tokens)
             usd, tokens = max(usd, amount.usd), max(tokens, amount.tokens)
-        most_usd, most_tokens = self._tab(work_id).chain[0].left()
-        return Amount(
-            usd if most_usd is None else min(usd, most_usd), tokens if most_tokens is None else min(tokens, most_tokens)
-        )
+        most_usd, most_tokens = tab.chain[0].left()
+        usd, tokens = usd if most_usd is None else min(usd, most_usd), tokens if most_tokens is None else min(tokens, most_tokens)
+        tab.foreseen = Amount(usd * at_once, tokens * at_once)
+        return tab.foreseen
 
-    def foresee(self, request_id: str, amount: Amount) -> None:
-        """See ``Book.foresee``."""
-        if self._book is not None:
-            self._book.foresee(request_id, amount)
+    def foresee(self, work_id: str) -> None:
+        """A part of a job begins: the ledger is told what ``foreseen`` gave, or more where other parts took more already."""
+        self._foresee(self._tab(work_id))
 
     def own_left(self, work_id: str) -> tuple[float | None, int | None]:
         """(USD, tokens) left of the work's own budget; None where it has none."""
@@ -212,6 +224,15 @@ class Cashier:
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    def _foresee(self, tab: _Tab) -> None:
+        """What the request's open work took and holds is known to nobody else until it has ended: the book keeps it meanwhile."""
+        if self._book is None or tab.closed:
+            return
+        accounts = [one.chain[0] for one in self._work[tab.request_id]]
+        usd = sum(account.spent_usd + account.reserved_usd for account in accounts)
+        tokens = sum(account.spent_tokens + account.reserved_tokens for account in accounts)
+        self._book.foresee(tab.request_id, Amount(max(usd, tab.foreseen.usd), max(tokens, tab.foreseen.tokens)))
+
     def _tab(self, holder: str) -> _Tab:
         """The work that a holder (``request/number/…``) is at. Calls of nobody's work are charged to no key and the day."""
         return self._tabs.get(holder) or self._tabs.get("/".join(holder.split("/", 2)[:2])) or self._strays
@@ -231,7 +252,12 @@ class Cashier:
         noted.permits[permit.permit_id] = held or Reservation(noted.tab.chain)
         noted.tab.out += 1
         self._out[permit.permit_id] = noted
-        return permit if held is None else replace(permit, granted=held.cost)
+        if held is None:
+            return permit
+        noted.tab.calls += 1
+        if noted.tab.calls > 1:
+            self._foresee(noted.tab)
+        return replace(permit, granted=held.cost)
 
     def _settle(self, holder: _Holder, permit_id: str, amount: Amount) -> None:
         del self._out[permit_id]

@@ -160,7 +160,7 @@ class Dispatch:
         if spent is None:
             self._ledger.accept(request, at=self._wall(), **foreseen).add_done_callback(look_away)
         elif foreseen:
-            self._cashier.foresee(request.request_id, foreseen["foreseen"])
+            self._cashier.foresee(work_id)
         return OpenRequest(
             request=request, started=self._clock(), deadline_s=deadline_s, number=number, work_id=work_id, spent=spent
         )

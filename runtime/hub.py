@@ -108,11 +108,12 @@ class DaemonHub:
         if len(question) > MAX_QUESTION_CHARS:
             raise InvalidRequest(f"a question to a peer has at most {MAX_QUESTION_CHARS} characters", param="question")
         node = self._find(peer)
+        usd, tokens = self.cashier.own_left(task_id)
         task = Task(
             task_id=TaskId(f"{task_id}/peer{next(self._ids)}"),
             request_id=RequestId(task_id.split("/", 1)[0]),
             work=Work(messages=({"role": "user", "content": question},)),
-            budget=Budget(deadline_s=deadline_s, assumed_tokens=self.cashier.assumed_tokens(task_id)),
+            budget=Budget(deadline_s=deadline_s, usd=usd, tokens=tokens, assumed_tokens=self.cashier.assumed_tokens(task_id)),
             health=self._desk.health(),
             hops=hops + 1,
         )

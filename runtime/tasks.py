@@ -83,15 +83,14 @@ class Tasks:
         )
 
     def foreseen(self, work_id: str, request: Request) -> dict[str, Amount]:
-        """While a budget is in force: what the first call may take, for the ledger to charge should the daemon be killed."""
+        """While a budget is in force: what the first call may take, for the ledger to charge should the daemon be killed then."""
         if self._cashier.assumed_tokens(work_id) is None:
             return {}
         ask = ChatRequest(messages=request.messages, params=request.params, schema=request.schema)
         named = request.target.name if request.target.kind == "backend" else request.backend
         specs = [spec for spec in self._pool.specs if named in (None, spec.name)] or self._pool.specs
-        foreseen = self._cashier.foreseen(work_id, specs, ask)
         at_once = self._settings.jobs.max_parallel_parts if request.place is not None else 1
-        return {"foreseen": Amount(foreseen.usd * at_once, foreseen.tokens * at_once)}
+        return {"foreseen": self._cashier.foreseen(work_id, specs, ask, at_once=at_once)}
 
     def _lease(self, choice: Choice, holder: str, opening: ChatRequest | None) -> Permit | None:
         """A permit for the first call, so that it needs no second hop. None: the node asks for one itself, and waits for it."""

@@ -33,11 +33,12 @@ WHERE r.reserved_tokens IS NOT NULL AND NOT EXISTS (SELECT 1 FROM outcomes o WHE
     AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.request_id = r.request_id AND j.state <> 'running')
 GROUP BY 1, 2 {_ADD}
 """  # noqa: S608
-"""Requests that ran when the daemon was killed: nobody knows what their calls took, so what was foreseen counts as spent.
+"""Requests that ran when the daemon was killed: what their calls took by then and what the running ones may take counts as spent.
 
-A job is charged at each such restart, for the calls that were under way; its earlier ones were written with its parts.
+A job is charged at each such restart, for the parts that were under way; its earlier ones were written with their calls.
 """
 FORESEE_SQL = "UPDATE requests SET reserved_usd_pico = ?, reserved_tokens = ? WHERE request_id = ?"
+"""Parameters: ``foresee_row``."""
 UNFORESEE_SQL = """
 UPDATE requests SET reserved_usd_pico = NULL, reserved_tokens = NULL
 WHERE request_id IN (SELECT request_id FROM jobs WHERE state IN ('queued', 'running'))
@@ -51,6 +52,11 @@ def spend_row(request_id: str, calls: Iterable[CallRecord], *, at: float) -> Row
     """What ``calls`` took, for SPEND_SQL; ``at`` (Unix seconds) says on which day."""
     amount = amount_of(calls)
     return (int(at // DAY_S), request_id_of(request_id), min(amount.usd, MAX_PICO), min(amount.tokens, MAX_PICO))
+
+
+def foresee_row(request_id: str, amount: Amount) -> Row:
+    """For FORESEE_SQL: what is charged to a request should the daemon be killed."""
+    return (min(amount.usd, MAX_PICO), min(amount.tokens, MAX_PICO), request_id_of(request_id))
 
 
 def charge_row(key_id: str, amount: Amount, *, at: float) -> Row:

@@ -19,7 +19,7 @@ from runtime.budget import Purse
 from runtime.config import BudgetSettings
 from runtime.ledger.batch import WritingConnection
 from runtime.ledger.records import LedgerError
-from runtime.ledger.spend import CHARGE_SQL, DAY_S, FORESEE_SQL, SPENT_SQL, UNFORESEE_SQL, charge_row
+from runtime.ledger.spend import CHARGE_SQL, DAY_S, FORESEE_SQL, SPENT_SQL, UNFORESEE_SQL, charge_row, foresee_row
 from runtime.ledger.store import Ledger
 
 LAST_S = 5.0
@@ -48,10 +48,11 @@ class SpendBook:
         self._ledger.act(apply, weight=100)
 
     def foresee(self, request_id: str, amount: Amount) -> None:
-        """A job goes on: what is charged to it should the daemon be killed meanwhile."""
+        """A request goes on: what is charged to it should the daemon be killed meanwhile."""
+        row = foresee_row(request_id, amount)
 
         def apply(connection: WritingConnection) -> None:
-            connection.execute(FORESEE_SQL, (*amount, request_id))
+            connection.execute(FORESEE_SQL, row)
 
         self._ledger.act(apply, weight=100)
 

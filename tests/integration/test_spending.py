@@ -8,9 +8,15 @@ from typing import Any
 
 import pytest
 
-from agents.calls import CallRecord, Usage
+from agents.calls import CallCost, CallRecord, Usage
+from agents.llm.breaker import BreakerPolicy
+from agents.llm.chat import BackendSpec
+from agents.llm.desk import Desk
 from agents.records import Draft, RequestId
-from runtime.accounts import PICO, Amount
+from runtime.accounts import PICO, Amount, Limits
+from runtime.admission import Cashier
+from runtime.budget import Purse
+from runtime.config import BudgetSettings
 from runtime.jobs.records import Part, Range
 from runtime.ledger.jobs import JobLedger
 from runtime.ledger.spending import SpendBook
@@ -83,6 +89,25 @@ async def test_what_ran_at_a_kill_is_charged_what_was_foreseen_and_only_once(tmp
         again, book = await opened(copy)
         assert await book.today() == [("k", Amount(50, 65))]
         await again.close()
+
+
+async def test_calls_before_the_one_that_runs_at_a_kill_are_charged_as_well(tmp_path: Path) -> None:
+    ledger, book = await opened(tmp_path / "ledger.sqlite")
+    spec = BackendSpec(name="b", model="m", output_usd_per_mtok=1_000_000.0)
+    purse = Purse(BudgetSettings(usd_per_day=1000), wall=lambda: NOW)
+    cashier = Cashier(Desk([spec], breaker=BreakerPolicy(enabled=False)), purse, book=book)
+    ledger.accept(request("r", "k"), at=NOW, foreseen=Amount(1, 1))
+    cashier.open("r/1", key_id="k", limits=Limits())
+    cost = CallCost(prompt_tokens=5, completion_tokens=100)
+    for _ in range(2):
+        cashier.release(await cashier.lease("b", holder="r/1/1", wait_s=1, cost=cost), call(40.0, 40))
+    await cashier.lease("b", holder="r/1/1", wait_s=1, cost=cost)
+    await ledger.flush()
+    copy = killed(ledger.path)
+    await ledger.close()
+    again, book = await opened(copy)
+    assert await book.today() == [("k", Amount((40 + 40 + 100) * PICO, 40 + 40 + 105))]
+    await again.close()
 
 
 async def test_a_job_is_charged_for_its_parts_and_for_each_kill_under_which_it_ran(tmp_path: Path) -> None:

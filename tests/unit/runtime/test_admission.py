@@ -72,6 +72,50 @@ async def test_a_call_is_held_then_settled_and_the_ledger_is_told_nothing_twice(
     assert book.charged == []
 
 
+async def test_what_a_kill_would_leave_unpaid_is_told_with_each_further_call() -> None:
+    cashier, book = make(usd_per_day=1000)
+    cashier.open("r/1", key_id="k", limits=Limits())
+    cashier.foreseen("r/1", (DEAR,), REQUEST)
+    first = await cashier.lease("dear", holder="r/1/1", wait_s=1, cost=COST)
+    assert book.foreseen == [], "acceptance told that already"
+    cashier.release(first, record(40))
+    second = await cashier.lease("dear", holder="r/1/1/peer1", wait_s=1, cost=COST)
+    third = cashier.try_lease("dear", holder="r/1/1", cost=COST)
+    assert third is not None
+    assert book.foreseen == [("r", Amount(140 * PICO, 145)), ("r", Amount(240 * PICO, 250))]
+    for permit in (second, third):
+        cashier.release(permit, record(1))
+    cashier.close("r/1", (record(40), record(1), record(1)))
+    await cashier.lease("dear", holder="r/1/1", wait_s=1, cost=COST)
+    assert len(book.foreseen) == 2, "what comes later is nobody's"
+
+
+async def test_parts_of_a_job_are_foreseen_together() -> None:
+    cashier, book = make(usd_per_day=10_000)
+    for part in ("job/1", "job/2"):
+        cashier.open(part, key_id=None, limits=Limits())
+        foreseen = cashier.foreseen(part, (DEAR,), REQUEST, at_once=2)
+        cashier.foresee(part)
+    assert foreseen.usd == 200 * PICO
+    assert book.foreseen == [("job", foreseen)] * 2
+    for _ in range(3):
+        cashier.release(await cashier.lease("dear", holder="job/1/1", wait_s=1, cost=COST), record(90))
+    await cashier.lease("dear", holder="job/2/1", wait_s=1, cost=COST)
+    cashier.foresee("job/2")
+    assert book.foreseen[-1] == ("job", Amount((270 + 100) * PICO, 270 + 105))
+    cashier.close("job/1", [record(90)] * 3)
+    cashier.foresee("job/2")
+    assert book.foreseen[-1] == ("job", foreseen), "the ledger has what the first part took"
+
+
+async def test_without_a_budget_nothing_is_foreseen() -> None:
+    cashier, book = make()
+    cashier.open("r/1", key_id=None, limits=Limits())
+    for _ in range(3):
+        cashier.release(await cashier.lease("dear", holder="r/1/1", wait_s=1), record(5))
+    assert book.foreseen == []
+
+
 async def test_the_desks_refusal_gives_the_money_back() -> None:
     cashier, _ = make(usd_per_day=1000)
     for _ in range(8):

@@ -15,6 +15,7 @@ from agents.llm.desk import Desk
 from agents.records import DeadlineExceeded, Event, InvalidRequest, NodeLost, NotFound, Overloaded
 from registry.records import RegistryError
 from runtime import hub as hub_module
+from runtime.accounts import Limits
 from runtime.hub import MAX_QUESTION_CHARS, DaemonHub
 from tests.fakes.backends import HANG
 from tests.fakes.cluster import ScriptedCluster, call, node
@@ -62,6 +63,14 @@ async def test_a_peer_is_asked_one_hop_further_for_the_same_request() -> None:
     assert task.work.messages == ({"role": "user", "content": "why?"},)
     await ask(hub)
     assert cluster.tasks[0].task_id != cluster.tasks[1].task_id
+
+
+async def test_a_peer_knows_what_is_left_of_the_requests_budget() -> None:
+    hub, cluster, _, _ = make(["because"])
+    hub.cashier.open("r1/x.1", key_id=None, limits=Limits(usd=0.5, tokens=900))
+    await ask(hub, task_id="r1/x.1/1")
+    await ask(hub, task_id="r2/x.9/1")
+    assert [(task.budget.usd, task.budget.tokens) for task in cluster.tasks] == [(0.5, 900), (None, None)]
 
 
 @pytest.mark.parametrize(
