@@ -20,10 +20,12 @@ from runtime.ledger.rows import (
     EVENT_SQL,
     OUTCOME_SQL,
     REQUEST_SQL,
+    REST_SQL,
     Keeping,
     Row,
     call_rows,
     event_rows,
+    kept_calls,
     outcome_row,
     request_id_of,
     request_row,
@@ -173,11 +175,13 @@ class WritingConnection(sqlite3.Connection):
             events += event_rows(request_id, w.events, keeping)
             if w.calls:
                 spent.append(spend_row(request_id, w.calls, at=w.at))
+        kept, rest = kept_calls(calls)
         # The order matters: what was spent takes its key from the request's row.
         tables = (
             (REQUEST_SQL, requests),
             (OUTCOME_SQL, outcomes),
-            (CALL_SQL, calls),
+            (CALL_SQL, kept),
+            (REST_SQL, rest),
             (EVENT_SQL, events),
             (SPEND_SQL, spent),
         )

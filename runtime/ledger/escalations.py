@@ -15,7 +15,7 @@ import orjson
 from agents.records import Escalated, Json
 from runtime.escalations import Escalation, EscalationState, id_of
 from runtime.ledger.batch import WritingConnection
-from runtime.ledger.rows import to_json
+from runtime.ledger.clipping import to_json
 from runtime.ledger.store import Ledger
 
 MAX_REASON_CHARS: Final = 2_000

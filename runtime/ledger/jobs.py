@@ -24,12 +24,13 @@ from runtime.ledger.records import LedgerUnavailable
 from runtime.ledger.rows import (
     CALL_SQL,
     EVENT_SQL,
-    MAX_CALLS,
     MAX_EVENTS,
     OUTCOME_SQL,
     REQUEST_SQL,
+    REST_SQL,
     call_rows,
     event_rows,
+    kept_calls,
     outcome_row,
     request_row,
     status_of,
@@ -275,7 +276,7 @@ def _tell(connection: WritingConnection, request_id: str, kind: str, data: Json,
 
 
 def _spend(connection: WritingConnection, request_id: str, calls: Sequence[CallRecord], events: Sequence[Event]) -> None:
-    """Add to the job's sums, whole; of the rows for the trace a bounded number is kept."""
+    """Add to the job's sums, whole; of the rows for the trace a bounded number is kept, and sums of the others."""
     if calls:
         usage = usage_of(calls)
         sums = (
@@ -294,10 +295,11 @@ def _spend(connection: WritingConnection, request_id: str, calls: Sequence[CallR
             "RETURNING calls",
             sums,
         ).fetchone()
-        first = row[0] - len(calls) if row else MAX_CALLS
-        kept = calls[: max(0, MAX_CALLS - first)]
-        rows = call_rows(request_id, kept, connection.keeping)
-        connection.executemany(CALL_SQL, [(row[0], row[1] + first, *row[2:]) for row in rows])
+        if row is not None:
+            first = row[0] - len(calls)
+            numbered = [(row[0], row[1] + first, *row[2:]) for row in call_rows(request_id, calls, connection.keeping)]
+            for sql, rows in zip((CALL_SQL, REST_SQL), kept_calls(numbered), strict=True):
+                connection.executemany(sql, rows)
     if events:
         (first,) = connection.execute("SELECT count(*) FROM events WHERE request_id = ?", (request_id,)).fetchone()
         rows = event_rows(request_id, events, connection.keeping)[: max(0, MAX_EVENTS - first)]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from runtime.ledger.records import LedgerForeign, LedgerTooNew
 from runtime.ledger.routing_schema import ROUTING
+from runtime.ledger.sums_schema import SUMS
 
 APPLICATION_ID = 0x4D474C31
 """Marks the file as ours ("MGL1"), so that somebody else's database is never taken over."""
@@ -295,7 +296,7 @@ END;
 """
 
 _FIRST_SIX = ((1, _FIRST), (2, _JOBS), (3, _QUALITY), (4, _SPEND), (5, _REGISTRY), (6, _ESCALATIONS))
-MIGRATIONS: tuple[tuple[int, str], ...] = (*_FIRST_SIX, (7, ROUTING))
+MIGRATIONS: tuple[tuple[int, str], ...] = (*_FIRST_SIX, (7, ROUTING), (8, SUMS))
 
 
 def version_of(connection: sqlite3.Connection) -> int:

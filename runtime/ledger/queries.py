@@ -34,10 +34,15 @@ FROM outcomes WHERE at >= ?
 """
 
 _BY_BACKEND = """
-SELECT backend, count(*) AS calls, sum(error IS NOT NULL) AS errors, sum(prompt_tokens) AS prompt_tokens,
+SELECT backend, sum(calls) AS calls, sum(errors) AS errors, sum(prompt_tokens) AS prompt_tokens,
     sum(completion_tokens) AS completion_tokens, sum(cost_usd) AS cost_usd, max(estimated) AS estimated,
     max(simulated) AS simulated
-FROM calls WHERE started_at >= ? GROUP BY backend ORDER BY backend
+FROM (
+    SELECT backend, 1 AS calls, error IS NOT NULL AS errors, prompt_tokens, completion_tokens, cost_usd, estimated, simulated
+    FROM calls WHERE started_at >= :since
+    UNION ALL SELECT backend, calls, errors, prompt_tokens, completion_tokens, cost_usd, estimated, simulated
+    FROM call_rests WHERE hour >= CAST(:since / 3600 AS INTEGER)
+) GROUP BY backend ORDER BY backend
 """
 
 
@@ -112,11 +117,11 @@ async def _one(reader: aiosqlite.Connection, sql: str, key: tuple[str]) -> dict[
 
 async def totals(reader: aiosqlite.Connection, *, since: float) -> dict[str, Json]:
     """Sums from Unix time ``since`` on: ``requests`` that came, what ``finished``, ``errors``, ``cost_usd``, ``tokens``,
-    and ``backends``: a row of sums by backend name."""
+    and ``backends``: a row of sums by backend name (of a request's calls beyond its first thousand by the whole hour)."""
     arrived = list(await reader.execute_fetchall("SELECT count(*) AS requests FROM requests WHERE at >= ?", (since,)))
     finished = list(await reader.execute_fetchall(_FINISHED, (since,)))
     backends: dict[str, Json] = {}
-    for row in await reader.execute_fetchall(_BY_BACKEND, (since,)):
+    for row in await reader.execute_fetchall(_BY_BACKEND, {"since": since}):
         sums = _flags(dict(row), "estimated", "simulated")
         sums["tokens"] = sums["prompt_tokens"] + sums["completion_tokens"]
         backends[sums.pop("backend")] = sums

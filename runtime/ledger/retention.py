@@ -33,7 +33,8 @@ DELETE FROM requests WHERE seq IN (SELECT r.seq FROM requests r
 
 
 async def enforce(writer: aiosqlite.Connection, *, before: float, max_bytes: int) -> int:
-    """Forget requests that came before Unix time ``before``, then the oldest while the data takes more than ``max_bytes``.
+    """Forget requests that came before Unix time ``before``, then the oldest while the data takes more than ``max_bytes``, not
+    counted what the registry's journal takes: forgetting requests does not make it smaller.
 
     Returns how many requests were forgotten. Idempotent; may be cut off at any moment.
     """
@@ -54,9 +55,10 @@ async def enforce(writer: aiosqlite.Connection, *, before: float, max_bytes: int
 
 
 async def used_bytes(connection: aiosqlite.Connection) -> int:
-    """Bytes of the pages in use (free pages are given back afterwards)."""
+    """Bytes of the pages in use (free pages are given back afterwards), but for those of the registry's journal, about."""
     pages, free, size = [await _pragma(connection, name) for name in ("page_count", "freelist_count", "page_size")]
-    return (pages - free) * size
+    ((journal,),) = await connection.execute_fetchall("SELECT bytes FROM journal_size")
+    return (pages - free) * size - int(journal)
 
 
 async def _give_back(writer: aiosqlite.Connection) -> None:

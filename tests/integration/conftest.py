@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
+from runtime.ledger.store import Ledger
 from tests.integration.daemon_process import Running, running_daemon
+from tests.integration.ledger_file import open_ledger
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +24,10 @@ def ray_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The same on the real Ray."""
     with running_daemon(tmp_path_factory.mktemp("ray-daemon"), cluster="ray") as running:
         yield running
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
+    ledger = await open_ledger(tmp_path / "data" / "ledger.sqlite")
+    yield ledger
+    await ledger.close()

@@ -1,92 +1,28 @@
-"""The ledger on a real file: group commit, kill -9, a disk that refuses, corruption, retention, restarts."""
+"""The ledger on a real file: what is written can be read back, in groups, bounded, and never holding up the event loop."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import os
-import signal
-import sqlite3
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agents.calls import CallRecord, Usage
-from agents.records import AgentError, BackendTimeout, Cancelled, Draft, Draining, Event, NodeId, NodeSpec, RequestId
+from agents.records import BackendTimeout, Cancelled, Event, NodeId, NodeSpec
 from agents.strategy_specs import Pipeline, Single, Stage
 from agents.verdicts import Check, Verdict
-from runtime.jobs.records import Caller, StoredReply
 from runtime.keys import KeyRing
-from runtime.ledger import store
-from runtime.ledger.records import LedgerBusy, LedgerError, LedgerForeign, LedgerTooNew, LedgerUnavailable
-from runtime.ledger.replies import ReplyLedger
+from runtime.ledger.jobs import JobLedger
+from runtime.ledger.records import LedgerError
 from runtime.ledger.store import Ledger
-from runtime.records import Answer, Request, Target
+from runtime.records import Target
+from tests.integration.ledger_file import answer, call, finish, open_ledger, request
 
 pytestmark = pytest.mark.integration
-
-ROOT = Path(__file__).parents[2]
-
-
-async def open_ledger(path: Path, **changes: Any) -> Ledger:
-    settings: dict[str, Any] = {
-        "flush_ms": 2.0,
-        "retention_days": 30.0,
-        "max_bytes": 2**30,
-        "store_bodies": True,
-        "max_stored_chars": 2000,
-    }
-    return await Ledger.open(path, **{**settings, **changes})
-
-
-@pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
-    ledger = await open_ledger(tmp_path / "data" / "ledger.sqlite")
-    yield ledger
-    await ledger.close()
-
-
-def request(name: str, text: str = "hello", **changes: Any) -> Request:
-    fields: dict[str, Any] = {"source": "openai", "messages": ({"role": "user", "content": text},)}
-    return Request(request_id=RequestId(name), **{**fields, **changes})
-
-
-def call(backend: str = "fast", **changes: Any) -> CallRecord:
-    fields: dict[str, Any] = {"model": "m", "started_at": 100.0, "latency_s": 0.5, "cost_usd": 0.25}
-    usage = Usage(prompt_tokens=10, completion_tokens=5)
-    return CallRecord(backend=backend, **{"usage": usage, **fields, **changes})
-
-
-def answer(name: str, text: str = "world", *calls: CallRecord, complete: bool = True) -> Answer:
-    draft = Draft(text=text, complete=complete)
-    return Answer(request_id=RequestId(name), draft=draft, calls=calls, node="root", strategy="single", attempts=1, latency_s=0.6)
-
-
-def finish(
-    ledger: Ledger,
-    name: str,
-    *calls: CallRecord,
-    error: AgentError | None = None,
-    events: tuple[Event, ...] = (),
-    text: str = "world",
-) -> None:
-    ledger.finish(
-        name,
-        answer=None if error else answer(name, text, *calls),
-        error=error,
-        calls=calls,
-        events=events,
-        at=101.0,
-        latency_s=0.6,
-        overhead_s=0.1,
-    )
 
 
 async def test_a_verdict_can_be_read_back(ledger: Ledger) -> None:
@@ -196,6 +132,28 @@ async def test_sums_by_backend(ledger: Ledger) -> None:
     assert (nothing["requests"], nothing["cost_usd"], nothing["backends"]) == (0, 0.0, {})
 
 
+async def test_sums_by_backend_have_all_calls_also_where_not_each_is_kept(ledger: Ledger) -> None:
+    many = [
+        call("x" if n % 2 else "y", started_at=7200.0 + n, error="backend_failed" if n % 10 == 9 else None) for n in range(1600)
+    ]
+    finish(ledger, "one", *many)
+    jobs = JobLedger(ledger)
+    await jobs.accept(request("job"), "{}", at=100.0, deadline_at=1e9, total=4)
+    for start in range(0, 1600, 400):
+        jobs.spend("job", many[start : start + 400], ())
+    await ledger.flush()
+    sums = await ledger.totals(since=7200.0)
+    assert {name: (each["calls"], each["errors"], each["tokens"]) for name, each in sums["backends"].items()} == {
+        "x": (1600, 320, 24_000),
+        "y": (1600, 0, 24_000),
+    }
+    assert sum(each["cost_usd"] for each in sums["backends"].values()) == 800.0
+    trace = await ledger.trace("one")
+    assert trace is not None
+    assert len(trace["calls"]) == 1000
+    assert (await ledger.totals(since=4 * 3600.0))["backends"] == {}
+
+
 async def test_writes_are_committed_in_groups(ledger: Ledger) -> None:
     before = ledger.load().commits
     await asyncio.gather(*(ledger.accept(request(f"r{n}"), at=100.0) for n in range(400)))
@@ -241,235 +199,6 @@ async def test_when_the_queue_is_full_accept_waits_and_nothing_is_dropped(tmp_pa
     rows = {row["id"]: row["status"] for row in await ledger.requests(limit=100)}
     assert set(rows) == {f"r{n}" for n in range(50)} - {"r30"}
     assert sum(status == "ok" for status in rows.values()) == 20
-    await ledger.close()
-
-
-async def test_a_locked_database_is_waited_for_and_reported(ledger: Ledger) -> None:
-    await ledger.accept(request("before"), at=100.0)
-    other = sqlite3.connect(ledger.path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    future = ledger.accept(request("r1"), at=100.0)
-    finish(ledger, "r1", call())
-    with pytest.raises(LedgerUnavailable):
-        await ledger.flush(timeout_s=1.4)
-    assert "locked" in ledger.healthy()
-    assert ledger.load().lag_s > 1.0
-    assert not future.done()
-    assert [row["id"] for row in await ledger.requests(limit=9)] == ["before"], "reads do not wait for the writer"
-    other.execute("ROLLBACK")
-    other.close()
-    await asyncio.wait_for(future, 10)
-    await ledger.flush()
-    assert ledger.healthy() == "ok"
-    trace = await ledger.trace("r1")
-    assert trace is not None
-    assert trace["status"] == "ok"
-
-
-async def test_close_gives_up_on_a_disk_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "_CLOSE_S", 0.5)
-    ledger = await open_ledger(tmp_path / "l.sqlite")
-    other = sqlite3.connect(ledger.path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    future = ledger.accept(request("r1"), at=100.0)
-    await asyncio.wait_for(ledger.close(), 8)
-    other.close()
-    with pytest.raises(LedgerUnavailable):
-        await future
-    with pytest.raises(Draining):
-        await ledger.accept(request("r2"), at=100.0)
-
-
-FULL_DISK = """
-import asyncio, json, resource, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from tests.integration.test_ledger import finish, open_ledger, request
-
-async def main():
-    ledger = await open_ledger(Path(sys.argv[1]))
-    await ledger.accept(request("before"), at=1.0)
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # The next page of any file is one too many: the kernel refuses as it does on a full disk.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limit[1]))
-    futures = [ledger.accept(request(f"r{n}"), at=1.0) for n in range(50)]
-    for n in range(50):
-        finish(ledger, f"r{n}")
-    await asyncio.sleep(0.4)
-    said, pending = ledger.healthy(), sum(not f.done() for f in futures)
-    resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-    await asyncio.wait_for(asyncio.gather(*futures), 15)
-    await ledger.flush()
-    rows = await ledger.requests(limit=100)
-    out = {"said": said, "pending": pending, "now": ledger.healthy(), "ok": sum(r["status"] == "ok" for r in rows)}
-    await ledger.close()
-    print(json.dumps(out))
-
-asyncio.run(main())
-"""
-
-
-def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
-    run = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(tmp_path / "l.sqlite"), str(ROOT)],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert run.returncode == 0, run.stderr
-    out = json.loads(run.stdout)
-    assert out["said"].startswith("cannot write")
-    assert (out["pending"], out["now"], out["ok"]) == (50, "ok", 50)
-
-
-KILLED = """
-import asyncio, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from tests.integration.test_ledger import finish, open_ledger, request
-
-async def main():
-    ledger = await open_ledger(Path(sys.argv[1]))
-    n = 0
-    while True:
-        names = [f"r{n + i}" for i in range(20)]
-        n += 20
-        await asyncio.gather(*(ledger.accept(request(name), at=1.0) for name in names))
-        for name in names[::2]:
-            finish(ledger, name)
-        print(" ".join(names), flush=True)
-
-asyncio.run(main())
-"""
-
-
-def kill_in_mid_work(path: Path) -> list[str]:
-    """The ids that the child saw confirmed before it was killed."""
-    child = subprocess.Popen([sys.executable, "-c", KILLED, str(path), str(ROOT)], stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    with child.stdout as lines:
-        confirmed = [name for line in itertools.islice(lines, 30) for name in line.split()]
-        os.kill(child.pid, signal.SIGKILL)
-        confirmed += [name for line in lines if line.endswith("\n") for name in line.split()]
-    child.wait(10)
-    return confirmed
-
-
-async def test_what_was_confirmed_survives_kill_9(tmp_path: Path) -> None:
-    path = tmp_path / "l.sqlite"
-    confirmed = await asyncio.to_thread(kill_in_mid_work, path)
-    assert len(confirmed) >= 600
-    ledger = await open_ledger(path)
-    assert ledger.set_aside is None
-    rows: list[dict[str, Any]] = []
-    while page := await ledger.requests(limit=1000, before=rows[-1]["id"] if rows else None):
-        rows += page
-    states = {row["id"]: row["status"] for row in rows}
-    assert not [name for name in confirmed if name not in states]
-    assert set(states.values()) == {"ok", "interrupted"}
-    assert all(states[name] == "interrupted" for name in confirmed[1::2])
-    assert ledger.interrupted == sum(state == "interrupted" for state in states.values())
-    await ledger.close()
-    again = await open_ledger(path)
-    assert again.interrupted == 0
-    await again.close()
-
-
-async def test_files_are_private(ledger: Ledger) -> None:
-    await ledger.accept(request("r1"), at=100.0)
-    assert ledger.path.parent.stat().st_mode & 0o777 == 0o700
-    for file in ledger.path.parent.iterdir():
-        assert file.stat().st_mode & 0o777 == 0o600, file
-
-
-@pytest.mark.parametrize("damage", ["garbage", "middle"])
-async def test_a_corrupt_file_is_set_aside_and_kept(tmp_path: Path, damage: str) -> None:
-    path = tmp_path / "l.sqlite"
-    ledger = await open_ledger(path)
-    await asyncio.gather(*(ledger.accept(request(f"r{n}", "x" * 500), at=100.0) for n in range(400)))
-    await ledger.close()
-    data = bytearray(path.read_bytes())
-    data[0 if damage == "garbage" else 8192 :] = os.urandom(len(data) - (0 if damage == "garbage" else 8192))
-    path.write_bytes(data)
-    ledger = await open_ledger(path, clock=lambda: 0.0)
-    assert ledger.set_aside is not None
-    assert ledger.set_aside.name == "l.sqlite.corrupt-19700101T000000Z"
-    assert ledger.set_aside.read_bytes() == bytes(data)
-    assert await ledger.requests(limit=5) == []
-    await ledger.accept(request("new"), at=100.0)
-    await ledger.close()
-
-
-async def test_files_that_are_not_ours_to_open_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "l.sqlite"
-    ledger = await open_ledger(path)
-    with pytest.raises(LedgerBusy):
-        await open_ledger(path)
-    await ledger.close()
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 99")
-    connection.close()
-    with pytest.raises(LedgerTooNew, match="99"):
-        await open_ledger(path)
-    assert not [name for name in os.listdir(tmp_path) if "corrupt" in name]
-    foreign = tmp_path / "photos.sqlite"
-    with sqlite3.connect(foreign) as connection:
-        connection.execute("CREATE TABLE photos (x)")
-    connection.close()
-    with pytest.raises(LedgerForeign):
-        await open_ledger(foreign)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(LedgerUnavailable):
-        await open_ledger(tmp_path / "file" / "l.sqlite")
-
-
-async def test_the_old_is_forgotten_by_age(tmp_path: Path) -> None:
-    day = 86_400.0
-    ledger = await open_ledger(tmp_path / "l.sqlite", retention_days=10, clock=lambda: 100 * day)
-    for n in range(500):
-        ledger.accept(request(f"old{n}"), at=80 * day)
-        finish(ledger, f"old{n}", call())
-    finish(ledger, "orphan", call())
-    await ledger.accept(request("new"), at=95 * day)
-    await ledger.flush()
-    assert await ledger.enforce_retention() == 500
-    assert [row["id"] for row in await ledger.requests(limit=9)] == ["new"]
-    assert await ledger.trace("old0") is None
-    assert await ledger.trace("orphan") is None
-    assert await ledger.enforce_retention() == 0
-    await ledger.close()
-
-
-async def test_the_old_is_forgotten_by_size_and_the_space_given_back(tmp_path: Path) -> None:
-    limit = 4 * 2**20
-    ledger = await open_ledger(tmp_path / "l.sqlite", max_bytes=limit, max_stored_chars=16_000)
-    await ledger.accept(request("running"), at=time.time())
-    for n in range(1000):
-        ledger.accept(request(f"r{n}", "x" * 8000), at=time.time())
-        finish(ledger, f"r{n}", call())
-    await ledger.flush()
-    assert await ledger.enforce_retention() > 300
-    rows = await ledger.requests(limit=1000)
-    assert rows[0]["id"] == "r999"
-    assert rows[-1]["id"] == "running", "a running request is kept"
-    await ledger.close()
-    assert 0 < (tmp_path / "l.sqlite").stat().st_size <= limit
-
-
-async def test_kept_replies_are_forgotten_before_they_push_requests_out(tmp_path: Path) -> None:
-    ledger = await open_ledger(tmp_path / "ledger.sqlite", max_bytes=2**20)
-    await ledger.accept(request("a"), at=time.time())
-    ledger.finish("a", answer=answer("a"), error=None, calls=(), events=(), at=time.time(), latency_s=0.1, overhead_s=0.0)
-    replies = ReplyLedger(ledger)
-    for number in range(20):
-        body = bytes(100_000)
-        kept = StoredReply(digest=b"d", at=time.time() + number, request_id="a", status=200, headers={}, body=body)
-        await replies.keep(Caller(key_id=None, key=str(number)), kept)
-    await replies.tidy()
-    await ledger.enforce_retention()
-    assert [await replies.find(Caller(key_id=None, key=str(n))) is not None for n in (0, 18, 19)] == [False, False, True]
-    assert await ledger.trace("a") is not None
     await ledger.close()
 
 

@@ -43,6 +43,17 @@ def test_only_the_missing_steps_run_and_data_stays(connection: sqlite3.Connectio
     assert connection.execute("SELECT value FROM meta").fetchone() == ("yes",)
 
 
+def test_a_journal_that_was_there_before_its_size_was_counted_is_measured(connection: sqlite3.Connection) -> None:
+    migrate(connection, MIGRATIONS[:7])
+    add = "INSERT INTO registry_journal (at, tbl, key, row) VALUES (1, 'versions', ?, ?)"
+    connection.execute(add, ("a", "x" * 10_000))
+    migrate(connection)
+    (before,) = connection.execute("SELECT bytes FROM journal_size").fetchone()
+    connection.execute(add, ("b", "x" * 10_000))
+    (after,) = connection.execute("SELECT bytes FROM journal_size").fetchone()
+    assert after == 2 * before > 20_000
+
+
 def test_a_step_that_fails_leaves_no_trace(connection: sqlite3.Connection) -> None:
     migrate(connection)
     before = version_of(connection)

@@ -13,6 +13,7 @@ from agents.calls import CallRecord
 from agents.records import Draft, Event, RequestId
 from agents.strategy_specs import Single
 from agents.verdicts import Check, Constraint, Verdict
+from runtime.ledger.clipping import scrub, to_json
 from runtime.ledger.desired import encode_single
 from runtime.ledger.rows import (
     MAX_CHECKS,
@@ -23,8 +24,6 @@ from runtime.ledger.rows import (
     event_rows,
     outcome_row,
     request_row,
-    scrub,
-    to_json,
 )
 from runtime.records import Answer, Request
 
