@@ -50,6 +50,12 @@ class FaultsBody(BaseModel):
     after_chunks: Annotated[int, Field(ge=1, le=10_000)] = 3
     delay_s: Annotated[float, Field(ge=0, le=60, strict=False)] = 0.5
 
+    def ordered(self) -> Fault | None:
+        """The fault that is ordered; None takes orders back."""
+        if self.fault is None:
+            return None
+        return Fault(name=str(self.fault), retry_after_s=self.retry_after_s, after_chunks=self.after_chunks, delay_s=self.delay_s)
+
 
 class _Pool:
     """What the server remembers: its orders of faults, how often each question came, and its counts."""
@@ -116,9 +122,7 @@ def create_app(*, seed: int, speed: float) -> FastAPI:
     @app.post("/sim/faults")
     async def order(request: Request) -> Response:
         body = FaultsBody.model_validate(await _json(request))
-        details = {"retry_after_s": body.retry_after_s, "after_chunks": body.after_chunks, "delay_s": body.delay_s}
-        fault = None if body.fault is None else Fault(name=str(body.fault), **details)  # type: ignore[arg-type]
-        pool.faults.order(body.model, fault, body.times)
+        pool.faults.order(body.model, body.ordered(), body.times)
         return JSONResponse({"faults": pool.faults.pending()}, headers=MARK)
 
     @app.post("/v1/embeddings")

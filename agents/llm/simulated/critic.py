@@ -179,6 +179,7 @@ def _in_text(text: str, reading: Reading) -> Iterator[Finding]:
         yield Finding(path="", problem="the answer is too short to be of use")
     elif topic and len(words) > 6 and not any(word[:5] in topic for word in words):
         yield Finding(path="", problem=f"the answer does not speak of {', '.join(dict.fromkeys(asked[:3]))}")
+    # A gap anywhere in a text; quality's completeness asks whether a field is nothing else.
     if re.search(r"\b(TODO|TBD|lorem ipsum|\[insert)", text, re.I):
         yield Finding(path="", problem="the answer still holds a placeholder")
 

@@ -66,6 +66,26 @@ def _lognormal(rng: Random, sigma: float) -> float:
     return min(8.0, max(0.125, math.exp(rng.gauss(0.0, sigma))))
 
 
+_SKILLS: Mapping[Kind, tuple[float, float, float]] = {
+    "words": (0.94, 0.95, 0.98),
+    "lists": (0.95, 0.95, 0.97),
+    "extraction": (0.93, 0.94, 0.98),
+    "classification": (0.85, 0.92, 0.97),
+    "summary": (0.86, 0.94, 0.97),
+    "translation": (0.75, 0.9, 0.96),
+    "structured": (0.9, 0.95, 0.99),
+    "plan": (0.6, 0.85, 0.96),
+    "maths": (0.45, 0.78, 0.98),
+    "code": (0.4, 0.75, 0.96),
+    "critique": (0.35, 0.72, 0.97),
+}
+"""Of the generator, the enricher and the validator."""
+
+
+def _skills(place: int) -> Mapping[Kind, float]:
+    return MappingProxyType({kind: of_all[place] for kind, of_all in _SKILLS.items()})
+
+
 _GENERATOR = Profile(
     name="generator",
     first_token_s=0.055,
@@ -75,21 +95,7 @@ _GENERATOR = Profile(
     input_usd_per_mtok=0.06,
     output_usd_per_mtok=0.22,
     schema_compliance=0.97,
-    skills=MappingProxyType(
-        {
-            "words": 0.94,
-            "lists": 0.95,
-            "extraction": 0.93,
-            "classification": 0.85,
-            "summary": 0.86,
-            "translation": 0.75,
-            "structured": 0.9,
-            "plan": 0.6,
-            "maths": 0.45,
-            "code": 0.4,
-            "critique": 0.35,
-        }
-    ),
+    skills=_skills(0),
     failure_rate=0.004,
 )
 
@@ -102,21 +108,7 @@ _ENRICHER = Profile(
     input_usd_per_mtok=0.45,
     output_usd_per_mtok=1.4,
     schema_compliance=0.985,
-    skills=MappingProxyType(
-        {
-            "words": 0.95,
-            "lists": 0.95,
-            "extraction": 0.94,
-            "classification": 0.92,
-            "summary": 0.94,
-            "translation": 0.9,
-            "structured": 0.95,
-            "plan": 0.85,
-            "maths": 0.78,
-            "code": 0.75,
-            "critique": 0.72,
-        }
-    ),
+    skills=_skills(1),
     failure_rate=0.002,
 )
 
@@ -129,21 +121,7 @@ _VALIDATOR = Profile(
     input_usd_per_mtok=3.2,
     output_usd_per_mtok=11.0,
     schema_compliance=0.999,
-    skills=MappingProxyType(
-        {
-            "words": 0.98,
-            "lists": 0.97,
-            "extraction": 0.98,
-            "classification": 0.97,
-            "summary": 0.97,
-            "translation": 0.96,
-            "structured": 0.99,
-            "plan": 0.96,
-            "maths": 0.98,
-            "code": 0.96,
-            "critique": 0.97,
-        }
-    ),
+    skills=_skills(2),
     failure_rate=0.001,
 )
 
