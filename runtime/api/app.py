@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -44,6 +44,24 @@ _CLIENT_CLOSED = 499
 """What proxies log for a client that hung up; nobody receives it."""
 
 
+class Api(FastAPI):
+    """FastAPI whose /openapi.json holds the table's routes besides those that other rooms may add with its decorators."""
+
+    specs: Sequence[RouteSpec] = ()
+
+    def openapi(self) -> dict[str, Any]:
+        """The document; made once."""
+        if self.openapi_schema is None:
+            document = get_openapi(title=self.title, version=self.version, routes=self.routes)
+            document["paths"] = {**describe(self.specs), **document.get("paths", {})}
+            components = document.setdefault("components", {})
+            components.setdefault("schemas", {}).update({"Error": ERROR_SCHEMA, "Problem": PROBLEM_SCHEMA})
+            components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+            document["security"] = [{"key": []}, {}]
+            self.openapi_schema = document
+        return self.openapi_schema
+
+
 def create_app(
     service: Service,
     *,
@@ -58,7 +76,7 @@ def create_app(
         yield
         await mock.aclose()
 
-    app = FastAPI(
+    app = Api(
         title="Morphogen",
         version=product_version(),
         lifespan=lifespan,
@@ -75,13 +93,12 @@ def create_app(
     operator, health = OperatorSurface(service, clock=clock), HealthSurface(service)
     keys = Idempotency(service, clock=clock)
     openai, more = OpenAISurface(service, clock=clock), [*native, *registry, *escalation_routes(EscalationSurface(service))]
-    specs = route_table(openai, mock, more, operator, ConfigSurface(service), health, keys)
-    for spec in specs:
+    app.specs = route_table(openai, mock, more, operator, ConfigSurface(service), health, keys)
+    for spec in app.specs:
         app.add_route(spec.path, spec.endpoint, methods=list(spec.methods), include_in_schema=False)
     # Docs come last in the walk down the routes: they are asked for least.
     app.add_route("/docs", _docs(app), methods=["GET"], include_in_schema=False)
     app.router.routes.sort(key=lambda route: getattr(route, "path", "") in ("/docs", "/openapi.json"))
-    _document(app, specs)
     app.add_middleware(Gate, service=service, new_id=new_id)
     _handle_errors(app)
     return app
@@ -92,23 +109,6 @@ def _docs(app: FastAPI) -> Callable[[HttpRequest], Awaitable[Response]]:
         return HTMLResponse(docs_page(app.openapi(), base_url=str(http.base_url)))
 
     return docs
-
-
-def _document(app: FastAPI, specs: tuple[RouteSpec, ...] | Any) -> None:
-    """Let /openapi.json hold the table's routes besides those that other rooms may add with FastAPI's decorators."""
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-            document["paths"] = {**describe(specs), **document.get("paths", {})}
-            components = document.setdefault("components", {})
-            components.setdefault("schemas", {}).update({"Error": ERROR_SCHEMA, "Problem": PROBLEM_SCHEMA})
-            components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-            document["security"] = [{"key": []}, {}]
-            app.openapi_schema = document
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _handle_errors(app: FastAPI) -> None:

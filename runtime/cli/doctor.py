@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -80,7 +81,7 @@ def _checks(config: Path | None, *, deep: bool) -> Iterator[tuple[str, Callable[
     yield "the disk", lambda: check_disk(settings.data.dir.expanduser())
     yield "Ray", lambda: check_ray(settings, deep=deep)
     for backend in settings.backends:
-        yield f"backend {backend.name}", lambda backend=backend: check_backend(backend)  # type: ignore[misc]
+        yield f"backend {backend.name}", partial(check_backend, backend)
     if not any(backend.enabled for backend in settings.backends):
         yield "backends", check_first_backends
     yield "local models", check_local
