@@ -12,14 +12,19 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 import orjson
+from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
 from agents.records import Json
 from runtime.api.errors import ApiError, Fault, bad_request
+from runtime.config import ServerSettings
 
 _Result = TypeVar("_Result")
+_Model = TypeVar("_Model", bound=BaseModel)
 MAX_CHECKED_BYTES = 256 * 1024
+SMALL_BYTES = 65_536
+"""Enough for a body that holds no data of its own: a key, feedback."""
 _BOM = b"\xef\xbb\xbf"
 PLACE_STEPS = 4
 """So many steps name the place of a nesting that is too deep,"""
@@ -106,6 +111,26 @@ async def read_json_object(request: Request, *, max_bytes: int, max_depth: int) 
     if len(raw) <= MAX_CHECKED_BYTES and (key := twice(raw)) is not None:
         raise bad_request(f"The JSON has the key {key[:64]!r} twice in one object", param=key[:64], code="invalid_json")
     return value
+
+
+async def read_model(request: Request, model: type[_Model], server: ServerSettings, *, most: int | None = None) -> _Model:
+    """The body as ``model``; of at most ``most`` bytes where the server would take more. Raises ApiError that names the field."""
+    max_bytes = min(most or server.max_body_bytes, server.max_body_bytes)
+    body = await read_json_object(request, max_bytes=max_bytes, max_depth=server.max_json_depth)
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        raise _first_wrong(error) from None
+
+
+def _first_wrong(error: ValidationError) -> ApiError:
+    """The first thing that is wrong, as a 400 that names the field."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = [part for part in first["loc"] if part not in ("str", "dict[str,any]", "dict[str,Any]")]
+    field = ".".join(str(part) for part in place)[:120] or "body"
+    if first["type"] == "extra_forbidden":
+        return bad_request(f"There is no field '{field}'", param=field)
+    return bad_request(f"'{field}': {first['msg']}", param=field)
 
 
 def twice(raw: bytes) -> str | None:

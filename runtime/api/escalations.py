@@ -8,18 +8,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from agents.records import Json, NotFound
 from runtime.api.auth import require_operator
-from runtime.api.body import read_json_object
+from runtime.api.body import read_model
 from runtime.api.errors import ApiError, Fault, bad_request
-from runtime.api.native_models import first_wrong
+from runtime.api.query import choice, whole_number
 from runtime.api.routes import Endpoint, RouteSpec, in_path, in_query
 from runtime.api.wire import json_response, mark
 from runtime.escalations import STATES, Escalation, problems_with
@@ -30,7 +30,6 @@ DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 500
 _MAX_ID_CHARS: Final = 160
 _SHOWN_WORDS: Final = 300
-_Body = TypeVar("_Body", bound=BaseModel)
 _ERRORS = (400, 401, 403, 404, 409, 413, 422, 429, 500, 503)
 
 
@@ -67,14 +66,9 @@ class EscalationSurface:
     async def list(self, http: HttpRequest) -> Response:
         """GET /v1/escalations?state=&limit=: the newest first."""
         require_operator(http)
-        state = http.query_params.get("state")
-        wanted = next((one for one in STATES if one == state), None)
-        if state is not None and wanted is None:
-            raise bad_request(f"'state' must be one of {', '.join(STATES)}", param="state")
-        text = http.query_params.get("limit") or str(DEFAULT_LIMIT)
-        if not (text.isascii() and text.isdecimal() and len(text) < 5 and 1 <= int(text) <= MAX_LIMIT):
-            raise bad_request(f"'limit' must be a whole number from 1 to {MAX_LIMIT}", param="limit")
-        found = await self._service.escalations.list(state=wanted, limit=int(text))
+        wanted = choice(http, "state", STATES)
+        limit = whole_number(http, "limit", low=1, high=MAX_LIMIT, default=DEFAULT_LIMIT)
+        found = await self._service.escalations.list(state=wanted, limit=limit)
         return json_response({"data": [_view(one) for one in found]})
 
     async def show(self, http: HttpRequest) -> Response:
@@ -88,7 +82,8 @@ class EscalationSurface:
 
     async def answer(self, http: HttpRequest) -> Response:
         """POST /v1/escalations/{id}/answer ``{"data" | "text", "comment", "force"}``: it becomes the request's answer."""
-        given = await self._read(http, NewAnswer)
+        require_operator(http)
+        given = await read_model(http, NewAnswer, self._service.settings.server)
         one = await self._found(http)
         if (given.data is None) == (given.text is None):
             raise bad_request("Give 'data' or 'text', and not both", param="data")
@@ -112,7 +107,8 @@ class EscalationSurface:
 
     async def close(self, http: HttpRequest) -> Response:
         """POST /v1/escalations/{id}/close ``{"comment"}``: no answer will come; the request stays without one."""
-        given = await self._read(http, NewEnd)
+        require_operator(http)
+        given = await read_model(http, NewEnd, self._service.settings.server)
         one = await self._found(http)
         if not await self._service.escalations.close(one.escalation_id, given.comment):
             raise _not_open(one)
@@ -128,15 +124,6 @@ class EscalationSurface:
         if found is None:
             raise NotFound(f"There is no escalation {name[:_MAX_ID_CHARS]!r}", param="id")
         return found
-
-    async def _read(self, http: HttpRequest, kind: type[_Body]) -> _Body:
-        require_operator(http)
-        server = self._service.settings.server
-        body = await read_json_object(http, max_bytes=server.max_body_bytes, max_depth=server.max_json_depth)
-        try:
-            return kind.model_validate(body)
-        except ValidationError as error:
-            raise first_wrong(error) from None
 
 
 def escalation_routes(surface: EscalationSurface) -> Sequence[RouteSpec]:

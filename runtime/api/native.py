@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 
-from pydantic import ValidationError
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
@@ -20,10 +19,10 @@ from agents.strategy_specs import StrategySpec
 from agents.verdicts import Constraint
 from runtime.api.answers import answer_headers, only_simulated
 from runtime.api.auth import principal_of, request_id_of
-from runtime.api.body import read_json_object, unless_hung_up
+from runtime.api.body import read_model, unless_hung_up
 from runtime.api.errors import bad_request, fault_headers, from_agent_error, problem_body
 from runtime.api.idempotency import claim_of
-from runtime.api.native_models import NativeRequest, first_wrong
+from runtime.api.native_models import NativeRequest
 from runtime.api.openai_models import read_count, read_messages, read_params, read_seconds
 from runtime.api.strategies import named_strategy, read_strategy
 from runtime.api.streams import EventStream, close_stream, sse
@@ -44,12 +43,7 @@ class NativeSurface:
 
     async def create(self, http: HttpRequest) -> Response:
         """POST /v1/requests."""
-        server = self._service.settings.server
-        body = await read_json_object(http, max_bytes=server.max_body_bytes, max_depth=server.max_json_depth)
-        try:
-            wanted = NativeRequest.model_validate(body)
-        except ValidationError as error:
-            raise first_wrong(error) from None
+        wanted = await read_model(http, NativeRequest, self._service.settings.server)
         request = self._request(http, wanted)
         if wanted.mode == "async":
             return await self._later(http, request)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from agents.records import Importance, Json
-from runtime.api.errors import ApiError, bad_request
+from runtime.api.errors import bad_request
 
 _COMMON_PARAMS = (
     "temperature",
@@ -96,13 +96,3 @@ class NewFeedback(BaseModel):
     """How good the answer was: 0 useless, 1 perfect."""
     comment: Annotated[str, StringConstraints(max_length=2000)] = ""
     """Why."""
-
-
-def first_wrong(error: ValidationError) -> ApiError:
-    """The first thing that is wrong, as a 400 that names the field."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    place = [part for part in first["loc"] if part not in ("str", "dict[str,any]", "dict[str,Any]")]
-    field = ".".join(str(part) for part in place)[:120] or "body"
-    if first["type"] == "extra_forbidden":
-        return bad_request(f"There is no field '{field}'", param=field)
-    return bad_request(f"'{field}': {first['msg']}", param=field)

@@ -12,15 +12,15 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
 import orjson
-from pydantic import ValidationError
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response, StreamingResponse
 
 from agents.records import Json, NotFound
 from runtime.api.auth import principal_of
-from runtime.api.body import read_json_object
-from runtime.api.errors import ApiError, Fault, bad_request
-from runtime.api.native_models import NewFeedback, first_wrong
+from runtime.api.body import SMALL_BYTES, read_model
+from runtime.api.errors import ApiError, Fault
+from runtime.api.native_models import NewFeedback
+from runtime.api.query import whole_number
 from runtime.api.streams import EventStream, sse
 from runtime.api.wire import dumps, json_response, mark
 from runtime.escalations import NEEDS_PERSON, Escalation, id_of, pointer
@@ -57,8 +57,8 @@ class NativeReads:
 
     async def items(self, http: HttpRequest) -> Response:
         """GET /v1/requests/{id}/items?from=&limit=: items of a list with their places; ``next`` is where to go on."""
-        start = _number(http, "from", low=0, high=_LAST, default=0)
-        limit = _number(http, "limit", low=1, high=MAX_ITEMS, default=DEFAULT_ITEMS)
+        start = whole_number(http, "from", low=0, high=_LAST, default=0)
+        limit = whole_number(http, "limit", low=1, high=MAX_ITEMS, default=DEFAULT_ITEMS)
         job, trace = await self._found(http)
         simulated = _simulated(job, trace)
         if job is None or job.total is None:
@@ -109,7 +109,7 @@ class NativeReads:
 
         204 where it ended before that number: an EventSource would ask again and again for a stream that is only empty.
         """
-        seq = _number(http, "from_seq", low=0, high=_LAST, default=0)
+        seq = whole_number(http, "from_seq", low=0, high=_LAST, default=0)
         last = http.headers.get("last-event-id", "").strip()
         if last.isascii() and last.isdecimal() and len(last) <= 10:
             seq = max(seq, int(last) + 1)
@@ -164,12 +164,7 @@ class NativeReads:
 
     async def feedback(self, http: HttpRequest) -> Response:
         """POST /v1/requests/{id}/feedback ``{"score": 0..1, "comment"}``: the latest of each key counts."""
-        server = self._service.settings.server
-        body = await read_json_object(http, max_bytes=min(65_536, server.max_body_bytes), max_depth=server.max_json_depth)
-        try:
-            given = NewFeedback.model_validate(body)
-        except ValidationError as error:
-            raise first_wrong(error) from None
+        given = await read_model(http, NewFeedback, self._service.settings.server, most=SMALL_BYTES)
         _, trace = await self._found(http)
         kept = Feedback(score=given.score, comment=given.comment, at=self._clock())
         await self._service.jobs.feedback(trace["id"], principal_of(http).key_id, kept)
@@ -302,12 +297,3 @@ def _lines_of(job: Job | None, trace: Mapping[str, Json]) -> list[Json]:
 
 def _dict(value: Json) -> dict[str, Json]:
     return dict(value) if isinstance(value, dict) else {}
-
-
-def _number(http: HttpRequest, name: str, *, low: int, high: int, default: int) -> int:
-    text = http.query_params.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and low <= int(text) <= high):
-        raise bad_request(f"'{name}' must be a whole number from {low} to {high}", param=name)
-    return int(text)

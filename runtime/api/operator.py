@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
@@ -21,9 +21,10 @@ from agents.records import Json, NotFound
 from agents.strategies.compose import strategy_name
 from runtime.accounts import Limits
 from runtime.api.auth import principal_of, require_operator
-from runtime.api.body import read_json_object
+from runtime.api.body import SMALL_BYTES, read_model
 from runtime.api.errors import bad_request
 from runtime.api.openai_models import MAX_BUDGET_TOKENS, MAX_BUDGET_USD
+from runtime.api.query import whole_number
 from runtime.api.wire import json_response
 from runtime.cluster import NodeStatus
 from runtime.records import BackendStatus, Service
@@ -31,7 +32,6 @@ from runtime.records import BackendStatus, Service
 _DEFAULT_LIMIT = 50
 _MAX_LIMIT = 500
 _MAX_ID_CHARS = 128
-_Body = TypeVar("_Body", bound=BaseModel)
 
 
 class NewKey(BaseModel):
@@ -64,7 +64,7 @@ class OperatorSurface:
     async def requests(self, http: HttpRequest) -> Response:
         """GET /v1/requests?limit=&before=: the newest first; ``before`` is the last id of the page before."""
         require_operator(http)
-        limit = _limit(http.query_params.get("limit"))
+        limit = whole_number(http, "limit", low=1, high=_MAX_LIMIT, default=_DEFAULT_LIMIT)
         before = http.query_params.get("before") or None
         if before is not None and len(before) > _MAX_ID_CHARS:
             raise bad_request("'before' is not a request's id", param="before")
@@ -116,7 +116,7 @@ class OperatorSurface:
     async def create_key(self, http: HttpRequest) -> Response:
         """POST /v1/keys ``{"name", "scope", "usd_per_day", "tokens_per_day"}``: 201 with the secret, which is shown this once."""
         require_operator(http)
-        wanted = await self._read(http, NewKey)
+        wanted = await read_model(http, NewKey, self._service.settings.server, most=SMALL_BYTES)
         limits = Limits(usd=wanted.usd_per_day, tokens=wanted.tokens_per_day)
         key_id, secret = await self._service.create_key(name=wanted.name, scope=wanted.scope, limits=limits)
         body: Json = {"id": key_id, "name": wanted.name, "scope": wanted.scope, "secret": secret}
@@ -126,7 +126,7 @@ class OperatorSurface:
         """PATCH /v1/keys/{id} ``{"usd_per_day", "tokens_per_day"}``: its budget a day, from the next call on."""
         require_operator(http)
         key_id = http.path_params["key_id"]
-        wanted = await self._read(http, KeyLimits)
+        wanted = await read_model(http, KeyLimits, self._service.settings.server, most=SMALL_BYTES)
         row = next((row for row in await self._service.list_keys() if row["id"] == key_id), None)
         if row is not None:
             given = {name: getattr(wanted, name) for name in wanted.model_fields_set}
@@ -139,17 +139,6 @@ class OperatorSurface:
         """GET /v1/budget: an operator sees every account of today, a client the day's and its own."""
         principal = principal_of(http)
         return json_response(self._service.budget(key_id=principal.key_id, whole=principal.operator))
-
-    async def _read(self, http: HttpRequest, model: type[_Body]) -> _Body:
-        """The body as ``model``. Raises ApiError 400 naming the field."""
-        server = self._service.settings.server
-        body = await read_json_object(http, max_bytes=min(65_536, server.max_body_bytes), max_depth=server.max_json_depth)
-        try:
-            return model.model_validate(body)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            field = ".".join(str(part) for part in first["loc"]) or "body"
-            raise bad_request(f"'{field[:64]}': {first['msg']}", param=field[:64]) from None
 
     async def revoke_key(self, http: HttpRequest) -> Response:
         """DELETE /v1/keys/{id}."""
@@ -220,11 +209,3 @@ def product_version() -> str:
 def _bare_url(url: str) -> str:
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return _DEFAULT_LIMIT
-    if not (text.isascii() and text.isdecimal() and len(text) <= 6 and 1 <= int(text) <= _MAX_LIMIT):
-        raise bad_request(f"'limit' must be a whole number from 1 to {_MAX_LIMIT}", param="limit")
-    return int(text)

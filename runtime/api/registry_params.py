@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
@@ -28,8 +28,9 @@ from registry.records import (
 )
 from registry.search import By, Query
 from runtime.api.auth import require_operator
-from runtime.api.body import read_json_object
+from runtime.api.body import read_model
 from runtime.api.errors import ApiError, ErrorType, Fault, bad_request
+from runtime.api.query import choice
 from runtime.api.wire import json_response
 from runtime.config import ServerSettings
 
@@ -55,13 +56,7 @@ async def answer(http: HttpRequest, act: Callable[[], Awaitable[Any]], *, status
 async def body_of(http: HttpRequest, model: type[B], server: ServerSettings) -> B:
     """The body of an operator's call. Raises ApiError that names the field."""
     require_operator(http)
-    raw = await read_json_object(http, max_bytes=server.max_body_bytes, max_depth=server.max_json_depth)
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])[:64] or "body"
-        raise bad_request(f"'{field}': {first['msg']}", param=field) from None
+    return await read_model(http, model, server)
 
 
 @contextmanager
@@ -89,22 +84,15 @@ def query_of(http: HttpRequest) -> Query | None:
         return None
     return Query(
         text=text,
-        by=choice_of(http, "by", get_args(By)) or "text",
-        kind=choice_of(http, "kind", KINDS),
-        state=None if asked.get("state") == "any" else choice_of(http, "state", STATES) or "published",
+        by=choice(http, "by", get_args(By)) or "text",
+        kind=choice(http, "kind", KINDS),
+        state=None if asked.get("state") == "any" else choice(http, "state", STATES) or "published",
         author=asked.get("author"),
         locale=asked.get("locale"),
         min_quality=number_of(http, "min_quality", None, 0, 1),
         every_version=asked.get("versions") == "all",
         limit=int(number_of(http, "limit", 10, 1, 50)),
     )
-
-
-def choice_of(http: HttpRequest, name: str, among: tuple[Any, ...]) -> Any:
-    value = http.query_params.get(name)
-    if value is not None and value not in among:
-        raise bad_request(f"'{name}' must be one of {', '.join(among)}", param=name)
-    return value
 
 
 def number_of(http: HttpRequest, name: str, default: float | None, least: float, most: float) -> Any:

@@ -19,7 +19,8 @@ from registry.inspect import inspect
 from registry.records import KINDS, VersionId
 from registry.versions import split_reference
 from runtime.api.errors import bad_request
-from runtime.api.registry_params import answer, choice_of, number_of, query_of, reference_of, state_of, time_of
+from runtime.api.query import choice
+from runtime.api.registry_params import answer, number_of, query_of, reference_of, state_of, time_of
 from runtime.api.registry_views import artifact_view, hit_view, standing_view, version_view
 from runtime.records import Service
 
@@ -50,7 +51,7 @@ class RegistryReads:
                 found = await desk.search.find(query)
                 return {"data": [hit_view(catalog, hit) for hit in found.hits], "mode": found.mode}
             limit = number_of(http, "limit", 50, 1, MAX_LISTED)
-            kind = choice_of(http, "kind", KINDS)
+            kind = choice(http, "kind", KINDS)
             after = http.query_params.get("after", "")
             names = [name for name, each in catalog.artifacts.items() if name > after and kind in (None, each.kind)]
             rows = [asdict(catalog.artifacts[name]) for name in sorted(names)[: int(limit)]]
