@@ -20,11 +20,14 @@ def show(*, as_json: bool) -> None:
     """Print the accounts of today: every one with the operator key, else the day's and the caller's own."""
     with client.open_client() as daemon:
         found = daemon.get("/v1/budget", operator=True)
+        pretenders = [] if as_json else [row["name"] for row in daemon.get("/v1/backends")["data"] if row["simulated"]]
     if as_json:
         tables.print_json(found)
         return
     out = tables.console()
     out.print(budget_table(found["data"]))
+    if pretenders:
+        out.print(f"SIMULATED: what {', '.join(pretenders)} cost is counted at pretended prices.", soft_wrap=True)
     wait = tables.seconds(max(0.0, found["resets_at"] - time.time()))
     out.print(f"Days are UTC's; a new one begins in {wait}.", style="dim", soft_wrap=True)
 
