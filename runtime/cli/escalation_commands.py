@@ -9,12 +9,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from runtime.cli.job_commands import AsJson
+from runtime.cli.options import AsJson
 
 escalations_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Questions that only a person can answer: see, answer and close them. Needs the operator key.",
+    help="Questions that only a person can answer. See, answer and close them; needs the operator key.",
 )
 Name = Annotated[str, typer.Argument(metavar="ID", help="The escalation.")]
 Comment = Annotated[str, typer.Option(help="For the record.")]
@@ -34,7 +34,7 @@ def list_(
 
 @escalations_app.command()
 def show(name: Name, as_json: AsJson = False) -> None:
-    """Show one question: the request, what was made of it, and why that is not enough."""
+    """Show one question. The request, what was made of it, and why that is not enough."""
     from runtime.cli import escalations
 
     escalations.show(name, as_json=as_json)
@@ -47,7 +47,11 @@ def answer(
     comment: Comment = "",
     force: Annotated[bool, typer.Option("--force", help="Take it although it breaks the request's form or constraints.")] = False,
 ) -> None:
-    """Answer the request in the machines' place. What is given must keep to the request's form and constraints."""
+    """Answer the request in the machines' place. What is given must keep to the request's form and constraints.
+
+    \b
+      morphogen escalations answer esc-req_0198c0ffee… @answer.json --comment "asked the supplier"
+    """
     from runtime.cli import escalations
 
     escalations.answer(name, value, comment=comment, force=force)

@@ -9,14 +9,19 @@ from typing import Annotated
 
 import typer
 
+from runtime.cli.options import AsJson
+
 jobs_app = typer.Typer(rich_markup_mode=None)
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 AnId = Annotated[str, typer.Argument(metavar="ID", help="A request's id, or last.")]
 
 
 @jobs_app.command()
 def watch(request_id: AnId, as_json: AsJson = False) -> None:
-    """Watch a request to its end. Picks up where it was when the connection broke; --json prints events as lines."""
+    """Watch a request to its end. Picks up where it was when the connection broke; --json prints events as lines.
+
+    \b
+      morphogen watch last
+    """
     from runtime.cli import jobs
 
     jobs.watch(request_id, as_json=as_json)
@@ -36,7 +41,7 @@ def result(request_id: AnId) -> None:
 
 @jobs_app.command()
 def cancel(request_id: AnId, as_json: AsJson = False) -> None:
-    """End a request that was handed in with --async; what is done of it stays."""
+    """End a request handed in with --async. What is done of it stays."""
     from runtime.cli import jobs
 
     jobs.cancel(request_id, as_json=as_json)

@@ -16,7 +16,8 @@ import typer
 from runtime.cli import sandbox_commands
 from runtime.cli.errors import CliError
 from runtime.cli.escalation_commands import escalations_app
-from runtime.cli.job_commands import AsJson, jobs_app
+from runtime.cli.job_commands import jobs_app
+from runtime.cli.options import AsJson, ConfigFile
 from runtime.cli.registry_commands import registry_app
 
 app = typer.Typer(
@@ -44,7 +45,7 @@ keys_app = typer.Typer(
 config_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Check, show or import a configuration, or see and reload a running daemon's.",
+    help="Check, show or import a configuration. Or see and reload a running daemon's.",
 )
 app.add_typer(jobs_app)
 app.add_typer(keys_app, name="keys")
@@ -55,7 +56,6 @@ app.add_typer(escalations_app, name="escalations")
 
 UsdPerDay = Annotated[float | None, typer.Option(min=0, help="Most that it spends in a day (UTC), in USD.")]
 TokensPerDay = Annotated[int | None, typer.Option(min=0, help="Most tokens that it takes in a day.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="morphogen.toml to read.")]
 
 
 @app.command()
@@ -146,7 +146,10 @@ def requests(
 
 @app.command()
 def budget(as_json: AsJson = False) -> None:
-    """Show today's budgets. Limit, spent, held by running calls, left; every key with the operator key."""
+    """Show today's budgets. Limit, spent, held by running calls, left; every key with the operator key.
+
+    What simulated backends took is counted at their pretended prices; a line says so where there are any.
+    """
     from runtime.cli import budget as work
 
     work.show(as_json=as_json)
@@ -219,7 +222,7 @@ def keys_create(
     tokens_per_day: TokensPerDay = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key; its secret is printed once.
+    """Make a key. Its secret is printed once.
 
     \b
       KEY=$(morphogen keys create laptop)
@@ -259,7 +262,7 @@ def keys_revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="The ke
 
 @config_app.command("validate")
 def config_validate(config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Check a configuration; names the file, the line and the setting of everything that is wrong."""
+    """Check a configuration. Names the file, the line and the setting of everything that is wrong."""
     from runtime.cli import config as work
 
     work.validate(config, as_json=as_json)
@@ -299,7 +302,7 @@ def config_import(
 
 @config_app.command("status")
 def config_status(as_json: AsJson = False) -> None:
-    """Show how the running daemon's configuration stands; exit 1 when what is in the file is not used."""
+    """Show how the running daemon's configuration stands. Exit 1 when what is in the file is not used."""
     from runtime.cli import config_live
 
     config_live.status(as_json=as_json)
@@ -307,7 +310,7 @@ def config_status(as_json: AsJson = False) -> None:
 
 @config_app.command("reload")
 def config_reload(as_json: AsJson = False) -> None:
-    """Have the running daemon read its configuration again; exit 1 with the line and the setting when it is invalid."""
+    """Have the running daemon read its configuration again. Exit 1 with the line and the setting when it is invalid."""
     from runtime.cli import config_live
 
     config_live.reload(as_json=as_json)

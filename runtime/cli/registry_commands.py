@@ -10,18 +10,21 @@ from typing import Annotated, Literal
 
 import typer
 
-from runtime.cli.job_commands import AsJson
+from runtime.cli.options import AsJson
 
 registry_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="""Code and prompts that the network wrote: find, read, review, move. Needs the operator key.
+    help="""The registry of code and prompts. Find, read, review and move them; needs the operator key.
 
     \b
     REF is NAME, NAME@1.2.3, NAME@latest, NAME@champion or NAME@challenger.""",
 )
 Ref = Annotated[str, typer.Argument(metavar="REF", help="An artifact or one of its versions.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the log.")]
+Improvement = Annotated[list[str] | None, typer.Option(help="What was improved; may be given several times.")]
+Cases = Annotated[Path | None, typer.Option(help='JSON: [{"inputs": …, "expected": …}]; code needs at least one.')]
+Draft = Annotated[bool, typer.Option(help="Keep it without publishing it.")]
 Kind = Literal["generator", "validator", "router", "adapter", "prompt", "standard"]
 
 
@@ -39,7 +42,11 @@ def search(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=50, help="How many.")] = 10,
     as_json: AsJson = False,
 ) -> None:
-    """Find artifacts, the best first: by words and by meaning."""
+    """Find artifacts, the best first. By words and by meaning.
+
+    \b
+      morphogen registry search "list of dates between two days" --kind generator
+    """
     from runtime.cli import registry
 
     filters = {"by": by, "kind": kind, "state": state, "author": author, "locale": locale, "min_quality": min_quality}
@@ -60,7 +67,7 @@ def list_(
 
 @registry_app.command()
 def show(ref: Ref, as_json: AsJson = False) -> None:
-    """Show one version: its content, how it stands, what it did, its reviews, and its artifact's other versions."""
+    """Show one version. Its content, how it stands, what it did, its reviews, and its artifact's other versions."""
     from runtime.cli import registry
 
     registry.show(ref, as_json=as_json)
@@ -75,12 +82,16 @@ def publish(
     parent: Annotated[
         list[str] | None, typer.Option(metavar="VERSION", help="NAME@1.2.3 that it was made of; several are a synthesis.")
     ] = None,
-    improvement: Annotated[list[str] | None, typer.Option(help="What was improved; may be given several times.")] = None,
-    cases: Annotated[Path | None, typer.Option(help='JSON: [{"inputs": …, "expected": …}]; code needs at least one.')] = None,
-    draft: Annotated[bool, typer.Option(help="Keep it without publishing it.")] = False,
+    improvement: Improvement = None,
+    cases: Cases = None,
+    draft: Draft = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check and publish a new version, or keep it as a draft."""
+    """Check and publish a new version, or keep it as a draft.
+
+    \b
+      morphogen registry publish dates dates.py --kind generator --problem "dates between two days" --cases cases.json
+    """
     from runtime.cli import registry
 
     more = {"problem": problem, "parents": parent or [], "improvements": improvement or [], "draft": draft}
@@ -120,9 +131,9 @@ def fork(
     ref: Ref,
     name: Annotated[str, typer.Argument(help="The fork's name.")],
     file: Annotated[Path | None, typer.Option(help="Its content, where it differs.")] = None,
-    improvement: Annotated[list[str] | None, typer.Option(help="What was improved; may be given several times.")] = None,
-    cases: Annotated[Path | None, typer.Option(help='JSON: [{"inputs": …, "expected": …}]; code needs at least one.')] = None,
-    draft: Annotated[bool, typer.Option(help="Keep it without publishing it.")] = False,
+    improvement: Improvement = None,
+    cases: Cases = None,
+    draft: Draft = False,
     as_json: AsJson = False,
 ) -> None:
     """Make an artifact that descends from this version."""
@@ -141,7 +152,11 @@ def review(
     change: Annotated[list[str] | None, typer.Option(help="A required change; may be given several times.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Review a version; says what is decided with it."""
+    """Review a version. Says what is decided with it.
+
+    \b
+      morphogen registry review dates@1.0.0 --role quality --opinion accept --score 0.9
+    """
     from runtime.cli import registry
 
     body = {"role": role, "opinion": opinion, "score": score, "secure": secure, "required_changes": change or []}
@@ -163,7 +178,7 @@ def deprecate(
     successor: Annotated[str | None, typer.Option(metavar="REF", help="Who takes over.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take a version, or all of an artifact, out of use; restore takes it back."""
+    """Take a version, or all of an artifact, out of use. restore takes it back."""
     from runtime.cli import registry
 
     registry.move(ref, {"to": "deprecated", "reason": reason, "successor": successor}, as_json=as_json)
@@ -184,7 +199,7 @@ def restore(
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
-    """Take what was deprecated or archived back into use, or go back to a snapshot."""
+    """Take what was deprecated or archived back into use. With --snapshot, go back to a named moment."""
     from runtime.cli import registry
 
     registry.restore(ref, snapshot, reason=reason, as_json=as_json)
@@ -216,7 +231,7 @@ def alias(
 
 @registry_app.command()
 def inspect(as_json: AsJson = False) -> None:
-    """Print the repository report: totals, most used, breakthroughs, quality trend, lineage, standards."""
+    """Print the repository report. Totals, most used, breakthroughs, quality trend, lineage, standards."""
     from runtime.cli import registry
 
     registry.inspect(as_json=as_json)

@@ -10,10 +10,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run code in the sandbox; no daemon needed.")
+from runtime.cli.options import AsJson, ConfigFile
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="morphogen.toml to read.")]
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run code in the sandbox. No daemon is needed.")
 
 
 @app.command("run")
@@ -24,7 +23,7 @@ def run_command(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run one file and print the result as JSON; what it printed goes to stderr. Exit 1 when there is no result.
+    """Run one file and print the result as JSON. What it printed goes to stderr; exit 1 when there is no result.
 
     \b
       morphogen sandbox run sum.py --inputs '{"values": [1, 2, 3]}'
@@ -42,7 +41,11 @@ def check_command(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run one file on a list of cases, each in a fresh process. Exit 1 when one of them fails."""
+    """Run one file on a list of cases. Each in a fresh process; exit 1 when one of them fails.
+
+    \b
+      morphogen sandbox check sum.py '[{"inputs": {"values": [1, 2, 3]}, "expected": 6}]'
+    """
     from runtime.cli import sandbox as work
 
     work.check_file(file, cases, limits, config, as_json=as_json)

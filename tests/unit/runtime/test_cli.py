@@ -46,6 +46,15 @@ def test_help_names_every_command_and_needs_no_daemon(capsys: pytest.CaptureFixt
         assert f"\n  {command} " in shown
 
 
+def test_no_summary_of_a_command_is_cut_short(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for group in ([], ["keys"], ["config"], ["sandbox"], ["registry"], ["escalations"]):
+        assert main.run([*group, "--help"]) == 0
+        summaries = capsys.readouterr().out.partition("\nCommands:\n")[2]
+        assert summaries
+        assert "..." not in summaries
+
+
 @pytest.mark.parametrize("command", [["nope"], ["trace"], ["serve", "--port", "70000"], ["requests", "--limit", "0"]])
 def test_wrong_usage_ends_with_2(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(command) == 2
@@ -178,6 +187,18 @@ def test_the_requests_table_marks_simulated_and_failed(daemon: Any, capsys: pyte
     shown = capsys.readouterr().out
     assert "generator (simulated)" in shown
     assert "backend_timeout" in shown
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_the_budget_says_whose_prices_are_pretended(simulated: bool, daemon: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    sums = {"limit": None, "spent": 0, "reserved": 0, "left": None}
+    budget = {"data": [{"scope": "day", "usd": sums, "tokens": sums}], "resets_at": 0.0}
+    backends = {"data": [{"name": "real", "simulated": False}, {"name": "pretender", "simulated": simulated}]}
+    daemon(lambda request: httpx.Response(200, json=budget if request.url.path == "/v1/budget" else backends))
+    assert main.run(["budget"]) == 0
+    shown = capsys.readouterr().out
+    assert "all of the daemon" in shown
+    assert ("SIMULATED: what pretender cost is counted at pretended prices." in shown) == simulated
 
 
 def test_trace_last_asks_for_the_newest(daemon: Any, capsys: pytest.CaptureFixture[str]) -> None:
