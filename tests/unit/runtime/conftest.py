@@ -1,4 +1,4 @@
-"""A daemon in the command line's place: what commands send, and what they make of the replies."""
+"""For tests of the command line, a daemon in its place; for tests of the request path, none of its pauses."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from runtime import dispatch, open_request
 from runtime.cli import client
 
 URL = "http://127.0.0.1:5116"
@@ -29,3 +30,9 @@ def daemon(monkeypatch: pytest.MonkeyPatch) -> Callable[[Handler], list[httpx.Re
         return seen
 
     return install
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(open_request, "GRACE_S", 0.0)

@@ -15,8 +15,8 @@ from runtime.judging import INLINE_CHARS, judged
 from runtime.records import Answer, Request, Target
 from tests.fakes.backends import ScriptedBackend
 from tests.fakes.cluster import ScriptedCluster
+from tests.fakes.request_path import World
 from tests.fakes.service import fake_settings
-from tests.unit.runtime.test_dispatch import World
 
 SCHEMA = {"type": "object", "properties": {"users": {"type": "array", "items": {"type": "object"}}}, "required": ["users"]}
 ADULTS = parse_constraints([{"field": "users[].age", "range": [18, 99]}])
