@@ -48,6 +48,7 @@ _OWN_KEY = "key"
 
 
 def table_of(record: Record) -> str:
+    """The table that holds records of this class."""
     return _TABLES[type(record)]
 
 

@@ -70,11 +70,17 @@ class Encoder(Protocol):
     """A loaded model. Used from one thread only."""
 
     @property
-    def dimension(self) -> int: ...
+    def dimension(self) -> int:
+        """d of its vectors."""
+        ...
 
-    def encode(self, texts: Sequence[str]) -> Vectors: ...
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """``(n, d) float32`` of unit length. Whatever it raises fails the whole batch."""
+        ...
 
-    def count_tokens(self, texts: Sequence[str]) -> int: ...
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Tokens that it reads of ``texts`` together."""
+        ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -115,6 +121,7 @@ class SentenceEmbedder:
 
     @property
     def ready(self) -> bool:
+        """Whether a call would be answered without loading anything first."""
         return self._encoder is not None and not self._closed
 
     @property
@@ -159,6 +166,7 @@ class SentenceEmbedder:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._encoder.count_tokens, cut)
 
     async def aclose(self) -> None:
+        """Let go of the model and its thread; waiting calls end with EmbeddingUnavailable. Idempotent."""
         if self._closed:
             return
         self._closed = True

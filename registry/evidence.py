@@ -67,6 +67,7 @@ class Usage:
 
     @property
     def success_rate(self) -> float | None:
+        """Share of runs whose checks held; None without runs."""
         return self.successes / self.runs if self.runs else None
 
     @property

@@ -251,23 +251,23 @@ class InvalidArtifact(RegistryError):
 
 
 class UnknownArtifact(RegistryError):
-    pass
+    """There is no such artifact, version or snapshot; the message names it."""
 
 
 class Conflict(RegistryError):
-    pass
+    """Somebody else was faster, or the name is taken; look at what there is now and try again."""
 
 
 class NotAllowed(RegistryError):
-    pass
+    """The rules forbid this move; the message says which rule."""
 
 
 class CheckFailed(RegistryError):
-    pass
+    """The sandbox check did not pass; the message has the first failure. Nothing was published."""
 
 
 class LineageCycle(RegistryError):
-    pass
+    """A version would be its own ancestor."""
 
 
 class TrustStateUnreadable(RegistryError):

@@ -39,7 +39,9 @@ _REFRESH_EVERY: Final = 20
 class Random(Protocol):
     """random.Random, or what draws like it."""
 
-    def random(self) -> float: ...
+    def random(self) -> float:
+        """In [0, 1), evenly."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -151,6 +151,7 @@ def newest(numbers: Iterable[str]) -> str | None:
 
 
 def version_id(name: str, number: str) -> VersionId:
+    """``name@1.2.3``; neither part is checked."""
     return VersionId(f"{name}@{number}")
 
 

@@ -27,12 +27,14 @@ class Sample:
         return 1000.0 * ordered[min(len(ordered) - 1, int(q * len(ordered)))]
 
     def add(self, other: Sample) -> None:
+        """Take in another round of the same line."""
         self.latencies_s.extend(other.latencies_s)
         self.failed += other.failed
         self.wall_s += other.wall_s
 
     @property
     def per_second(self) -> float:
+        """Answers with status 200 a second."""
         return len(self.latencies_s) / self.wall_s if self.wall_s else 0.0
 
 
@@ -72,6 +74,7 @@ class Client:
         await reader.readexactly(2)
 
     def close(self) -> None:
+        """Close idle connections."""
         for _, writer in self._idle:
             writer.close()
         self._idle.clear()

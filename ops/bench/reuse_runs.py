@@ -38,13 +38,16 @@ class Tally:
 
     @property
     def error(self) -> float:
+        """Wrong / served; 0 where nothing was served."""
         return self.wrong / self.hits if self.hits else 0.0
 
     def served(self, right: bool) -> None:
+        """One answer was given from the store."""
         self.hits += 1
         self.wrong += not right
 
     def report(self) -> dict[str, object]:
+        """For the bench's JSON; ``error`` with its 95 % interval."""
         low, high = share_interval(self.wrong, self.hits)
         return {
             "asked": self.asked,
@@ -65,6 +68,7 @@ def _read(text: str) -> Wording:
 
 
 def evidence_of(similarity: float, request: str, stored: str, runner_up: float | None = None) -> Evidence:
+    """What trust.py is shown of a request and the stored phrasing that is nearest to it."""
     return Evidence(similarity=similarity, agreement=agreement(_read(request), _read(stored)), runner_up=runner_up)
 
 

@@ -49,6 +49,7 @@ PARTS = (*DATA_PARTS, "speed")
 
 
 def measure_pairs(pairs: Pairs, seed: int) -> tuple[dict[str, Any], list[Goal]]:
+    """Each pair once, in an order drawn from ``seed``."""
     static = static_on_pairs(pairs)
     similarity = pairs.similarity.tolist()
     evidence = [
@@ -56,14 +57,22 @@ def measure_pairs(pairs: Pairs, seed: int) -> tuple[dict[str, Any], list[Goal]]:
         for near, left, right in zip(similarity, pairs.left.tolist(), pairs.right.tolist(), strict=True)
     ]
     order = np.random.default_rng(seed).permutation(len(similarity))
-    runs = {bound: trust_on_pairs(pairs, evidence, order, bound, seed) for bound in BOUNDS}
+    runs: dict[float, Tally] = {}
+    for bound in BOUNDS:
+        progress(f"pairs: bound {bound:.0%}")
+        runs[bound] = trust_on_pairs(pairs, evidence, order, bound, seed)
     return _compared("pairs", runs, static, asked=len(similarity), ratio=1.0)
 
 
 def measure_stream(pairs: Pairs, seed: int) -> tuple[dict[str, Any], list[Goal]]:
+    """Questions asked again in other words, drawn from ``seed``; at the widest bound also without what entries learn."""
     stream = repeating_stream(pairs, np.random.default_rng(seed))
+    progress("stream: static thresholds")
     static = static_on_stream(pairs, stream, STREAM_THRESHOLDS)
-    runs = {bound: trust_on_stream(pairs, stream, bound, seed) for bound in BOUNDS}
+    runs: dict[float, Tally] = {}
+    for bound in BOUNDS:
+        progress(f"stream: bound {bound:.0%}")
+        runs[bound] = trust_on_stream(pairs, stream, bound, seed)
     measured, goals = _compared("stream", runs, static, asked=len(stream.texts), ratio=2.0)
     shared = trust_on_stream(pairs, stream, BOUNDS[-1], seed, per_entry=False)
     measured.update(possible_hits=stream.possible, without_entries=shared.report())

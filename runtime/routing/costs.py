@@ -52,6 +52,7 @@ class Logarithms:
         self.learned += 1
 
     def forget(self, slot: int) -> None:
+        """Drop all that is known of an arm."""
         self.ridge.scale(slot, 0.0)
         self.scatter2[slot] = 0.1
 

@@ -57,6 +57,7 @@ class Drift:
         return recent[-length:] if length > 0 else []
 
     def forget(self, slot: int) -> None:
+        """Begin an arm's sums anew; its count of alarms stays."""
         self.sums[slot] = 0.0
         self.lengths[slot] = 0
         self._recent.pop(slot, None)

@@ -21,10 +21,12 @@ ROUNDS = 12
 
 
 def due(seen: int) -> bool:
+    """Whether kinds are looked for after so many requests."""
     return seen in FOUND_AT
 
 
 def how_many(seen: int, most: int) -> int:
+    """So many kinds are looked for: the square root of the requests seen, from 1 to ``most``."""
     return max(1, min(most, int(seen**0.5)))
 
 

@@ -32,6 +32,7 @@ class Trust:
 
     @property
     def value(self) -> float:
+        """From 0 (the level is not believed) to 1."""
         slope = (self._prior * self._worth + self.both) / (self._worth + self.own)
         return min(max(slope, 0.0), 1.0)
 
@@ -86,6 +87,7 @@ class Groups:
             row[:, slot] = 0.0
 
     def decay(self, factor: float) -> None:
+        """Keep ``factor`` (0 to 1) of all evidence."""
         for key in self.table:
             self.table[key] *= factor
 
@@ -138,4 +140,5 @@ class Neighbours:
         self.weights[self.slots == slot] = 0.0
 
     def decay(self, factor: float) -> None:
+        """Keep ``factor`` (0 to 1) of what remembered outcomes weigh."""
         self.weights *= factor

@@ -47,10 +47,12 @@ class Arm:
 
     @property
     def key(self) -> str:
+        """What the arm is: equal for equal strategy, node and backend, whatever the price."""
         return f"{self.strategy}\x1f{self.node}\x1f{self.backend}"
 
     @property
     def label(self) -> str:
+        """For people."""
         return f"{self.strategy} x {self.node} x {self.backend}"
 
 
@@ -115,6 +117,7 @@ class Decision:
 
     @property
     def chosen(self) -> Candidate:
+        """The candidate that was taken, as it was weighed."""
         return next(each for each in self.candidates if each.arm.key == self.arm.key)
 
 
