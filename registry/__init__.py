@@ -1,1 +1,1 @@
-"""What the network knows: embeddings today, code and solutions as they come. May import sandbox only."""
+"""What the network knows: code, prompts and standards with their evidence, solutions, embeddings. May import sandbox."""
