@@ -21,9 +21,9 @@ class CodeUsed:
     """A program that was run in the sandbox and whose result passed every check.
 
     ``code`` defines ``run(inputs)``; ``parameters`` are its named inputs with their values, to which ``count`` and ``seed`` were
-    added; ``constraints`` are what the result was held against. ``how`` it came about: a version of the registry used as it is
-    (``artifact`` is that version), one that was modified (``artifact`` is its parent, ``improvements`` what was changed), or
-    written anew. ``latency_s`` is what the run took.
+    added; ``constraints`` and ``schema`` are what the result was held against. ``how`` it came about: a version of the registry
+    used as it is (``artifact`` is that version), one that was modified (``artifact`` is its parent, ``improvements`` what was
+    changed), or written anew. ``latency_s`` is what the run took.
     """
 
     code: str
@@ -31,6 +31,7 @@ class CodeUsed:
     count: int = 1
     seed: int = 0
     constraints: tuple[Constraint, ...] = ()
+    schema: Mapping[str, Json] | None = None
     artifact: str = ""
     how: How = "new"
     improvements: tuple[str, ...] = ()

@@ -23,6 +23,8 @@ from registry.records import (
     ALIASES,
     CODE_KINDS,
     OPERATOR,
+    REVIEW_ROLES,
+    TEXT_ROLES,
     Alias,
     Artifact,
     InvalidArtifact,
@@ -149,13 +151,13 @@ class Registry:
         passed = await self._check(new.kind, new.content, cases)
         return await self._put_new(new, "published", cases=passed, reason=_published(passed))
 
-    async def draft(self, new: NewVersion, cases: Sequence[Case] = ()) -> Version:
+    async def draft(self, new: NewVersion, cases: Sequence[Case] = (), *, revisions: int = 0) -> Version:
         """Keep a version that is not published yet. With ``cases`` it is checked, so that reviews alone can publish it; without
-        them ``release`` has to. Raises as ``publish`` does."""
+        them ``release`` has to. ``revisions``: how often reviews sent back what it was made of. Raises as ``publish`` does."""
         versions.check_new(new)
         checked = cases or new.kind not in CODE_KINDS
         passed = await self._check(new.kind, new.content, cases) if checked else None
-        return await self._put_new(new, "draft", cases=passed, reason="drafted")
+        return await self._put_new(new, "draft", cases=passed, reason="drafted", revisions=revisions)
 
     async def release(self, reference: str, cases: Sequence[Case], *, by: str) -> Standing:
         """Check a draft and publish it. Raises as ``publish`` does, and NotAllowed."""
@@ -174,7 +176,7 @@ class Registry:
         judge(reports, len(cases))
         return len(reports)
 
-    async def _put_new(self, new: NewVersion, state: State, *, cases: int | None, reason: str) -> Version:
+    async def _put_new(self, new: NewVersion, state: State, *, cases: int | None, reason: str, revisions: int = 0) -> Version:
         made: list[Version] = []
 
         def change(catalog: Catalog) -> Sequence[Record]:
@@ -186,7 +188,13 @@ class Registry:
                     return [replace(standing, state=state, cases=cases, reason=reason, by=new.author, at=self.clock())]
                 return []
             standing = Standing(
-                version_id=version.version_id, state=state, reason=reason, by=new.author, at=self.clock(), cases=cases
+                version_id=version.version_id,
+                state=state,
+                reason=reason,
+                by=new.author,
+                at=self.clock(),
+                cases=cases,
+                revisions=revisions,
             )
             return [version, standing, artifact]
 
@@ -307,6 +315,7 @@ class Registry:
                 catalog.usage.get(version.version_id),
                 checked=standing.cases is not None,
                 revisions=standing.revisions,
+                needed=REVIEW_ROLES if version.kind in CODE_KINDS else TEXT_ROLES,
             )
             decided.append(decision)
             moved = after_review(decision, standing, self.clock())

@@ -92,6 +92,16 @@ class Day:
     quality_sum: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """First tries at new programs in one arm: how many, and how many passed their checks at once."""
+
+    standard: str
+    guided: bool
+    tries: int
+    passed: int
+
+
 class Evidence(Protocol):
     """Execution evidence at rest. The daemon's ledger implements it; nothing here writes a table for a run."""
 
@@ -113,6 +123,15 @@ class Evidence(Protocol):
 
     async def days(self) -> list[Day]:
         """All executions by day, oldest first."""
+        ...
+
+    def wrote(self, standard: str, *, guided: bool, ok: bool) -> None:
+        """Queue one first try at a new program while ``standard`` was in force: whether its writer was shown it, and whether the
+        program passed its checks; never blocks."""
+        ...
+
+    async def written(self) -> list[Written]:
+        """Sums of these, by standard and arm."""
         ...
 
 
@@ -285,6 +304,23 @@ def _moments(n: int, total: float, squares: float) -> tuple[float, float]:
     """(mean, variance of the mean). A spread of nothing is taken for a spread of a thousandth."""
     mean = total / n
     return mean, max(1e-6, (squares - n * mean * mean) / (n - 1)) / n
+
+
+def effect_of(written: Sequence[Written]) -> dict[str, object] | None:
+    """What a standard does to the pass rate of new code, over all its versions: both arms, the difference and its p-value; None
+    while nothing was written with a standard in force."""
+    arms = {guided: [each for each in written if each.guided is guided] for guided in (True, False)}
+    tries = {guided: sum(each.tries for each in arm) for guided, arm in arms.items()}
+    passed = {guided: sum(each.passed for each in arm) for guided, arm in arms.items()}
+    if not sum(tries.values()):
+        return None
+    gain = _share_gain("success", passed[True], tries[True], passed[False], tries[False]) if all(tries.values()) else None
+    return {
+        "guided": {"tries": tries[True], "passed": passed[True]},
+        "unguided": {"tries": tries[False], "passed": passed[False]},
+        "difference": gain.size if gain is not None else None,
+        "p_value": gain.p_value if gain is not None and min(tries.values()) >= MIN_RUNS else None,
+    }
 
 
 def mean_quality(days: Sequence[Day]) -> float | None:

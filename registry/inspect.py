@@ -13,7 +13,7 @@ from typing import Any
 from registry import lineage
 from registry.artifacts import Registry
 from registry.catalog import Catalog
-from registry.evidence import Day, mean_quality
+from registry.evidence import Day, effect_of, mean_quality
 from registry.records import CODE_KINDS, KINDS, STATES, InvalidArtifact, VersionId
 from registry.standards import Rule, compliance, rules_of
 from registry.upkeep import BREAKTHROUGH
@@ -130,9 +130,8 @@ def depths(catalog: Catalog) -> dict[str, Any]:
     }
 
 
-async def _standards(registry: Registry) -> dict[str, Any]:
-    """How much of the published code keeps the machine-checkable rules of the standards in force; share None without such
-    rules."""
+async def rules_in_force(registry: Registry) -> tuple[list[Rule], list[VersionId]]:
+    """The machine-checkable rules of all standards in force, and which these are."""
     rules: list[Rule] = []
     in_force: list[VersionId] = []
     for artifact in list(registry.catalog.artifacts.values()):
@@ -143,8 +142,16 @@ async def _standards(registry: Registry) -> dict[str, Any]:
             except InvalidArtifact:
                 continue  # prose that no machine understands is still a standard for its readers
             in_force.append(chosen.version_id)
+    return rules, in_force
+
+
+async def _standards(registry: Registry) -> dict[str, Any]:
+    """How much of the published code keeps the rules in force; share None without such rules. ``effect``: how new programs did
+    whose writers were shown the standard, and those that were not."""
+    rules, in_force = await rules_in_force(registry)
     standings = registry.catalog.standings if rules else {}
     code = [key for key in standings if standings[key].state == "published" and registry.catalog.versions[key].kind in CODE_KINDS]
     codes = [each.content for each in (await registry.contents.many(code)).values()]
     share = await asyncio.to_thread(compliance, codes, rules)  # parsing a thousand files takes seconds
-    return {"in_force": in_force, "rules": len(rules), "checked": len(codes), "compliance": share}
+    effect = effect_of(await registry.evidence.written())
+    return {"in_force": in_force, "rules": len(rules), "checked": len(codes), "compliance": share, "effect": effect}

@@ -40,6 +40,8 @@ KINDS: tuple[Kind, ...] = ("generator", "validator", "router", "adapter", "promp
 STATES: tuple[State, ...] = ("draft", "published", "deprecated", "archived")
 ALIASES: tuple[Alias, ...] = ("champion", "challenger")
 REVIEW_ROLES: tuple[ReviewRole, ...] = ("quality", "security", "performance")
+TEXT_ROLES: tuple[ReviewRole, ...] = ("quality", "security")
+"""Who has to look at a text: it runs nowhere."""
 CODE_KINDS: frozenset[Kind] = frozenset({"generator", "validator", "router", "adapter"})
 """Kinds whose content is code that runs in the sandbox; the others are texts that models read."""
 

@@ -22,6 +22,7 @@ from registry import versions
 from registry.artifacts import Registry
 from registry.evidence import Run
 from registry.records import Kind, NewVersion, RegistryError, RegistryUnavailable, Version, VersionId
+from runtime.code_trial import kept as kept_trial
 from runtime.open_request import OpenRequest
 from runtime.records import Answer
 from runtime.registry_desk import RegistryDesk
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 MAX_WAITING: Final = 256
 """Programs that wait to be kept; more are dropped, and counted. An answer never waits for this."""
 KIND: Final[Kind] = "generator"
+SIMULATED: Final = "simulated"
+MAX_FOLLOWED: Final = 100
 _NAME_WORDS: Final = 5
 _NO_NAMES: Final = re.compile(r"(?:an?|and|are|as|at|by|each|for|from|in|into|is|of|on|or|that|the|this|to|user|with)")
 
@@ -45,6 +48,7 @@ class _Kept:
     locale: str
     author: str
     at: float
+    simulated: bool
 
 
 class CodeDesk:
@@ -67,12 +71,16 @@ class CodeDesk:
         for event in run.events:
             if event.kind == "code" and event.data.get("state") == "ran":
                 self._record(event.data, node, event.at)
+            elif event.kind == "code" and event.data.get("state") == "wrote":
+                self._tell_arm(event.data)
         code = answer.draft.code if answer is not None and answer.draft.complete else None
-        if code is None or code.how == "used":
+        if answer is None or code is None or code.how == "used":
             return
         problem = request_text(run.request.messages, versions.MAX_PROBLEM_CHARS)
         try:
-            self._waiting.put_nowait(_Kept(used=code, problem=problem, locale=run.locale, author=node, at=self._clock()))
+            self._waiting.put_nowait(
+                _Kept(used=code, problem=problem, locale=run.locale, author=node, at=self._clock(), simulated=answer.simulated)
+            )
         except asyncio.QueueFull:
             self.counts["dropped"] += 1
 
@@ -85,25 +93,40 @@ class CodeDesk:
             latency_s = float(data.get("latency_s", 0.0))
             self._desk.evidence.record(Run(version_id=version, node=node, at=at, ok=data.get("ok") is True, latency_s=latency_s))
 
+    def _tell_arm(self, data: Json) -> None:
+        standard = str(data.get("standard", ""))
+        try:
+            known = standard in self._desk.registry.catalog.standings
+        except RegistryUnavailable:
+            return
+        if known:
+            self._desk.evidence.wrote(standard, guided=data.get("guided") is True, ok=data.get("ok") is True)
+
     async def run(self) -> None:
         """Keep what waits, one after the other. Until cancelled."""
         while self._enabled:
             kept = await self._waiting.get()
             await self._desk.settled.wait()
-            version = await self.keep(kept.used, problem=kept.problem, locale=kept.locale, author=kept.author)
+            version = await self.keep(
+                kept.used, problem=kept.problem, locale=kept.locale, author=kept.author, simulated=kept.simulated
+            )
             if version is not None:
                 run = Run(version_id=VersionId(version), node=kept.author, at=kept.at, ok=True, latency_s=kept.used.latency_s)
                 self._desk.evidence.record(run)
 
     # ── keeping and finding ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def keep(self, used: CodeUsed, *, problem: str, locale: str, author: str) -> str | None:
+    async def keep(self, used: CodeUsed, *, problem: str, locale: str, author: str, simulated: bool = False) -> str | None:
         """The version id of the program, kept as the draft of a generator until it was reviewed; the same code is kept once.
+        ``simulated``: a simulated backend wrote it, and that is a tag of it.
 
         None while the registry is closed, and for what it refuses: code that fails its sandbox check, or was rejected before.
         """
         try:
-            version = await self._keep(self._desk.registry, used, problem, locale, author)
+            registry = self._desk.registry
+            version = await self._keep(registry, used, problem, locale, author)
+            if simulated and version is not None and used.how != "used":
+                await registry.tag(version, SIMULATED)
         except RegistryUnavailable:
             return None
         except RegistryError as error:
@@ -114,12 +137,12 @@ class CodeDesk:
 
     async def _keep(self, registry: Registry, used: CodeUsed, problem: str, locale: str, author: str) -> VersionId | None:
         if used.how == "used" and used.artifact:
-            return registry.current(VersionId(used.artifact))
+            return in_use(registry, VersionId(used.artifact))
         parameters = signature(used.parameters)
         digest = versions.content_hash(KIND, used.code, parameters)
         known = self._find(registry, digest)
         if known is not None:
-            return None if registry.catalog.standings[known].state == "archived" else registry.current(known)
+            return in_use(registry, known)
         parents = (VersionId(used.artifact),) if used.artifact in registry.catalog.standings else ()
         problem = versions.readable(problem, versions.MAX_PROBLEM_CHARS) or "(no words)"
         new = NewVersion(
@@ -127,6 +150,7 @@ class CodeDesk:
             kind=KIND,
             content=used.code,
             problem=problem,
+            description=kept_trial(used),
             author=author,
             locale=locale,
             parameters=parameters,
@@ -152,13 +176,20 @@ class CodeDesk:
         return None
 
     async def source(self, version: str) -> str | None:
-        """The code of a version, verified by its hash. None for one that is not there, was archived, or cannot be read now."""
+        """The code of a version, verified by its hash, or of what took over from it where that has the same parameters.
+
+        None for one that is not there, was rejected, or cannot be read now.
+        """
         try:
             registry = self._desk.registry
-            standing = registry.catalog.standings.get(VersionId(version))
-            if standing is None or standing.state == "archived":
+            known = registry.catalog.versions.get(VersionId(version))
+            successor = in_use(registry, VersionId(version))
+            if known is None or successor is None:
                 return None
-            found: Version = await registry.content(VersionId(version))
+            same = registry.catalog.versions[successor].parameters == known.parameters
+            if not same and registry.catalog.standings[known.version_id].state == "archived":
+                return None
+            found: Version = await registry.content(successor if same else known.version_id)
         except RegistryError as error:
             log.warning("code of %s cannot be had: %s", version, error)
             return None
@@ -166,6 +197,21 @@ class CodeDesk:
 
 
 # ── pure ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def in_use(registry: Registry, version_id: VersionId) -> VersionId | None:
+    """Who stands for a version now: itself, or what took over or was made of it in a revision. None where it was rejected."""
+    standings = registry.catalog.standings
+    for _ in range(MAX_FOLLOWED):
+        standing = standings.get(version_id)
+        if standing is None:
+            return None
+        if standing.state not in ("archived", "deprecated") or (standing.successor is None and standing.state == "deprecated"):
+            return version_id
+        if standing.successor is None:
+            return None
+        version_id = standing.successor
+    return None
 
 
 def signature(parameters: Json) -> dict[str, Json]:

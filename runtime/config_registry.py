@@ -22,5 +22,15 @@ class RegistrySettings(Section):
     """How often tables are compacted and old versions of them removed."""
     fold_every_s: Annotated[float, Field(ge=0.05, le=86_400, allow_inf_nan=False)] = 60.0
     """How often executions are added up, and acted on."""
+    review: bool = True
+    """Have reviewers look at the code that nodes wrote, and an advisor distil what it has in common."""
+    review_every_s: Annotated[float, Field(ge=0.05, le=86_400, allow_inf_nan=False)] = 30.0
+    """How often what waits for a review is looked at."""
+    reviews_per_hour: Annotated[int, Field(ge=0, le=10_000)] = 60
+    """Most questions an hour that reviewers and the advisor ask models; 0: checks and executions alone decide."""
+    review_usd_per_day: Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False)] = 0.5
+    """Most that these questions may cost in a day (UTC), in USD."""
+    standard_after: Annotated[int, Field(ge=1, le=10_000)] = 10
+    """So many further programs that worked make the advisor distil the coding standard anew."""
     guidance_holdout: Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)] = 0.1
     """Share of the programs that are written without the coding standard, so that its effect can be measured."""

@@ -32,8 +32,6 @@ from runtime.api.app import create_app
 from runtime.api.operator import product_version
 from runtime.backend_servers import BackendServers
 from runtime.cluster import Cluster
-from runtime.code_desk import CodeDesk
-from runtime.code_offers import Offers
 from runtime.config import Settings
 from runtime.config_file import LoadedConfig
 from runtime.config_strategies import check_strategies
@@ -47,7 +45,6 @@ from runtime.jobs.tools import Tools
 from runtime.keys import KeyRing, check_binding
 from runtime.ledger.escalations import EscalationLedger
 from runtime.ledger.jobs import JobLedger
-from runtime.ledger.registry import LedgerEvidence, LedgerJournal
 from runtime.ledger.replies import ReplyLedger
 from runtime.ledger.spending import books
 from runtime.ledger.store import Ledger
@@ -56,7 +53,7 @@ from runtime.live import LiveParts, breaker_policy, node_kit
 from runtime.local_cluster import LocalCluster
 from runtime.loop_lag import LoopLag
 from runtime.metrics import Metrics
-from runtime.registry_desk import RegistryDesk
+from runtime.registry_work import RegistryWork
 from runtime.reload import ConfigSource, Reloader
 from runtime.router.build import routed
 from runtime.sandbox_desk import SandboxDesk
@@ -180,10 +177,8 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     escalations = EscalationLedger(ledger)
     await escalations.load()
     sandbox_desk = await stack.enter_async_context(SandboxDesk(settings.sandbox.setup(), metrics))
-    registry = _registry(settings, ledger, embedder, sandbox_desk)
-    stack.push_async_callback(registry.close)
-    code = CodeDesk(registry, enabled=settings.registry.enabled and settings.data.store_bodies)
-    hub.search_registry = Offers(registry, holdout=settings.registry.guidance_holdout).offer
+    work = RegistryWork(settings, ledger, embedder, sandbox_desk.sandbox, hub)
+    stack.push_async_callback(work.desk.close)
     router = await stack.enter_async_context(routed(settings, pool, desk, cluster, ledger))
     dispatch = Dispatch(
         settings=settings,
@@ -194,7 +189,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         ledger=ledger,
         metrics=metrics,
         escalations=escalations,
-        learn=code.seen,
+        learn=work.code.seen,
         router=router,
     )
     hub.account, hub.ran = dispatch.account_peer, metrics.code_ran
@@ -220,18 +215,20 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         jobs=jobs,
         replies=ReplyLedger(ledger),
         escalations=escalations,
-        registry=registry,
-        code=code,
+        registry=work.desk,
+        code=work.code,
         router=router,
         sandbox_desk=sandbox_desk,
     )
+    work.begin(dispatch, cluster, lambda: service.pool.specs)
+    stack.push_async_callback(work.end)
     parts = LiveParts(service=service, hub=hub, servers=servers, found=found, kit=kit)
     stack.push_async_callback(parts.stop)
     service.reloader = Reloader(source=source, running=lambda: service.settings, apply=parts.apply, metrics=metrics)
     metrics.present.backends = service.backends
     metrics.present.cluster = service.cluster
     metrics.present.ledger = ledger.load
-    metrics.present.registry, metrics.present.sandbox = registry.gauges, sandbox_desk.gauges
+    metrics.present.registry, metrics.present.sandbox = work.desk.gauges, sandbox_desk.gauges
     metrics.present.budget = cashier.purse.gauges
     metrics.present.jobs = lambda: {"queued": jobs.queued, "running": jobs.running}
     metrics.present.escalations = lambda: escalations.open_count
@@ -254,11 +251,6 @@ async def _open_ledger(settings: Settings, data: Path) -> Ledger:
 def _embedder(settings: Settings) -> Embedder | None:
     chosen = settings.embedding
     return SentenceEmbedder(chosen.model, chosen.path, chosen.max_batch) if chosen.enabled else None
-
-
-def _registry(settings: Settings, ledger: Ledger, embedder: Embedder | None, sandbox: SandboxDesk) -> RegistryDesk:
-    folder, ports = settings.data.dir.expanduser() / "registry", (LedgerJournal(ledger), LedgerEvidence(ledger))
-    return RegistryDesk(settings.registry, folder, *ports, embedder=embedder, checker=sandbox.sandbox)
 
 
 def _cluster(settings: Settings, kit: NodeKit, hub: DaemonHub) -> Cluster:
@@ -322,7 +314,7 @@ async def _end_task(task: asyncio.Task[None]) -> None:
 def _chores(service: DaemonService) -> list[Coroutine[Any, Any, None]]:
     """What goes on beside the requests."""
     chores: list[Coroutine[Any, Any, None]] = [LoopLag(service.metrics.loop_lagged).run(), _retain(service)]
-    chores += [service.registry.run(), service.code.run(), service.sandbox_desk.watch()]
+    chores += [service.registry.run(), service.sandbox_desk.watch()]
     if service.reloader is not None:
         chores.append(service.reloader.watch())
     if service.embedder is not None:

@@ -21,7 +21,8 @@ from runtime.escalations import Escalations
 from runtime.jobs.records import Caller, Feedback, Job, JobEvent, Part, StoredReply
 from runtime.registry_desk import RegistryDesk
 
-Source = Literal["openai", "mock", "native"]
+Source = Literal["openai", "mock", "native", "registry"]
+"""The surface that a request came by; ``registry``: the daemon's own chores asked (reviews, principles, standards)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -240,6 +240,7 @@ async def _tried(
         count=problem.total or 1,
         seed=seed % 2**31,
         constraints=problem.constraints,
+        schema=problem.schema,
         artifact=program.artifact,
         how=program.how,
         improvements=program.improvements,

@@ -66,3 +66,11 @@ def _standards(standards: Json) -> Iterator[str]:
         yield "  none of their rules can be checked by a machine, or there is no code to check"
     else:
         yield f"  {share:.0%} of {standards['checked']} published codes keep all {standards['rules']} rules"
+    effect = standards.get("effect")
+    if effect is not None:
+        arms = [f"{_rate(effect[arm])} {words}" for arm, words in (("guided", "with it"), ("unguided", "without"))]
+        yield f"  new programs that passed at once: {', '.join(arms)}"
+
+
+def _rate(arm: Json) -> str:
+    return f"{arm['passed']} of {arm['tries']}"

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from runtime.ledger.records import LedgerForeign, LedgerTooNew
+from runtime.ledger.registry_schema import WRITTEN
 from runtime.ledger.routing_schema import ROUTING
 from runtime.ledger.sums_schema import SUMS
 
@@ -296,7 +297,7 @@ END;
 """
 
 _FIRST_SIX = ((1, _FIRST), (2, _JOBS), (3, _QUALITY), (4, _SPEND), (5, _REGISTRY), (6, _ESCALATIONS))
-MIGRATIONS: tuple[tuple[int, str], ...] = (*_FIRST_SIX, (7, ROUTING), (8, SUMS))
+MIGRATIONS: tuple[tuple[int, str], ...] = (*_FIRST_SIX, (7, ROUTING), (8, SUMS), (9, WRITTEN))
 
 
 def version_of(connection: sqlite3.Connection) -> int:

@@ -16,7 +16,7 @@ import aiosqlite
 import orjson
 
 from agents.records import AgentError
-from registry.evidence import Day, Run, Usage, log_latency
+from registry.evidence import Day, Run, Usage, Written, log_latency
 from registry.journal import Put
 from registry.records import RegistryUnavailable, VersionId
 from runtime.ledger.batch import WritingConnection, look_away
@@ -150,6 +150,21 @@ class LedgerEvidence:
         rows = await _read(self._ledger, "SELECT * FROM registry_days ORDER BY day", ())
         return [Day(**dict(row)) for row in rows]
 
+    def wrote(self, standard: str, *, guided: bool, ok: bool) -> None:
+        fields = (standard, int(guided), int(ok))
+
+        def apply(connection: WritingConnection) -> None:
+            connection.execute(_WROTE, fields)
+
+        self._ledger.act(apply, weight=100).add_done_callback(look_away)
+
+    async def written(self) -> list[Written]:
+        rows = await _read(self._ledger, "SELECT * FROM registry_written ORDER BY standard, guided", ())
+        return [
+            Written(standard=row["standard"], guided=bool(row["guided"]), tries=row["tries"], passed=row["passed"])
+            for row in rows
+        ]
+
     async def _act(self, apply: Callable[[WritingConnection], T]) -> T:
         writing = self._ledger.act(apply)
         await asyncio.wait([writing])
@@ -189,6 +204,21 @@ SELECT coalesce(sum(runs), 0), coalesce(sum(successes), 0) FROM (
     UNION ALL SELECT node, 1, ok FROM registry_runs WHERE version_id = :version
 ) WHERE (:node IS NULL OR node = :node) AND (:other IS NULL OR node <> :other)
 """
+
+
+_WROTE = """
+INSERT INTO registry_written (standard, guided, tries, passed) VALUES (?1, ?2, 1, ?3)
+ON CONFLICT (standard, guided) DO UPDATE SET tries = tries + 1, passed = passed + excluded.passed
+"""
+_SPENT = """
+SELECT COALESCE(sum(o.cost_usd), 0.0) FROM requests r JOIN outcomes o ON o.request_id = r.request_id
+WHERE r.source = ? AND r.at >= ?
+"""
+
+
+async def spent_since(ledger: Ledger, source: str, since: float) -> float:
+    """USD that requests of one surface have cost since Unix time ``since``. Raises RegistryUnavailable."""
+    return float((await _read(ledger, _SPENT, (source, since)))[0][0])
 
 
 def _append(connection: WritingConnection, put: Put) -> Put:

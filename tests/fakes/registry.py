@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from registry.artifacts import Registry
-from registry.evidence import Day, Run, Usage, add, usage_of
+from registry.evidence import Day, Run, Usage, Written, add, usage_of
 from registry.journal import Put
 from registry.records import NewVersion, RegistryUnavailable, VersionId
 from registry.search import Search
@@ -147,6 +147,13 @@ class MemoryEvidence:
         self.waiting: list[Run] = []
         self.runs: list[Run] = []
         self.sums: dict[VersionId, Usage] = {}
+        self.arms: list[Written] = []
+
+    def wrote(self, standard: str, *, guided: bool, ok: bool) -> None:
+        self.arms.append(Written(standard=standard, guided=guided, tries=1, passed=int(ok)))
+
+    async def written(self) -> list[Written]:
+        return self.arms
 
     def record(self, run: Run) -> None:
         self.waiting.append(run)

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from agents.llm.simulated.code_critic import about_code, asks_for_revision, revise_code
 from agents.llm.simulated.conditions import misread
 from agents.llm.simulated.conditions import of_prompt as conditions_of
 from agents.llm.simulated.critic import JUDGEMENTS, Finding, is_judgement, judge
@@ -60,6 +61,8 @@ def answer(reading: Reading, profile: Profile, seed: int, *, json_mode: bool = F
     """The whole answer of ``profile``'s model. ``json_mode``: JSON is asked for without a schema."""
     if asks_for_program(reading):
         return Answer(text=write_program(reading, profile.skill("code"), Random(seed ^ 0xC0DE)))
+    if asks_for_revision(reading):
+        return Answer(text=revise_code(reading, profile.skill("code"), Random(seed ^ 0x2E51)))
     wanted = reading.wanted
     if wanted is None and (json_mode or _AS_JSON.search(reading.asked[:4000])):
         wanted = schema_of_words(reading.asked)
@@ -97,6 +100,8 @@ def _structured(wanted: Json, reading: Reading, profile: Profile, kind: Kind, se
         if rng.random() >= profile.skill("extraction"):
             read = {"constraints": misread(read["constraints"], rng)}
         return Answer(text=_dumped(read), data=read, structured=True)
+    if (said := about_code(reading, root, critical, Random(seed ^ 0xC0DEC))) is not None:
+        return Answer(text=_dumped(said), data=said, structured=True)
     if reading.wanted_name in (QUESTIONS, ANSWERS):
         asked = reading.wanted_name == QUESTIONS
         data = questions(reading, root, critical, Random(seed)) if asked else answers(reading, root)

@@ -14,6 +14,7 @@ from difflib import SequenceMatcher
 from random import Random
 from typing import Any, Final
 
+from agents.llm.simulated.code_critic import essence
 from agents.llm.simulated.columns import Column, plain_value
 from agents.llm.simulated.conditions import Field, conditions
 from agents.llm.simulated.figures import figure_program
@@ -70,7 +71,8 @@ def _decoded(text: str, start: int) -> Json:
 def _answered(parameters: Mapping[str, Json], code: str, text: str) -> str:
     """The program, or a word on which of those that were shown it is, or was made of."""
     shown = dict(_SHOWN.findall(text))
-    same = next((label for label, other in shown.items() if other.strip() == code.strip()), None)
+    own = essence(code)
+    same = next((label for label, other in shown.items() if essence(other) == own), None)
     if same is not None:
         return _block({"use": same, "parameters": dict(parameters)})
     near = max(shown, key=lambda label: _likeness(shown[label], code), default=None)

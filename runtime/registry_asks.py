@@ -1,0 +1,149 @@
+"""What the registry's own chores ask of models: through dispatch as any request, so that it is budgeted, counted and traced, and
+within bounds of their own: so much money a day, so many asks an hour, on the cheapest backends that can.
+
+Built by daemon.py for reviewing.py and advising.py. Nodes that review or advise are live while they are asked, and parked after.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from agents.llm.chat import BackendSpec
+from agents.records import AgentError, Capability, Json, NodeId, NodeSpec, RequestId, Role
+from agents.strategy_specs import Single
+from runtime.cluster import Cluster
+from runtime.config_registry import RegistrySettings
+from runtime.ledger.records import LedgerError
+from runtime.records import Answer, Request, Target
+
+log = logging.getLogger(__name__)
+
+DAY_S: Final = 86_400.0
+HOUR_S: Final = 3_600.0
+DEADLINE_S: Final = 120.0
+DRAIN_S: Final = 5.0
+
+
+class Runs(Protocol):
+    """What is needed of Dispatch."""
+
+    async def run(self, request: Request) -> Answer: ...
+
+
+SpentSince = Callable[[float], Awaitable[float]]
+"""USD that such requests have cost since a Unix time, from the ledger: a restart must not begin a day anew."""
+SaveNode = Callable[[NodeSpec, str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """An answer, and which node gave it."""
+
+    text: str
+    data: Json
+    node: str
+    simulated: bool
+
+
+class Asks:
+    """One at a time; ``ask`` gives None where it may not or cannot ask, and ``why`` says which."""
+
+    def __init__(
+        self,
+        *,
+        runs: Runs,
+        cluster: Cluster,
+        settings: RegistrySettings,
+        backends: Callable[[], Sequence[BackendSpec]],
+        spent_since: SpentSince,
+        save_node: SaveNode,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._runs, self._cluster, self._settings, self._backends = runs, cluster, settings, backends
+        self._spent_since, self._save_node, self._clock = spent_since, save_node, clock
+        self._day, self._spent_usd = -1, 0.0
+        self._asked: deque[float] = deque()
+        self._live: set[NodeId] = set()
+        self.why = ""
+
+    def able(self, need: Capability) -> str | None:
+        """The cheapest backend that declares ``need``; None without one."""
+        fit = [spec for spec in self._backends() if need in spec.capabilities]
+        return min(fit, key=lambda spec: (spec.input_usd_per_mtok + spec.output_usd_per_mtok, spec.name)).name if fit else None
+
+    async def ask(
+        self, text: str, *, node: str | None, need: Capability, schema: Mapping[str, Json] | None = None
+    ) -> Said | None:
+        """Ask ``node`` (None: whoever answers clients) on the cheapest able backend. Raises RegistryUnavailable where the ledger
+        cannot be read."""
+        backend = self.able(need)
+        if backend is None or not await self._may():
+            self.why = self.why if backend is not None else f"no backend declares {need}"
+            return None
+        self._asked.append(self._clock())
+        request = Request(
+            request_id=RequestId(f"reg_{time.time_ns() // 1_000_000:012x}{os.urandom(8).hex()}"),
+            source="registry",
+            target=Target(kind="node", name=node) if node is not None else Target(),
+            messages=({"role": "user", "content": text},),
+            schema=schema,
+            backend=backend,
+            budget_usd=max(0.0, self._settings.review_usd_per_day - self._spent_usd),
+            strategy=Single(),
+            deadline_s=DEADLINE_S,
+        )
+        try:
+            answer = await self._runs.run(request)
+        except AgentError as error:
+            self._spent_usd += sum(call.cost_usd for call in error.calls)
+            self.why = f"{error.code}: {error.message}"
+            log.info("the registry's question was not answered: %s", self.why)
+            return None
+        self._spent_usd += answer.cost_usd
+        return Said(text=answer.draft.text, data=answer.draft.data, node=answer.node or "", simulated=answer.simulated)
+
+    async def _may(self) -> bool:
+        now = self._clock()
+        if (day := int(now // DAY_S)) != self._day:
+            self._spent_usd, self._day = await self._spent_since(day * DAY_S), day
+        while self._asked and self._asked[0] <= now - HOUR_S:
+            self._asked.popleft()
+        if len(self._asked) >= self._settings.reviews_per_hour:
+            self.why = f"{len(self._asked)} questions were asked in an hour (registry.reviews_per_hour)"
+            return False
+        if self._spent_usd >= self._settings.review_usd_per_day and not self._all_free():
+            self.why = f"{self._spent_usd:.4f} USD were spent today (registry.review_usd_per_day)"
+            return False
+        return True
+
+    def _all_free(self) -> bool:
+        return all(spec.is_free for spec in self._backends())
+
+    # ── nodes that review and advise ────────────────────────────────────────────────────────────────────────────────────
+
+    async def awake(self, name: str, role: Role, speciality: str, prompt: str) -> bool:
+        """Make the node live; False where there is no room for it. In the ledger it is parked: it wakes when it is needed."""
+        spec = NodeSpec(node_id=NodeId(name), name=name, role=role, speciality=speciality, prompt=prompt, strategy=Single())
+        if spec.node_id in self._live:
+            return True
+        try:
+            await self._save_node(spec, "parked")
+            await self._cluster.spawn(spec)
+        except (AgentError, LedgerError) as error:
+            self.why = f"{name} cannot be woken: {error}"
+            log.info("%s", self.why)
+            return False
+        self._live.add(spec.node_id)
+        return True
+
+    async def rest(self) -> None:
+        """Park the nodes that were woken: nothing is left for them now."""
+        for node_id in list(self._live):
+            self._live.discard(node_id)
+            await self._cluster.park(node_id, drain_s=DRAIN_S)

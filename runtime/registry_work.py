@@ -1,0 +1,84 @@
+"""The registry's rooms of the daemon, put together: the desk, code in use, offers to nodes, reviews, advice.
+
+Built and run by daemon.py, which hands in what they need of the rest. Knows all of these rooms and decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from agents.llm.chat import BackendSpec
+from agents.records import Json
+from registry.embedding import Embedder
+from registry.records import RegistryError
+from runtime.advising import Advising
+from runtime.cluster import Cluster
+from runtime.code_desk import CodeDesk
+from runtime.code_offers import Offers
+from runtime.config import Settings
+from runtime.hub import DaemonHub
+from runtime.ledger.registry import LedgerEvidence, LedgerJournal, spent_since
+from runtime.ledger.store import Ledger
+from runtime.registry_asks import Asks, Runs
+from runtime.registry_desk import RegistryDesk
+from runtime.reviewing import Reviewing, waiting
+from sandbox.runner import Sandbox
+
+log = logging.getLogger(__name__)
+
+
+class RegistryWork:
+    """``desk`` and ``code`` are there at once; ``begin`` starts what works in the background, ``end`` ends it."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, embedder: Embedder | None, sandbox: Sandbox, hub: DaemonHub) -> None:
+        self._settings, self._ledger, self._sandbox, self._hub = settings, ledger, sandbox, hub
+        folder, ports = settings.data.dir.expanduser() / "registry", (LedgerJournal(ledger), LedgerEvidence(ledger))
+        self.desk = RegistryDesk(settings.registry, folder, *ports, embedder=embedder, checker=sandbox)
+        # Problems are words of clients: where these are not to be kept, neither is what was written for them.
+        self.code = CodeDesk(self.desk, enabled=settings.registry.enabled and settings.data.store_bodies)
+        hub.search_registry = Offers(self.desk, holdout=settings.registry.guidance_holdout).offer
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def begin(self, runs: Runs, cluster: Cluster, backends: Callable[[], Sequence[BackendSpec]]) -> None:
+        """``runs`` asks models for reviewers and the advisor, which are nodes of ``cluster``."""
+        settings = self._settings.registry
+        asks = Asks(
+            runs=runs,
+            cluster=cluster,
+            settings=settings,
+            backends=backends,
+            spent_since=lambda since: spent_since(self._ledger, "registry", since),
+            save_node=self._ledger.save_node,
+        )
+        limits = self._settings.sandbox.setup().limits
+        reviewing = Reviewing(self.desk, asks, self._sandbox, cluster, settings=settings, limits=limits)
+        advising = Advising(self.desk, asks, cluster, settings=settings, announce=self._announce)
+        chores = (self.code.run(), self._learn(asks, reviewing, advising))
+        self._tasks = [asyncio.create_task(each) for each in chores]
+
+    async def _learn(self, asks: Asks, reviewing: Reviewing, advising: Advising) -> None:
+        """Reviews and advice, one after the other: they share the nodes that are woken for them, and the bounds."""
+        settings = self._settings.registry
+        if not (settings.enabled and settings.review):
+            return
+        await self.desk.settled.wait()
+        while True:
+            await asyncio.sleep(settings.review_every_s)
+            try:
+                await reviewing.round()
+                await advising.round()
+                if not waiting(self.desk.registry):
+                    await asks.rest()
+            except RegistryError as error:
+                log.error("reviews and advice are tried again: %s", error)
+
+    async def end(self) -> None:
+        """Idempotent."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _announce(self, topic: str, body: Mapping[str, Json]) -> None:
+        await self._hub.announce(topic, body, task_id="registry")
