@@ -146,7 +146,8 @@ class SelfHealing:
 class CodeAugmented:
     """What must be exact is computed by a program that ``code`` writes and the sandbox runs; ``words`` gives what is left, and
     ``pattern`` answers what needs no computing. ``classifier`` is asked where that is not clear, ``extractor`` reads conditions
-    in plain words (None: neither). At most ``repairs`` corrections, a simpler program, then ``others`` further models."""
+    in plain words (None: neither). At most ``repairs`` corrections, a simpler program, then ``others`` further models.
+    ``confirm``: a result that no constraint holds must be that of two programs, written independently."""
 
     code: Single = field(default_factory=lambda: Single(tier="quality"))
     words: StrategySpec = field(default_factory=lambda: Single(tier="cheap"))
@@ -155,6 +156,7 @@ class CodeAugmented:
     extractor: Single | None = field(default_factory=lambda: Single(tier="quality"))
     repairs: int = 2
     others: int = 2
+    confirm: bool = True
 
 
 StrategySpec = Single | Pipeline | Parallel | ValidationLoop | Routed | Consensus | SelfDialogue | SelfHealing | CodeAugmented

@@ -2,7 +2,8 @@
 
 Called through compose.py, which hands it the whole count: a sample is drawn at once. Reaches models and the sandbox only through
 the Toolbox. On failure, in this order: the program is repaired with the failing check, a simpler algorithm is asked for, another
-model is asked, a person is asked (``Escalated``). An answer that fails its checks is never returned as complete.
+model is asked, a person is asked (``Escalated``). An answer that fails its checks is never returned as complete, and one that
+nothing of ours can check only where a second program, written independently, came to the same.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from agents.strategies.program import (
     write_request,
 )
 from agents.strategies.runner import RunChild, choice_for, request_text, to_text
+from agents.strategies.same_result import same_result
 from agents.strategies.wording import with_words
 from agents.strategy_specs import CodeAugmented
 from agents.toolbox import Toolbox
@@ -41,11 +43,13 @@ from agents.verdicts import Constraint
 from sandbox.records import MIB, Limits
 from sandbox.records import Problem as RunProblem
 
-Step = Literal["write", "repair", "simplify"]
+Step = Literal["write", "repair", "simplify", "confirm"]
 
 MAX_OUTPUT_FACTOR: Final = 16
 """A long list may make so much more than one run of the sandbox may give by default."""
 BYTES_PER_FIELD: Final = 64
+MAX_CONFIRMING: Final = 3
+"""Programs asked for beside the first, where two must agree."""
 MAX_NOTED_CHARS: Final = 4_000
 MAX_PROBLEM_CHARS: Final = 4_000
 _KIND_SCHEMA: Final = schema_of(
@@ -84,6 +88,8 @@ async def run(work: Work, spec: CodeAugmented, toolbox: Toolbox, choice: Choice,
     layout = layout_of(whole.schema, constraints) if whole.schema is not None else None
     problem = problem_of(whole, layout, constraints)
     computed = await _computed(problem, spec, toolbox, choice)
+    if spec.confirm and not problem.constraints and computed.code.how != "used":
+        computed = await _confirmed(computed, problem, spec, toolbox, choice)
     if layout is None:
         return Draft(text=_shown(computed.value), backend=computed.backend, code=computed.code)
     data: Json = computed.value
@@ -191,6 +197,51 @@ async def _computed(problem: Problem, spec: CodeAugmented, toolbox: Toolbox, cho
         raise tried.error
     toolbox.note("stage", name="code", state="escalated", failures=list(tried.failures))
     raise Escalated(f"no program passed the checks; a person is asked: {'; '.join(tried.failures)[:600]}", partial=tried.best)
+
+
+async def _confirmed(first: _Computed, problem: Problem, spec: CodeAugmented, toolbox: Toolbox, choice: Choice) -> _Computed:
+    """The first result that two programs agree on, each written without knowledge of the others. One that follows the seed was
+    drawn at random, and is left as it is. Raises Escalated where no two agree."""
+    if await _follows_seed(first, problem, toolbox):
+        toolbox.note("stage", name="confirm", state="left out", why="the result follows the seed: it was drawn at random")
+        return first
+    given, tried = [first], _Attempts(best=first.value)
+    own = replace(choice_for(spec.code, choice), needs=choice.needs | {"code"})
+    for chosen in _confirming(own, first, toolbox):
+        try:
+            reply = await toolbox.ask(write_request(problem, simpler=chosen is own), chosen)
+        except (DeadlineExceeded, BudgetExceeded) as error:
+            error.partial = first.value
+            raise
+        except AgentError as error:
+            toolbox.note("code", step="confirm", state="failed", error=error.code)
+            continue
+        tried.backend = reply.backend
+        judged, code = await _tried(reply.text, problem, "confirm", toolbox, tried, seed=first.code.seed)
+        if code is None:
+            continue
+        agreed = next((one for one in given if same_result(one.value, judged.value)), None)
+        if agreed is not None:
+            toolbox.note("stage", name="confirm", state="passed", by=[agreed.backend, reply.backend])
+            return agreed
+        given.append(_Computed(value=judged.value, backend=reply.backend, code=code))
+    toolbox.note("stage", name="confirm", state="escalated", results=[_shown(one.value)[:200] for one in given])
+    raise Escalated(f"no two of {len(given)} programs came to the same result; a person is asked", partial=first.value)
+
+
+async def _follows_seed(first: _Computed, problem: Problem, toolbox: Toolbox) -> bool:
+    inputs = {**first.code.inputs, "seed": (first.code.seed + 1) % 2**31}
+    result = await toolbox.run_code(first.code.code, inputs, _limits(problem, toolbox))
+    drawn = await asyncio.to_thread(judge_run, problem, result)
+    return not drawn.failures and not same_result(drawn.value, first.value)
+
+
+def _confirming(own: Choice, first: _Computed, toolbox: Toolbox) -> Iterator[Choice]:
+    """Other models first; where there are no more, any, which is asked for a simpler program."""
+    able = [one.name for one in reversed(toolbox.backends) if "code" in one.capabilities and one.name != first.backend]
+    others = able[:MAX_CONFIRMING] if own.fallback else []
+    yield from (replace(own, backend=name, preferred=(), tier=None) for name in others)
+    yield from (own for _ in range(MAX_CONFIRMING - len(others)))
 
 
 def _steps(spec: CodeAugmented, own: Choice, toolbox: Toolbox, tried: _Attempts) -> Iterator[tuple[Step, Choice]]:

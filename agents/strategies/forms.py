@@ -257,6 +257,7 @@ FORMS: Final[Mapping[str, Form]] = MappingProxyType(
                 "extractor": OPTIONAL_VOICE,
                 "repairs": whole(0, 5),
                 "others": whole(0, 5),
+                "confirm": SWITCH,
             },
         ),
         "self_healing": Form(

@@ -17,7 +17,7 @@ from tests.integration.test_sandbox import processes
 
 pytestmark = pytest.mark.integration
 
-MEDIAN = {"prompt": "Calculate the median of 12, 3, 44, 9 and 21 exactly", "strategy": "code_augmented"}
+MEDIAN = {"prompt": "Calculate the median of 31, 4, 77, 12 and 58 exactly", "strategy": "code_augmented"}
 DRAWN = '[jobs]\nitems_per_part = 20\n[strategies]\ndrawn = { validation = { generate = "code_augmented" } }\n'
 
 
@@ -64,9 +64,9 @@ def test_its_level_its_runs_and_its_settings(tmp_path: Path) -> None:
         assert standing["runs_code"] is True
         assert daemon.call("GET", "/v1/status", operator=True)[1]["sandbox"] == standing
         assert measure(daemon, f'morphogen_sandbox_level{{level="{standing["level"]}"}}') == 1
-        assert daemon.call("POST", "/v1/requests", MEDIAN)[1]["answer"]["text"] == "12"
-        assert measure(daemon, 'morphogen_sandbox_runs_total{outcome="ok"}') == 1
-        assert measure(daemon, "morphogen_sandbox_run_duration_seconds_count") == 1
+        assert daemon.call("POST", "/v1/requests", MEDIAN)[1]["answer"]["text"] == "31"
+        assert measure(daemon, 'morphogen_sandbox_runs_total{outcome="ok"}') >= 3, "a figure takes two programs"
+        assert measure(daemon, "morphogen_sandbox_run_duration_seconds_count") >= 3
         _draws_a_sample_whole_inside_of_another_strategy(daemon)
         _dies_and_is_replaced(daemon, tmp_path)
         _follows_its_settings(daemon)
@@ -80,7 +80,7 @@ def _dies_and_is_replaced(daemon: Running, folder: Path) -> None:
         os.kill(pid, signal.SIGKILL)
     until(lambda: measure(daemon, "morphogen_sandbox_zygote_restarts_total") == 1, "a dead zygote is not replaced")
     assert level(daemon)["runs_code"] is True
-    assert daemon.call("POST", "/v1/requests", MEDIAN)[1]["answer"]["text"] == "12"
+    assert daemon.call("POST", "/v1/requests", MEDIAN)[1]["answer"]["text"] == "31"
 
 
 def _follows_its_settings(daemon: Running) -> None:
@@ -92,13 +92,13 @@ def _follows_its_settings(daemon: Running) -> None:
     assert measure(daemon, 'morphogen_sandbox_runs_total{outcome="unavailable"}') >= 1
     assert put(daemon, "allow_reduced = true\nmax_running = 3\nwall_s = 4")["needs_restart"] == []
     until(lambda: level(daemon)["runs_code"], "it is not switched on again")
-    assert daemon.call("POST", "/v1/requests", MEDIAN)[1]["answer"]["text"] == "12"
+    assert daemon.call("POST", "/v1/requests", MEDIAN)[1]["answer"]["text"] == "31"
 
 
 def test_runs_of_actors_reach_the_daemons_metrics(ray_daemon: Running) -> None:
     before = measure(ray_daemon, 'morphogen_sandbox_runs_total{outcome="ok"}')
-    assert ray_daemon.call("POST", "/v1/requests", MEDIAN)[1]["answer"]["text"] == "12"
-    assert measure(ray_daemon, 'morphogen_sandbox_runs_total{outcome="ok"}') == before + 1
+    assert ray_daemon.call("POST", "/v1/requests", MEDIAN)[1]["answer"]["text"] == "31"
+    assert measure(ray_daemon, 'morphogen_sandbox_runs_total{outcome="ok"}') > before
 
 
 def _draws_a_sample_whole_inside_of_another_strategy(daemon: Running) -> None:
