@@ -154,7 +154,7 @@ class Task:
 
 
 EventKind = Literal[
-    "delta", "call", "stage", "structured", "restart", "node_lost", "progress", "peer", "note", "code", "route", "run"
+    "delta", "call", "stage", "structured", "restart", "node_lost", "progress", "peer", "note", "code", "route", "run", "library"
 ]
 
 

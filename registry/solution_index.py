@@ -6,6 +6,7 @@ exact and without tuning (20,000 rows of 384: about two milliseconds). Removal s
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
 
@@ -15,6 +16,8 @@ import numpy.typing as npt
 Vector = npt.NDArray[np.float32]
 _FIRST_ROWS = 16
 _LOOKED_AT = 64
+_INLINE_ROWS = 20_000
+"""So many take two or three milliseconds; more are compared off the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,20 +99,31 @@ class Index:
         if not keys:
             del self._of_solution[found.solution]
 
-    def nearest(self, partition: str, vector: Vector, count: int) -> list[Near]:
-        """The ``count`` nearest solutions of a partition, each by its nearest phrasing, nearest first."""
+    def has(self, partition: str) -> bool:
+        """Whether anything is stored there, so that it is worth an embedding."""
+        return partition in self._partitions
+
+    async def nearest(self, partition: str, vector: Vector, count: int) -> list[Near]:
+        """The ``count`` nearest solutions of a partition, each by its nearest phrasing, nearest first.
+
+        A large partition is compared in a thread; what changes meanwhile is seen or not, but never mixed up.
+        """
         there = self._partitions.get(partition)
         if there is None or vector.shape != there.rows.shape[1:]:
             return []
-        similarity = there.rows[: len(there.keys)] @ vector
+        keys = list(there.keys)
+        rows = there.rows[: len(keys)]
+        similarity = rows @ vector if len(keys) <= _INLINE_ROWS else await asyncio.to_thread(np.matmul, rows, vector)
         some = np.arange(len(similarity))
         if len(similarity) > _LOOKED_AT:
             some = np.argpartition(similarity, -_LOOKED_AT)[-_LOOKED_AT:]
         found: dict[str, Near] = {}
         for at in some[np.argsort(-similarity[some], kind="stable")].tolist():
-            phrasing = self._phrasings[there.keys[at]]
-            if phrasing.solution not in found:
-                found[phrasing.solution] = Near(phrasing.solution, min(1.0, float(similarity[at])), phrasing.text)
-                if len(found) == count:
-                    break
+            phrasing = self._phrasings.get(keys[at])
+            if phrasing is None or phrasing.partition != partition or phrasing.solution in found:
+                continue
+            now = float(there.rows[self._place[keys[at]]] @ vector)
+            found[phrasing.solution] = Near(phrasing.solution, min(1.0, now), phrasing.text)
+            if len(found) == count:
+                break
         return list(found.values())

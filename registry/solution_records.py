@@ -12,14 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from registry.alignment import Parameter, Value
-from registry.trust import EntryTrust, Evidence
+from registry.alignment import Parameter, Tiers, Value
+from registry.trust import EntryTrust, Evidence, TrustSettings
 
 Json = Any
 
 MAX_REQUEST_CHARS = 32_000
 MAX_ANSWER_BYTES = 256 * 1024
 How = Literal["exact", "reused", "rerun"]
+Repeat = Literal["near", "exact", "no"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,10 @@ class Request:
     stay fresh.
 
     Nothing is ever shared between requests that differ in ``tenant``, ``backend_policy``, ``system_prompt`` or ``shape``.
+
+    ``repeat``: an answer may be given again as it stands to a request in other words (``near``), only to the very same one
+    (``exact``), or not at all, because new data is wanted each time: then only code can answer, which runs again. ``variant``
+    tells apart what is otherwise the very same request, such as a seed. ``inputs`` are handed to code beside its parameters.
     """
 
     text: str
@@ -36,6 +41,9 @@ class Request:
     system_prompt: str = ""
     shape: str = ""
     kind: str = "text"
+    repeat: Repeat = "near"
+    variant: str = ""
+    inputs: Mapping[str, Value] = field(default_factory=dict)
 
     @property
     def canonical(self) -> str:
@@ -48,9 +56,19 @@ class Request:
         return _hash(self.tenant, self.backend_policy, self.system_prompt, self.shape)
 
     @property
+    def kin(self) -> str:
+        """What must be equal for code to be adapted: any form of answer, as the adapted code is held against the new one."""
+        return _hash(self.tenant, self.backend_policy, self.system_prompt, "", "kin")
+
+    @property
     def exact(self) -> str:
         """The hash by which the same request is found again without an embedding."""
-        return _hash(self.partition, self.canonical)
+        return exact_of(self.partition, self.canonical, self.variant)
+
+
+def exact_of(partition: str, canonical: str, variant: str = "") -> str:
+    """``Request.exact`` of a request by its parts."""
+    return _hash(partition, canonical, *([variant] if variant else []))
 
 
 def _hash(*parts: str) -> str:
@@ -90,6 +108,7 @@ class Candidate:
     steps: int
     values: Mapping[str, Value] | None = None
     obstacle: str = ""
+    artifact: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,12 +131,13 @@ class Hit:
 class Miss:
     """The request has to be solved. Hand this back with ``record``: what comes of it teaches when ``candidates`` may answer.
 
-    ``candidates`` are the nearest solutions, nearest first; what is to be adapted is the first. ``vector`` is the embedding, so
-    that it is not made twice (None: it was not made).
+    ``candidates`` are the nearest solutions, nearest first. ``kin`` are the nearest with code, whatever form their answers have:
+    what may be adapted. ``vector`` is the embedding, so that it is not made twice (None: it was not made).
     """
 
     reason: str
     candidates: tuple[Candidate, ...] = ()
+    kin: tuple[Candidate, ...] = ()
     vector: Any = None
     tier: str = "generation"
     steps: int = 6
@@ -168,17 +188,68 @@ class Ran:
 
 
 class Runner(Protocol):
-    """Runs the code of an artifact's version with parameters; a failure of the code is a Ran with an error, never an
-    exception.
-    """
+    """Runs the code of ``solution.artifact`` with parameters; a failure of the code is a Ran with an error, not an exception."""
 
-    async def run(self, artifact: str, values: Mapping[str, Value]) -> Ran: ...
+    async def run(self, solution: Solution, values: Mapping[str, Value]) -> Ran: ...
 
 
 class Check(Protocol):
     """Whether ``answer`` passes what ``solution.checks`` demand for ``request``; returns why not, or ""."""
 
     async def __call__(self, solution: Solution, request: Request, values: Mapping[str, Value], answer: Json) -> str: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LibrarySettings:
+    """``fresh_s``: how long an answer may be given again, by kind; ``""`` is for kinds that are not named. Code does not age."""
+
+    trust: TrustSettings = field(default_factory=TrustSettings)
+    tiers: Tiers = field(default_factory=Tiers)
+    fresh_s: Mapping[str, float] = field(default_factory=lambda: {"": 30 * 86_400.0})
+    max_solutions: int = 100_000
+    max_phrasings: int = 64
+
+
+class Certain(Protocol):
+    """Whether the checks of ``solution`` cover its code when it runs with other ``values``; returns why not, or "". Pure."""
+
+    def __call__(self, solution: Solution, request: Request, values: Mapping[str, Value]) -> str: ...
+
+
+class Store(Protocol):
+    """Where a library is kept over a restart; see solution_store.py."""
+
+    async def open(self) -> Kept: ...
+
+    def changed(self, solution: Solution) -> None: ...
+
+    def phrased(self, phrasing: Phrasing) -> None: ...
+
+    def gone(self, solution: str, phrasings: frozenset[str]) -> None: ...
+
+    async def flush(self, learned: Mapping[str, bytes]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phrasing:
+    """A request that a solution answers. ``key`` is its exact hash, ``vector`` ``(d,) float32`` its embedding by ``model``."""
+
+    key: str
+    partition: str
+    solution: str
+    text: str
+    model: str
+    vector: Any
+
+
+@dataclass(slots=True, kw_only=True)
+class Kept:
+    """What was read back. ``damaged`` counts rows that could not be."""
+
+    solutions: list[Solution] = field(default_factory=list)
+    phrasings: list[Phrasing] = field(default_factory=list)
+    learned: dict[str, bytes] = field(default_factory=dict)
+    damaged: int = 0
 
 
 def unfit(solved: Solved) -> str:
@@ -189,6 +260,8 @@ def unfit(solved: Solved) -> str:
         return "tainted by a tool's text"
     if not solved.verified:
         return "not verified"
+    if solved.artifact is None and solved.request.repeat == "no":
+        return "new data is wanted each time, and no code gives it"
     if len(solved.request.text) > MAX_REQUEST_CHARS:
         return "the request is too long"
     try:

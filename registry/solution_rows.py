@@ -7,11 +7,10 @@ import json
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from registry.alignment import Parameter
 from registry.records import RegistryDamaged
-from registry.solution_records import Solution
+from registry.solution_records import Phrasing, Solution
 from registry.table_specs import TableSpec, Vector
 from registry.trust import EntryTrust
 
@@ -25,9 +24,9 @@ LEARNED = TableSpec(name="solution_trust", key="name", columns={"name": "text", 
 def phrasings_spec(dimension: int) -> TableSpec:
     """What requests a solution answers, with their embeddings of ``dimension``."""
     return TableSpec(
-        name="solution_phrasings",
+        name=f"solution_phrasings_{dimension}",
         key="id",
-        columns={"id": "text", "solution": "text", "partition": "text", "text": "text", "vector": Vector(dimension)},
+        columns={**dict.fromkeys(("id", "solution", "partition", "text", "model"), "text"), "vector": Vector(dimension)},
     )
 
 
@@ -71,9 +70,24 @@ def solution_of(row: Row) -> Solution:
         raise RegistryDamaged(SOLUTIONS.name, f"row {row.get('id')!r}: {type(error).__name__}: {error}") from error
 
 
-def phrasing_row(key: str, partition: str, solution: str, text: str, vector: npt.NDArray[np.float32]) -> Row:
-    listed = np.asarray(vector, dtype=np.float32).tolist()
-    return {"id": key, "solution": solution, "partition": partition, "text": text, "vector": listed}
+def phrasing_row(phrasing: Phrasing) -> Row:
+    return {
+        "id": phrasing.key,
+        "solution": phrasing.solution,
+        "partition": phrasing.partition,
+        "text": phrasing.text,
+        "model": phrasing.model,
+        "vector": np.asarray(phrasing.vector, dtype=np.float32).tolist(),
+    }
+
+
+def phrasing_of(row: Row) -> Phrasing:
+    """Raises RegistryDamaged where a row cannot be read."""
+    try:
+        named = {name: str(row[name]) for name in ("partition", "solution", "text", "model")}
+        return Phrasing(key=str(row["id"]), vector=np.array(row["vector"], dtype=np.float32), **named)
+    except (ValueError, TypeError, KeyError) as error:
+        raise RegistryDamaged("solution_phrasings", f"row {row.get('id')!r}: {type(error).__name__}: {error}") from error
 
 
 def learned_row(name: str, state: bytes) -> Row:

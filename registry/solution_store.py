@@ -7,37 +7,21 @@ was written before.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-
-import numpy as np
-import numpy.typing as npt
 
 from registry.records import RegistryDamaged
-from registry.solution_records import Solution
+from registry.solution_records import Kept, Phrasing, Solution
 from registry.solution_rows import (
     LEARNED,
     SOLUTIONS,
-    Row,
     learned_of,
     learned_row,
+    phrasing_of,
     phrasing_row,
     phrasings_spec,
     solution_of,
     solution_row,
 )
 from registry.tables import Tables
-
-Vector = npt.NDArray[np.float32]
-
-
-@dataclass(slots=True, kw_only=True)
-class Kept:
-    """What was read back. ``damaged`` counts rows that could not be."""
-
-    solutions: list[Solution] = field(default_factory=list)
-    phrasings: list[tuple[str, str, str, str, Vector]] = field(default_factory=list)
-    learned: dict[str, bytes] = field(default_factory=dict)
-    damaged: int = 0
 
 
 class SolutionStore:
@@ -47,7 +31,7 @@ class SolutionStore:
         self._tables = tables
         self._phrasings = phrasings_spec(dimension)
         self._solutions: dict[str, Solution] = {}
-        self._new: dict[str, Row] = {}
+        self._new: dict[str, Phrasing] = {}
         self._gone_solutions: set[str] = set()
         self._gone_phrasings: set[str] = set()
 
@@ -63,11 +47,10 @@ class SolutionStore:
                 kept.damaged += 1
         kept.solutions.sort(key=lambda each: each.made_at)
         for row in await self._tables.rows(self._phrasings.name):
-            if row["vector"] is None:
+            try:
+                kept.phrasings.append(phrasing_of(row))
+            except RegistryDamaged:
                 kept.damaged += 1
-                continue
-            vector = np.array(row["vector"], dtype=np.float32)
-            kept.phrasings.append((row["id"], row["partition"], row["solution"], row["text"], vector))
         for row in await self._tables.rows(LEARNED.name):
             try:
                 kept.learned[row["name"]] = learned_of(row)
@@ -79,9 +62,9 @@ class SolutionStore:
         self._solutions[solution.id] = solution
         self._gone_solutions.discard(solution.id)
 
-    def phrased(self, key: str, partition: str, solution: str, text: str, vector: Vector) -> None:
-        self._new[key] = phrasing_row(key, partition, solution, text, vector)
-        self._gone_phrasings.discard(key)
+    def phrased(self, phrasing: Phrasing) -> None:
+        self._new[phrasing.key] = phrasing
+        self._gone_phrasings.discard(phrasing.key)
 
     def gone(self, solution: str, phrasings: frozenset[str]) -> None:
         self._solutions.pop(solution, None)
@@ -98,15 +81,15 @@ class SolutionStore:
         gone, gone_phrasings = set(self._gone_solutions), set(self._gone_phrasings)
         # Phrasings point at solutions: those come first and go last, so that a kill leaves nothing that points nowhere.
         await self._tables.merge(SOLUTIONS.name, [solution_row(each) for each in solutions.values()])
-        await self._tables.merge(self._phrasings.name, list(phrasings.values()))
+        await self._tables.merge(self._phrasings.name, [phrasing_row(each) for each in phrasings.values()])
         await self._tables.delete(self._phrasings.name, sorted(gone_phrasings))
         await self._tables.delete(SOLUTIONS.name, sorted(gone))
         await self._tables.merge(LEARNED.name, [learned_row(name, state) for name, state in learned.items()])
         for key, solution in solutions.items():
             if self._solutions.get(key) is solution:
                 del self._solutions[key]
-        for key, row in phrasings.items():
-            if self._new.get(key) is row:
+        for key, phrasing in phrasings.items():
+            if self._new.get(key) is phrasing:
                 del self._new[key]
         self._gone_solutions -= gone
         self._gone_phrasings -= gone_phrasings

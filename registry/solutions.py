@@ -16,73 +16,72 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import replace
 from random import Random
 
 import numpy as np
 import numpy.typing as npt
 
-from registry.alignment import Tiers, Value, align
+from registry.alignment import Value
 from registry.embedding import Embedder
 from registry.records import TrustStateUnreadable
-from registry.solution_index import Index, Near
+from registry.solution_candidates import barred, candidate_of, same_again
+from registry.solution_index import Near
 from registry.solution_records import (
     MAX_REQUEST_CHARS,
     Candidate,
+    Certain,
     Check,
     Hit,
     Json,
+    LibrarySettings,
     Miss,
     NotStored,
+    Ran,
     Request,
     Runner,
     Solution,
     Solved,
+    Store,
     Stored,
     unfit,
 )
-from registry.solution_store import SolutionStore
-from registry.trust import Evidence, Serve, Trust, TrustSettings
-from registry.wording import Wording, agreement, read
+from registry.solution_shelf import Shelf
+from registry.trust import Evidence, Serve, Trust
 
-_NEIGHBOURS = 3
+__all__ = ["CHECKED_PRIOR", "Library", "LibrarySettings"]
+
+_NEIGHBOURS = 4
 CHECKED_PRIOR = 400.0
 """Code that is run again on parameters alone, and whose answer passes its checks, begins as if so many of those had been
 right.
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LibrarySettings:
-    """``fresh_s``: how long an answer may be given again, by kind; ``""`` is for kinds that are not named. Code does not age."""
-
-    trust: TrustSettings = field(default_factory=TrustSettings)
-    tiers: Tiers = field(default_factory=Tiers)
-    fresh_s: Mapping[str, float] = field(default_factory=lambda: {"": 30 * 86_400.0})
-    max_solutions: int = 100_000
-    max_phrasings: int = 64
+_RUNS = 2
+"""How often stored code is run for one request: what is drawn at random fails a check of one in a hundred by chance alone."""
+_NO_DIMENSION = 384
 
 
 class Library:
-    """``await open()`` first where there is a store. Use it from one event loop."""
+    """``await open()`` first where there is a store. Use it from one event loop. ``embedder`` None: only the very same request is
+    found again. ``certain`` says whether the checks cover code that runs with other values; without it they always do."""
 
     def __init__(
         self,
-        embedder: Embedder,
+        embedder: Embedder | None,
         *,
         settings: LibrarySettings | None = None,
         runner: Runner | None = None,
         check: Check | None = None,
-        store: SolutionStore | None = None,
+        certain: Certain = lambda solution, request, values: "",
+        store: Store | None = None,
         clock: Callable[[], float] = time.time,
         rng: Random | None = None,
     ) -> None:
         self.settings = settings or LibrarySettings()
-        self._embedder, self._runner, self._check, self._store = embedder, runner, check, store
+        self._embedder, self._runner, self._check, self._certain = embedder, runner, check, certain
         self._clock, self._rng = clock, rng or Random()
-        self._index = Index()
-        self._solutions: dict[str, Solution] = {}
+        limits = {"max_solutions": self.settings.max_solutions, "max_phrasings": self.settings.max_phrasings}
+        self._shelf = Shelf(store, embedder.model if embedder else "", **limits)
         checked = replace(self.settings.trust, prior_held=max(self.settings.trust.prior_held, CHECKED_PRIOR))
         self._trust = {"text": Trust(self.settings.trust), "code": Trust(checked)}
         self.counts: Counter[str] = Counter()
@@ -90,13 +89,7 @@ class Library:
 
     async def open(self) -> int:
         """Read back what is stored; returns how many rows could not be. Raises RegistryTooNew, RegistryUnavailable."""
-        if self._store is None:
-            return 0
-        kept = await self._store.open()
-        self._solutions = {solution.id: solution for solution in kept.solutions}
-        for key, partition, solution, text, vector in kept.phrasings:
-            if solution in self._solutions:
-                self._index.add(key, partition, solution, text, vector)
+        kept = await self._shelf.open()
         for name, state in kept.learned.items():
             try:
                 self._trust[name].load(state)
@@ -106,8 +99,15 @@ class Library:
 
     async def flush(self) -> None:
         """Write what changed since the last time. Raises RegistryUnavailable; nothing is lost by that."""
-        if self._store is not None:
-            await self._store.flush({name: trust.dump() for name, trust in self._trust.items()})
+        await self._shelf.flush({name: trust.dump() for name, trust in self._trust.items()})
+
+    async def embed_foreign(self, count: int) -> int:
+        """Embed some phrasings that another model embedded, or none; returns how many. Raises EmbeddingUnavailable."""
+        some = self._shelf.foreign(count) if self._embedder is not None else []
+        if some and self._embedder is not None:
+            for each, vector in zip(some, await self._embedder.embed([each.text for each in some]), strict=True):
+                self._shelf.embedded(each, vector)
+        return len(some)
 
     # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -124,30 +124,35 @@ class Library:
     async def _look_up(self, request: Request, *, dry: bool) -> Hit | Miss:
         if len(request.text) > MAX_REQUEST_CHARS:
             return Miss(reason="too long")
-        if (known := self._exactly(request)) is not None and not self._stale(known) and not known.trust.suspended:
-            same = Hit(
-                solution=known.id,
-                answer=known.answer,
-                how="exact",
-                similarity=1.0,
-                error=0.0,
-                tier="exact",
-                steps=3,
-                reason="the same request",
-            )
-            return await self._checked(request, known, same, Miss(reason=""), dry=dry)
+        known = self._exactly(request)
+        if known is not None and not self._stale(known) and not known.trust.suspended:
+            same = self._same(request, known)
+            if same is not None:
+                return await self._checked(request, known, same, Miss(reason=""), dry=dry)
+        if not (self._shelf.index.has(request.partition) or self._shelf.index.has(request.kin)):
+            return Miss(reason="nothing near")  # and no embedding is made for it
+        if self._embedder is None or not self._embedder.ready:  # a request does not wait for a model to be loaded
+            return Miss(reason="no embeddings")
         vector = (await self._embedder.embed([request.canonical]))[0]
-        near = self._index.nearest(request.partition, vector, _NEIGHBOURS + 1)
-        candidates = tuple(self._candidate(request, each, near) for each in near[:_NEIGHBOURS])
+        near = await self._near(request.partition, vector)
+        kin = await self._near(request.kin, vector)
+        missed = Miss(reason="nothing near", vector=vector, kin=tuple(self._candidate(request, each, kin) for each in kin[:2]))
+        candidates = [self._candidate(request, each, near) for each in near[:_NEIGHBOURS]]
         if not candidates:
-            return Miss(reason="nothing near", vector=vector)
+            return missed
+        reasons = [self._barred(request, each) for each in candidates]
+        # The nearest that can answer at all: of many runs of one program only some differ from this request in parameters alone.
+        candidates.insert(0, candidates.pop(reasons.index("") if "" in reasons else 0))
         first = candidates[0]
-        missed = Miss(reason="", candidates=candidates, vector=vector, tier=first.tier, steps=first.steps)
-        solution = self._solutions[first.solution]
-        if solution.artifact is None and self._stale(solution):
-            return replace(missed, reason="stale")
-        if solution.artifact is not None and (first.values is None or self._runner is None or self._check is None):
-            return replace(missed, reason=f"not parametric: {first.obstacle or 'nothing runs or checks code'}")
+        missed = replace(missed, reason="", candidates=tuple(candidates), tier=first.tier, steps=first.steps)
+        if "" not in reasons:
+            return replace(missed, reason=reasons[0])
+        return await self._decided(request, first, missed, dry=dry)
+
+    async def _decided(self, request: Request, first: Candidate, missed: Miss, *, dry: bool) -> Hit | Miss:
+        """What trust says of the nearest, and then its checks."""
+        solution = self._shelf.get(first.solution)
+        assert solution is not None
         trust = self._trust_of(solution)
         decided = (
             trust.would_serve(first.evidence, solution.trust) if dry else trust.decide(first.evidence, solution.trust, self._rng)
@@ -171,48 +176,56 @@ class Library:
     async def _checked(self, request: Request, solution: Solution, hit: Hit, missed: Miss, *, dry: bool) -> Hit | Miss:
         """The hit, its answer computed where it is to be, when it passes the checks; else a Miss, and the solution is out."""
         why = ""
-        if hit.how == "rerun" and self._runner is not None and solution.artifact is not None:
-            ran = await self._runner.run(solution.artifact, hit.values)
-            why, hit = (f"code failed: {ran.error[:200]}" if ran.error else ""), replace(hit, answer=ran.answer)
-        if not why and self._check is not None and (failed := await self._check(solution, request, hit.values, hit.answer)):
-            why = f"check failed: {failed[:200]}"
-        if not why:
-            return hit
-        now = self._solutions.get(solution.id)
+        for _ in range(_RUNS if hit.how == "rerun" else 1):
+            hit, why = await self._answered(request, solution, hit)
+            if not why:
+                return hit
+        now = self._shelf.get(solution.id)
         if not dry and now is not None:
-            self._keep(replace(now, trust=self._trust_of(now).refute(now.trust, hit.evidence)))
+            self._shelf.keep(replace(now, trust=self._trust_of(now).refute(now.trust, hit.evidence)))
         return replace(missed, reason=why)
+
+    async def _answered(self, request: Request, solution: Solution, hit: Hit) -> tuple[Hit, str]:
+        """The hit with its answer, and what its checks have against it."""
+        if hit.how == "rerun":
+            ran = await self._run(solution, request, hit.values)
+            if ran.error:
+                return hit, f"code failed: {ran.error[:200]}"
+            hit = replace(hit, answer=ran.answer)
+        if self._check is not None and (failed := await self._check(solution, request, hit.values, hit.answer)):
+            return hit, f"check failed: {failed[:200]}"
+        return hit, ""
+
+    async def _run(self, solution: Solution, request: Request, values: Mapping[str, Value]) -> Ran:
+        if self._runner is None:
+            return Ran(error="nothing runs code")
+        return await self._runner.run(solution, {**values, **request.inputs})
 
     def _exactly(self, request: Request) -> Solution | None:
         """The solution that has this very phrasing, where its stored answer is for it."""
-        found = self._solutions.get(self._index.exact(request.exact) or "")
+        found = self._shelf.exact(request.exact)
         return found if found is not None and (found.artifact is None or found.request == request.canonical) else None
 
+    def _same(self, request: Request, known: Solution) -> Hit | None:
+        return same_again(request, known, self._certain, runs=self._runner is not None and self._check is not None)
+
+    def _barred(self, request: Request, first: Candidate) -> str:
+        known = self._shelf.get(first.solution)
+        runs = self._runner is not None and self._check is not None
+        return barred(request, first, known, runs=runs, stale=known is not None and self._stale(known))
+
+    async def _near(self, partition: str, vector: npt.NDArray[np.float32]) -> list[Near]:
+        found = await self._shelf.index.nearest(partition, vector, _NEIGHBOURS + 1)
+        return [each for each in found if each.similarity > 0.0 and self._shelf.get(each.solution) is not None]
+
     def _candidate(self, request: Request, near: Near, all_near: list[Near]) -> Candidate:
-        solution = self._solutions[near.solution]
-        others = [each.similarity for each in all_near if each.solution != near.solution]
-        values: Mapping[str, Value] | None = None
-        obstacle, compared = "", near.text
-        if solution.artifact is not None:
-            aligned = align(solution.request, request.canonical, solution.parameters)
-            obstacle = aligned.reason
-            if aligned.covered:  # all that differs is taken up by parameters: for the wording the two are one request
-                values, compared = aligned.values, request.canonical
-        return Candidate(
-            solution=near.solution,
-            similarity=near.similarity,
-            evidence=Evidence(
-                similarity=near.similarity,
-                agreement=agreement(_read(request.canonical), _read(compared)),
-                runner_up=max(others, default=None),
-            ),
-            tier=self.settings.tiers.name(near.similarity),
-            steps=self.settings.tiers.steps(near.similarity),
-            values=values,
-            obstacle=obstacle,
-        )
+        solution = self._shelf.get(near.solution)
+        assert solution is not None
+        return candidate_of(solution, request, near, all_near, self.settings.tiers, self._certain)
 
     def _stale(self, solution: Solution) -> bool:
+        if solution.artifact is not None:
+            return False
         fresh_s = self.settings.fresh_s.get(solution.kind, self.settings.fresh_s.get("", float("inf")))
         return self._clock() - solution.made_at > fresh_s
 
@@ -226,15 +239,18 @@ class Library:
         if reason := unfit(solved):
             return NotStored(reason=reason)
         request = solved.request
-        vector = solved.miss.vector if solved.miss.vector is not None else (await self._embedder.embed([request.canonical]))[0]
-        same = await self._compare(solved)
-        old = self._solutions.get(self._index.exact(request.exact) or "")
+        vector = solved.miss.vector
+        if vector is None and self._embedder is not None:
+            vector = (await self._embedder.embed([request.canonical]))[0]
+        if vector is None:
+            vector = np.zeros(_NO_DIMENSION, dtype=np.float32)
+        same = self._shelf.get(await self._compare(solved))
+        old = self._shelf.exact(request.exact)
         if old is not None and old.request == request.canonical:
-            self._forget(old.id)  # solved anew: it was stale, suspended, or failed its checks
-        if same in self._solutions and solved.artifact is None and self._solutions[same].artifact is None:
-            if len(self._index.phrasings(same)) < self.settings.max_phrasings:
-                self._add_phrasing(request, same, vector)
-            return Stored(solution=same, new=False)
+            self._shelf.forget(old.id)  # solved anew: it was stale, suspended, or failed its checks
+        if same is not None and same is not old and solved.artifact is None and same.artifact is None:
+            self._shelf.phrase(same.id, request, vector)
+            return Stored(solution=same.id, new=False)
         solution = Solution(
             id=uuid.uuid4().hex,
             partition=request.partition,
@@ -249,25 +265,22 @@ class Library:
             metrics=solved.metrics,
             trust=self._trust["text"].new_entry(),
         )
-        while len(self._solutions) >= max(1, self.settings.max_solutions):
-            self._forget(next(iter(self._solutions)))  # in order of their making: the oldest
-        self._keep(solution)
-        self._add_phrasing(request, solution.id, vector)
+        self._shelf.add(solution, request, vector)
         return Stored(solution=solution.id, new=True)
 
     async def _compare(self, solved: Solved) -> str:
         """Teach trust which of the nearest would have answered right; returns the nearest that would, or ""."""
         same = ""
         for rank, candidate in enumerate(solved.miss.candidates):
-            solution = self._solutions.get(candidate.solution)
+            solution = self._shelf.get(candidate.solution)
             if solution is None:
                 continue
             held = solved.held.get(solution.id)
             held = held if held is not None else await self._would_have_held(solved, solution, candidate)
-            now = self._solutions.get(solution.id)
+            now = self._shelf.get(solution.id)
             if held is not None and now is not None:
                 learned = self._trust_of(now).learn(candidate.evidence, now.trust, held=held, top=rank == 0)
-                self._keep(replace(now, trust=learned))
+                self._shelf.keep(replace(now, trust=learned))
                 same = now.id if held and not same and not self._stale(now) else same
         return same
 
@@ -277,72 +290,48 @@ class Library:
             return _same_answer(solution.answer, solved.answer)
         if candidate.values is None or self._runner is None or self._check is None:
             return None
-        ran = await self._runner.run(solution.artifact, candidate.values)
+        ran = await self._run(solution, solved.request, candidate.values)
         return not ran.error and not await self._check(solution, solved.request, candidate.values, ran.answer)
 
     def feedback(self, solution: str, *, good: bool, evidence: Evidence | None = None) -> bool:
         """A client's word on a Hit (``evidence`` as the Hit had it). False where the solution is not there any more."""
-        found = self._solutions.get(solution)
+        found = self._shelf.get(solution)
         if found is not None and not good:
-            self._keep(replace(found, trust=self._trust_of(found).refute(found.trust, evidence)))
+            self._shelf.keep(replace(found, trust=self._trust_of(found).refute(found.trust, evidence)))
         elif found is not None and evidence is not None:
-            self._keep(replace(found, trust=self._trust_of(found).learn(evidence, found.trust, held=True)))
+            self._shelf.keep(replace(found, trust=self._trust_of(found).learn(evidence, found.trust, held=True)))
         return found is not None
 
     # ── the operator's side ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def show(self, solution: str) -> Solution | None:
-        return self._solutions.get(solution)
+        return self._shelf.get(solution)
 
     def purge(self, *, ids: frozenset[str] = frozenset(), tenant: str | None = None, older_than: float | None = None) -> int:
         """Forget solutions by id, of a tenant, or made before a moment (Unix time); returns how many. No condition: none."""
-        every = self._solutions.values()
-        chosen = {each.id for each in every if each.id in ids or each.tenant == tenant}
-        chosen |= {each.id for each in every if older_than is not None and each.made_at < older_than}
-        for each in chosen:
-            self._forget(each)
-        return len(chosen)
+
+        def is_chosen(each: Solution) -> bool:
+            named = each.id in ids or (tenant is not None and each.tenant == tenant)
+            return named or (older_than is not None and each.made_at < older_than)
+
+        return self._shelf.purge(is_chosen)
+
+    def solutions(self, *, limit: int | None = None, tenant: str | None = None) -> list[Solution]:
+        """The newest first."""
+        found = [each for each in self._shelf if tenant in (None, each.tenant)]
+        return sorted(found, key=lambda each: -each.made_at)[:limit]
 
     def stats(self) -> dict[str, Json]:
         """Numbers for operators."""
-        solutions = self._solutions.values()
         return {
-            "solutions": len(self._solutions),
-            "phrasings": len(self._index),
-            "with_code": sum(each.artifact is not None for each in solutions),
-            "suspended": sum(each.trust.suspended > 0 for each in solutions),
-            "stale": sum(self._stale(each) for each in solutions),
-            "kinds": dict(Counter(each.kind for each in solutions)),
+            **self._shelf.counts(self._stale),
             "look_ups": dict(self.counts),
             "error_bound": self.settings.trust.error_bound,
             "thresholds": {name: trust.threshold for name, trust in self._trust.items()},
         }
-
-    def _keep(self, solution: Solution) -> None:
-        self._solutions[solution.id] = solution
-        if self._store is not None:
-            self._store.changed(solution)
-
-    def _add_phrasing(self, request: Request, solution: str, vector: npt.NDArray[np.float32]) -> None:
-        self._index.add(request.exact, request.partition, solution, request.canonical, vector)
-        if self._store is not None:
-            self._store.phrased(request.exact, request.partition, solution, request.canonical, vector)
-
-    def _forget(self, solution: str) -> None:
-        phrasings = self._index.phrasings(solution)
-        for key in phrasings:
-            self._index.remove(key)
-        self._solutions.pop(solution, None)
-        if self._store is not None:
-            self._store.gone(solution, phrasings)
 
 
 def _same_answer(stored: Json, new: Json) -> bool:
     if isinstance(stored, str) and isinstance(new, str):
         return stored.split() == new.split()
     return bool(stored == new)
-
-
-@lru_cache(maxsize=2048)
-def _read(text: str) -> Wording:
-    return read(text)

@@ -16,6 +16,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from agents.llm.chat import BackendSpec
 from agents.records import Capability
+from runtime.config_embedding import EmbeddingSettings
+from runtime.config_library import LibrarySettings
 from runtime.config_registry import RegistrySettings
 from runtime.config_routing import RoutingSettings
 from runtime.config_sandbox import SandboxSettings
@@ -276,17 +278,6 @@ class BudgetSettings(_Section):
     """While a budget is in force: length of an answer that neither the request nor its backend caps; it is capped at this."""
 
 
-class EmbeddingSettings(_Section):
-    enabled: bool = True
-    """Serve /v1/embeddings from the built-in sentence-transformers model."""
-    model: str = "all-MiniLM-L6-v2"
-    """The model's name; its weights come from an installed package or a folder."""
-    path: Path | None = None
-    """Folder of the weights, where they are not in a package."""
-    max_batch: int = Field(default=64, ge=1, le=1024)
-    """Texts embedded in one go."""
-
-
 class SimulatedSettings(_Section):
     seed: int = 7
     """The simulated pool answers the same for the same seed and question."""
@@ -321,6 +312,7 @@ class Settings(BaseSettings):
     sandbox: SandboxSettings = SandboxSettings()
     registry: RegistrySettings = RegistrySettings()
     routing: RoutingSettings = RoutingSettings()
+    library: LibrarySettings = LibrarySettings()
     simulated: SimulatedSettings = SimulatedSettings()
     strategies: dict[Name, Any] = Field(default_factory=dict)
     """Named strategies, as JSON of agents/strategies/compose.py; strategy/<name> picks one."""

@@ -48,6 +48,7 @@ from runtime.ledger.jobs import JobLedger
 from runtime.ledger.replies import ReplyLedger
 from runtime.ledger.spending import books
 from runtime.ledger.store import Ledger
+from runtime.library_build import both, build_library
 from runtime.listener import listener, shown
 from runtime.live import LiveParts, breaker_policy, node_kit
 from runtime.local_cluster import LocalCluster
@@ -179,6 +180,8 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     sandbox_desk = await stack.enter_async_context(SandboxDesk(settings.sandbox.setup(), metrics))
     work = RegistryWork(settings, ledger, embedder, sandbox_desk.sandbox, hub)
     stack.push_async_callback(work.desk.close)
+    library = build_library(settings, ledger, embedder, sandbox_desk.sandbox, metrics, pool, work)
+    stack.push_async_callback(library.close)
     router = await stack.enter_async_context(routed(settings, pool, desk, cluster, ledger))
     dispatch = Dispatch(
         settings=settings,
@@ -189,7 +192,8 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         ledger=ledger,
         metrics=metrics,
         escalations=escalations,
-        learn=work.code.seen,
+        seen_before=library.seen_before,
+        learn=both(work.code.seen, library.seen),
         router=router,
     )
     hub.account, hub.ran = dispatch.account_peer, metrics.code_ran
@@ -217,6 +221,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         escalations=escalations,
         registry=work.desk,
         code=work.code,
+        library=library,
         router=router,
         sandbox_desk=sandbox_desk,
     )
@@ -229,6 +234,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     metrics.present.cluster = service.cluster
     metrics.present.ledger = ledger.load
     metrics.present.registry, metrics.present.sandbox = work.desk.gauges, sandbox_desk.gauges
+    metrics.present.library = library.gauges
     metrics.present.budget = cashier.purse.gauges
     metrics.present.jobs = lambda: {"queued": jobs.queued, "running": jobs.running}
     metrics.present.escalations = lambda: escalations.open_count
@@ -314,7 +320,7 @@ async def _end_task(task: asyncio.Task[None]) -> None:
 def _chores(service: DaemonService) -> list[Coroutine[Any, Any, None]]:
     """What goes on beside the requests."""
     chores: list[Coroutine[Any, Any, None]] = [LoopLag(service.metrics.loop_lagged).run(), _retain(service)]
-    chores += [service.registry.run(), service.sandbox_desk.watch()]
+    chores += [service.registry.run(), service.library.run(), service.sandbox_desk.watch()]
     if service.reloader is not None:
         chores.append(service.reloader.watch())
     if service.embedder is not None:

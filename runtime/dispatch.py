@@ -16,7 +16,6 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from agents.calls import CallRecord
-from agents.llm.chat import ChatRequest
 from agents.llm.desk import Desk
 from agents.llm.pool import Pool
 from agents.records import (
@@ -46,13 +45,12 @@ from runtime.judging import judged
 from runtime.ledger.batch import look_away
 from runtime.ledger.store import Ledger
 from runtime.metrics import Metrics
-from runtime.open_request import OpenRequest, Running, Spent, bounded, delta_of, in_time
+from runtime.open_request import OpenRequest, Running, SeenBefore, Spent, bounded, looked, never
 from runtime.records import Answer, Request
 from runtime.router.desk import Router
+from runtime.straight import straight
 from runtime.tasks import Tasks
 
-MAX_KEPT_CHARS = 2**20
-"""Of a streamed answer, so much is kept for the ledger."""
 FIRST_PAUSE_S = 0.02
 
 
@@ -70,6 +68,7 @@ class Dispatch:
         metrics: Metrics,
         cashier: Cashier | None = None,
         escalations: Escalations | None = None,
+        seen_before: SeenBefore = never,
         learn: Callable[[OpenRequest, Answer | None], None] = lambda run, answer: None,
         router: Router | None = None,
         clock: Callable[[], float] = time.perf_counter,
@@ -78,6 +77,7 @@ class Dispatch:
         self._cashier = cashier or Cashier(desk)
         self._settings = settings
         self._escalations = escalations
+        self._seen_before = seen_before
         self._learn = learn
         self._router = router
         self._pool = pool
@@ -116,6 +116,11 @@ class Dispatch:
         """
         run = self._open(request, spent)
         try:
+            if (draft := await self._seen_before(run)) is not None:
+                given = await self._answer(run, draft, ())
+                self._close(run, answer=given)
+                yield given
+                return
             items = self._straight(run) if goes_straight(request) else self._through_node(run)
             async with aclosing(items):
                 async for item in items:
@@ -211,7 +216,7 @@ class Dispatch:
             status=error.code if error else "ok" if answer and answer.draft.complete else "partial",
             latency_s=latency_s,
             overhead_s=overhead_s,
-            simulated=any(call.simulated for call in calls),
+            simulated=any(call.simulated for call in calls) or (answer is not None and answer.simulated),
             verdict=answer.verdict if answer else None,
         )
 
@@ -227,51 +232,24 @@ class Dispatch:
             strategy=run.strategy,
             attempts=run.attempts,
             latency_s=self._clock() - run.started,
+            library=looked(run, draft),
         )
         return await judged(run.request, answer)
 
     # ── straight to a backend ───────────────────────────────────────────────────────────────────────────────────────────
 
     async def _straight(self, run: OpenRequest) -> AsyncGenerator[Event | Answer, None]:
-        """The client named a backend and wants one plain call: no node, no hop."""
-        request = run.request
-        ask = ChatRequest(messages=request.messages, params=request.params)
-        choice = choice_of(request, may_replace_named=bool(self._settings.requests.fallback))
-        assumed_tokens = self._cashier.assumed_tokens(run.work_id)
-        if not request.stream:
-            reply = await self._pool.chat(
-                ask,
-                choice,
-                deadline_s=run.deadline_s,
-                holder=run.work_id,
-                on_call=run.calls.append,
-                assumed_tokens=assumed_tokens,
-            )
-            draft = Draft(
-                text=reply.text, finish_reason=reply.finish_reason, message=reply.message or None, choices=reply.choices or None
-            )
-            yield await self._answer(run, draft, run.calls)
-            return
-        text: list[str] = []
-        kept, finish = 0, "stop"
-        chunks = self._pool.stream(
-            ask,
-            choice,
-            deadline_s=run.deadline_s,
-            holder=run.work_id,
-            on_call=run.calls.append,
-            may_restart=False,
-            assumed_tokens=assumed_tokens,
+        asked = straight(
+            run,
+            self._pool,
+            choice_of(run.request, may_replace_named=bool(self._settings.requests.fallback)),
+            assumed_tokens=self._cashier.assumed_tokens(run.work_id),
+            left_s=lambda: self._left_s(run),
+            wall=self._wall,
         )
-        async with aclosing(in_time(chunks, lambda: self._left_s(run))) as chunks:
-            async for chunk in chunks:
-                finish = chunk.finish_reason or finish
-                if kept < MAX_KEPT_CHARS and chunk.index == 0:
-                    text.append(chunk.text)
-                    kept += len(chunk.text)
-                if (data := delta_of(chunk)) is not None:
-                    yield Event(kind="delta", at=self._wall(), data=data)
-        yield await self._answer(run, Draft(text="".join(text), finish_reason=finish), run.calls)
+        async with aclosing(asked):
+            async for item in asked:
+                yield await self._answer(run, item, run.calls) if isinstance(item, Draft) else item
 
     # ── through a node ──────────────────────────────────────────────────────────────────────────────────────────────────
 

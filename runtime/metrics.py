@@ -30,9 +30,10 @@ from prometheus_client.registry import Collector
 from agents.calls import CallRecord
 from agents.verdicts import Verdict
 from runtime.accounts import Scope, Unit
+from runtime.config_status import ReloadOutcome
 from runtime.labels import OTHER, Bounded
+from runtime.looked import LibraryResult
 from runtime.present import Present
-from runtime.records import ReloadOutcome
 from sandbox.records import Problem
 
 _LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -89,6 +90,7 @@ class Metrics:
         self._call_metrics()
         self._node_metrics()
         self._sandbox_metrics()
+        self._library_metrics()
         self._config_metrics()
         build = Gauge(
             "morphogen_build_info", "1, labelled with what runs.", ["version", "python_version"], registry=self.registry
@@ -151,6 +153,16 @@ class Metrics:
         self._run_s = self._histogram("morphogen_sandbox_run_duration_seconds", "Length of a run, as its caller saw it.", _RUN_S)
         for outcome in _RUN_OUTCOMES:
             self._runs.labels(outcome)
+
+    def _library_metrics(self) -> None:
+        self._lookups = self._counter(
+            "morphogen_library_lookups_total", "Look-ups in the library; an adapted program is a miss as well.", "result"
+        )
+        self._lookup_s = self._histogram(
+            "morphogen_library_lookup_duration_seconds", "Length of a look-up, stored code that ran included.", _OVERHEAD_S
+        )
+        self._saved = self._counter("morphogen_library_saved_usd_total", "What answers that were given again had cost, in USD.")
+        self._unlearned = self._counter("morphogen_library_dropped_total", "Outcomes that came too fast to be learned from.")
 
     def _config_metrics(self) -> None:
         self._reloads = self._counter("morphogen_config_reloads_total", "Times that the configuration was read again.", "result")
@@ -267,6 +279,22 @@ class Metrics:
 
     def cache_lookup(self, *, hit: bool) -> None:
         self._cache.labels("hit" if hit else "miss").inc()
+
+    def library_looked_up(self, result: LibraryResult, latency_s: float) -> None:
+        """The library was asked for a request; stored code that ran for it included."""
+        self._lookups.labels(result).inc()
+        self._lookup_s.observe(latency_s)
+
+    def library_adapted(self) -> None:
+        """A look-up that missed gave a program that was changed for the request."""
+        self._lookups.labels("adapted").inc()
+
+    def library_saved(self, usd: float) -> None:
+        """What the answer that was given again had cost."""
+        self._saved.inc(max(0.0, usd))
+
+    def library_dropped(self) -> None:
+        self._unlearned.inc()
 
     def config_reloaded(self, outcome: ReloadOutcome, *, at: float) -> None:
         """The configuration was read again, ``at`` in epoch seconds."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from agents.calls import CallRecord
 from agents.llm.chat import Chunk
-from agents.records import DeadlineExceeded, Event, Json, Reply, TaskId
+from agents.records import DeadlineExceeded, Draft, Event, Json, Reply, TaskId
+from runtime.looked import Looked
 from runtime.records import Request
 from runtime.router.records import Route
 
@@ -49,6 +51,7 @@ class OpenRequest:
     locale: str = "root"
     strategy: str = "single"
     attempts: int = 1
+    library: Looked | None = None
     closed: bool = False
     left_alone: bool = False
     """Its node did not end in time: what it spent since its last word is not known."""
@@ -63,6 +66,25 @@ class OpenRequest:
     def note(self, event: Event) -> None:
         if event.kind != "delta" and len(self.events) < MAX_EVENTS:
             self.events.append(event)
+
+
+class SeenBefore(Protocol):
+    """The library's part in a request: the answer where it was seen before, and what came of the look-up in ``run.library``."""
+
+    async def __call__(self, run: OpenRequest) -> Draft | None: ...
+
+
+async def never(run: OpenRequest) -> Draft | None:
+    """Nothing was seen before."""
+    return None
+
+
+def looked(run: OpenRequest, draft: Draft) -> Looked | None:
+    """What the look-up came to in the end: a stored program that was changed for this request is not a plain miss."""
+    found, code = run.library, draft.code
+    if found is None or found.is_hit or code is None or code.how == "new" or not code.artifact:
+        return found
+    return replace(found, result="adapted")
 
 
 class Running:

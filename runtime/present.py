@@ -21,6 +21,13 @@ _BUDGET: Final = {
     "remaining_usd": "Left of the day's budget in USD; absent without one.",
     "remaining_tokens": "Left of the day's budget in tokens; absent without one.",
 }
+LIBRARY_GAUGES: Final = {
+    "open": "1 while the library is open.",
+    "solutions": "Solutions that are kept.",
+    "solutions_with_code": "Of them those whose code can run again.",
+    "solutions_suspended": "Of them those that were found wrong and answer nothing now.",
+    "phrasings": "Requests that they answer.",
+}
 _LEDGER: Final = {
     "queued_writes": "Writes that are not durable yet.",
     "waiting_requests": "Requests that wait for room in the ledger's queue.",
@@ -53,6 +60,7 @@ class Present:
     budget: Callable[[], Mapping[str, float]] | None = None
     registry: Callable[[], tuple[Mapping[str, int], Mapping[str, float]]] | None = None
     sandbox: Callable[[], tuple[Mapping[str, float], int]] | None = None
+    library: Callable[[], Mapping[str, float]] | None = None
 
     def series(self) -> Iterator[Series]:
         """All of them, as they stand."""
@@ -66,6 +74,7 @@ class Present:
         yield by_state("morphogen_registry_versions", "Versions in the registry.", states)
         yield from by_name("morphogen_registry", REGISTRY_GAUGES, kept)
         yield from of_sandbox(*(self.sandbox() if self.sandbox else ({}, None)))
+        yield from by_name("morphogen_library", LIBRARY_GAUGES, self.library() if self.library else {})
         yield from by_name("morphogen_budget", _BUDGET, self.budget() if self.budget else {})
 
 

@@ -14,11 +14,14 @@ from agents.llm.chat import BackendSpec
 from agents.records import Draft, Event, Importance, Json, Place, RequestId
 from agents.strategy_specs import StrategySpec
 from agents.verdicts import Constraint, Verdict
+from registry.solutions import Library
 from runtime.accounts import Limits
 from runtime.cluster import ClusterStatus, NodeStatus
 from runtime.config import Settings
+from runtime.config_status import ConfigStatus, ReloadResult
 from runtime.escalations import Escalations
 from runtime.jobs.records import Caller, Feedback, Job, JobEvent, Part, StoredReply
+from runtime.looked import LibraryUse, Looked
 from runtime.registry_desk import RegistryDesk
 
 Source = Literal["openai", "mock", "native", "registry"]
@@ -41,7 +44,8 @@ class Request:
     schema goes straight to that backend. ``deadline_s`` None takes the configured default. ``budget_*`` bound
     what this request may spend, all its calls together. ``place``: its items are a part of a longer list. ``accept_partial``: the
     client would rather have some of its items, marked as partial, than an error. ``tell``: its stream has stage and progress
-    events too. ``routing`` are its own weights (runtime/router/records.py: Wishes); empty: as configured.
+    events too. ``routing`` are its own weights (runtime/router/records.py: Wishes); empty: as configured. ``library``: see
+    looked.py.
     """
 
     request_id: RequestId
@@ -66,11 +70,13 @@ class Request:
     accept_partial: bool = False
     tell: bool = False
     routing: Mapping[str, Json] = field(default_factory=dict)
+    library: LibraryUse = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came of a request. ``backend`` gave the final text; ``simulated`` when any call was to a simulated backend."""
+    """What came of a request. ``backend`` gave the final text; ``simulated`` when any call was to a simulated backend.
+    ``library`` is None where it was not asked."""
 
     request_id: RequestId
     draft: Draft
@@ -80,6 +86,7 @@ class Answer:
     attempts: int
     latency_s: float
     verdict: Verdict | None = None
+    library: Looked | None = None
 
     @property
     def usage(self) -> Usage:
@@ -99,7 +106,7 @@ class Answer:
 
     @property
     def simulated(self) -> bool:
-        return any(call.simulated for call in self.calls)
+        return any(call.simulated for call in self.calls) or (self.library is not None and self.library.simulated)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,47 +130,6 @@ class Principal:
 
     key_id: str | None
     operator: bool
-
-
-ReloadOutcome = Literal["ok", "invalid", "unchanged"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigFault:
-    """Why a configuration is not used. ``line`` counts from 1; ``more`` are further problems, a sentence each."""
-
-    message: str
-    setting: str
-    line: int | None
-    file: str | None
-    at: float
-    more: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigStatus:
-    """How the configuration of a running daemon stands. ``last_error`` is None once what is in the file holds.
-
-    ``path`` None: there is no file. ``needs_restart`` are settings that the file changed and that do not hold yet.
-    """
-
-    path: str | None
-    digest: str | None
-    loaded_at: float
-    reloads: int = 0
-    last_error: ConfigFault | None = None
-    needs_restart: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReloadResult:
-    """What came of reading the configuration again. ``changed`` names backends and settings, never values."""
-
-    outcome: ReloadOutcome
-    summary: str
-    changed: tuple[str, ...] = ()
-    needs_restart: tuple[str, ...] = ()
-    error: ConfigFault | None = None
 
 
 class Replies(Protocol):
@@ -213,6 +179,27 @@ class Jobs(Protocol):
     async def feedbacks(self, request_id: str) -> Sequence[Mapping[str, Json]]: ...
 
 
+class SolutionLibrary(Protocol):
+    """What was solved before, as the surfaces see it."""
+
+    @property
+    def library(self) -> Library:
+        """Raises RegistryUnavailable while it is not open."""
+        ...
+
+    def status(self) -> str:
+        """``ok``, ``off``, or what is wrong."""
+        ...
+
+    def feedback(self, request_id: str, score: float, trace: Json = None) -> str:
+        """What a client's score of an answer changes in the library, in one word."""
+        ...
+
+    async def dry_run(self, request: Request) -> tuple[Looked | None, str]:
+        """What would come of a request now, and why; None where the library would not be asked. Raises RegistryError."""
+        ...
+
+
 class Service(Protocol):
     """The daemon as its surfaces see it."""
 
@@ -224,6 +211,9 @@ class Service(Protocol):
 
     @property
     def registry(self) -> RegistryDesk: ...
+
+    @property
+    def library(self) -> SolutionLibrary: ...
 
     @property
     def escalations(self) -> Escalations: ...

@@ -19,7 +19,7 @@ from typing import Protocol
 from agents.records import AgentError
 from runtime.config import Settings
 from runtime.config_file import MAX_FILE_BYTES, ConfigError, LoadedConfig, Problem, find, setting_line
-from runtime.records import ConfigFault, ConfigStatus, ReloadOutcome, ReloadResult
+from runtime.config_status import ConfigFault, ConfigStatus, ReloadOutcome, ReloadResult
 from runtime.reload_plan import ReloadPlan, plan
 
 log = logging.getLogger(__name__)

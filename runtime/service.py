@@ -25,6 +25,7 @@ from runtime.choosing import read_model
 from runtime.cluster import Cluster, ClusterStatus, NodeStatus
 from runtime.code_desk import CodeDesk
 from runtime.config import Settings
+from runtime.config_status import ConfigStatus, ReloadResult
 from runtime.dispatch import Dispatch
 from runtime.escalations import Escalations
 from runtime.jobs.runner import JobRunner
@@ -32,8 +33,9 @@ from runtime.keys import KeyRing
 from runtime.ledger.records import LedgerUnavailable
 from runtime.ledger.replies import ReplyLedger
 from runtime.ledger.store import Ledger
+from runtime.library_desk import LibraryDesk
 from runtime.metrics import Metrics
-from runtime.records import Answer, BackendStatus, ConfigStatus, Principal, ReloadResult, Request, Target
+from runtime.records import Answer, BackendStatus, Principal, Request, Target
 from runtime.registry_desk import RegistryDesk
 from runtime.reload import Reloader
 from runtime.router.desk import Router
@@ -62,6 +64,7 @@ class DaemonService:
     registry: RegistryDesk
     code: CodeDesk
     sandbox_desk: SandboxDesk
+    library: LibraryDesk
     escalations: Escalations
     router: Router
     wall: Callable[[], float] = time.time

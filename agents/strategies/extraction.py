@@ -35,7 +35,7 @@ _SCHEMA: Final[dict[str, Json]] = {
 }
 _NUMBER: Final = re.compile(r"(?<![\w])[-−]?\d[\d,_]*(?:\.\d+)?(?:\s?[kKmM]\b)?")
 _TAKEN: Final = frozenset({"distribution", "correlation", "ratios", "monotonic", "sum", "range", "unique"})
-_FREE_NUMBERS: Final = frozenset({0.0, 1.0, -1.0, 0.01})
+FREE_NUMBERS: Final = frozenset({0.0, 1.0, -1.0, 0.01})
 """What may stand in a constraint without standing in the request: ends, signs, the usual alpha."""
 _WORDS: Final = {
     "one": 1,
@@ -155,16 +155,17 @@ def read_extracted(data: Json, work: Work) -> tuple[tuple[Constraint, ...], list
 
 def made_up(entry: Json, text: str) -> set[float]:
     """Numbers of a constraint that its request does not give, percentages and thousands in short aside. Pure."""
-    said = {abs(number) for number in _numbers_of(text)} | {float(n) for word, n in _WORDS.items() if word in text.lower()}
+    said = {abs(number) for number in numbers_of(text)} | {float(n) for word, n in _WORDS.items() if word in text.lower()}
     said |= {share / 100 for share in said} | {1 - share / 100 for share in said} | {1 - share for share in said}
     return {
         number
         for number in _values_of(entry)
-        if number not in _FREE_NUMBERS and not any(abs(abs(number) - one) <= 1e-9 * max(1.0, one) for one in said)
+        if number not in FREE_NUMBERS and not any(abs(abs(number) - one) <= 1e-9 * max(1.0, one) for one in said)
     }
 
 
-def _numbers_of(text: str) -> Iterator[float]:
+def numbers_of(text: str) -> Iterator[float]:
+    """The numbers of a text in figures, thousands in short as they are meant."""
     for match in _NUMBER.findall(text):
         plain = match.replace(",", "").replace("_", "").replace("−", "-").strip()
         factor = {"k": 1e3, "m": 1e6}.get(plain[-1].lower(), 1.0)

@@ -213,13 +213,9 @@ def _parameters(said: Json, blocks: Sequence[str]) -> dict[str, Json]:
 def judge_run(problem: Problem, result: RunResult) -> Judged:
     """A run held against the form, the count, the constraints and the program's own checks. Linear in the result; of long ones
     call it off the event loop."""
+    value, failures = read_result(result)
     if not result.ok:
-        where = f" (line {result.line})" if result.line else ""
-        return Judged(
-            value=None,
-            failures=(f"the code {_PROBLEMS.get(str(result.problem), 'failed')}{where}: {result.error}"[:MAX_FAILURE_CHARS],),
-        )
-    value, failures = _unwrapped(result.value)
+        return Judged(value=None, failures=tuple(failures))
     if problem.schema is None:
         if value is None or value in ("", [], {}):
             failures.append("the result is empty")
@@ -233,6 +229,15 @@ def judge_run(problem: Problem, result: RunResult) -> Judged:
     found = [*quality.issues(verdict), *(error for error in errors if not quality.issues(verdict))]
     failures += [one[:MAX_FAILURE_CHARS] for one in found]
     return Judged(value=value, failures=tuple(dict.fromkeys(failures))[:MAX_FAILURES], checks=verdict.checks)
+
+
+def read_result(result: RunResult) -> tuple[Json, list[str]]:
+    """What a run gave, and what is wrong with it as far as the run itself says."""
+    if result.ok:
+        return _unwrapped(result.value)
+    where = f" (line {result.line})" if result.line else ""
+    said = f"the code {_PROBLEMS.get(str(result.problem), 'failed')}{where}: {result.error}"
+    return None, [said[:MAX_FAILURE_CHARS]]
 
 
 def _unwrapped(given: Json) -> tuple[Json, list[str]]:

@@ -78,7 +78,7 @@ async def _look_ups(seed: int, count: int) -> tuple[list[float], list[float]]:
         miss = Miss(reason="", vector=stored[at])
         await library.record(Solved(request=request, miss=miss, answer=f"answer {at}", complete=True, verified=True))
     near = [await _timed(library, Request(text=_text(rng, SOLUTIONS + at), tenant="bench")) for at in range(count)]
-    known = [solution.request for solution in list(library._solutions.values())[:count]]
+    known = [solution.request for solution in library.solutions(limit=count)]
     exact = [await _timed(library, Request(text=text, tenant="bench")) for text in known]
     return near, exact
 

@@ -13,6 +13,7 @@ import orjson
 from agents.records import Draft, Json
 from runtime.api.errors import Fault, error_body
 from runtime.api.wire import dumps, header_value, mark, usd
+from runtime.jobs.views import library_view
 from runtime.records import Answer, Service, Target
 
 
@@ -28,6 +29,8 @@ def answer_headers(answer: Answer, service: Service) -> dict[str, str]:
     }
     if answer.node is not None:
         headers["x-morphogen-node"] = header_value(answer.node)
+    if answer.library is not None:
+        headers["x-morphogen-library"] = answer.library.result
     headers |= mark(simulated=answer.simulated)
     headers.update(rate_limit_headers(backend, service))
     return headers
@@ -73,6 +76,7 @@ def extension(answer: Answer) -> dict[str, Json]:
         "issues": list(answer.draft.issues),
         "quality": None if answer.verdict is None else {"score": answer.verdict.score, "source": answer.verdict.source},
         "usage_estimated": answer.usage.estimated,
+        "library": library_view(answer.library),
     }
 
 

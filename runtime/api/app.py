@@ -26,6 +26,7 @@ from runtime.api.errors import ApiError, Fault, fault_response, from_agent_error
 from runtime.api.escalations import EscalationSurface, escalation_routes
 from runtime.api.health import HealthSurface
 from runtime.api.idempotency import Idempotency
+from runtime.api.library import LibrarySurface, library_routes
 from runtime.api.mock import MockSurface
 from runtime.api.native import NativeSurface
 from runtime.api.native_reads import NativeReads
@@ -88,11 +89,13 @@ def create_app(
     )
     app.state.service = service
     app.state.mock = mock
-    native = native_routes(NativeSurface(service, clock=clock), NativeReads(service, clock=clock))
+    native_surface = NativeSurface(service, clock=clock)
+    native = native_routes(native_surface, NativeReads(service, clock=clock))
     registry = registry_routes(RegistrySurface(service), RegistryReads(service))
     operator, health = OperatorSurface(service, clock=clock), HealthSurface(service)
     keys = Idempotency(service, clock=clock)
     openai, more = OpenAISurface(service, clock=clock), [*native, *registry, *escalation_routes(EscalationSurface(service))]
+    more += library_routes(LibrarySurface(service, clock=clock, read=native_surface.request_of))
     app.specs = route_table(openai, mock, more, operator, ConfigSurface(service), health, keys)
     for spec in app.specs:
         app.add_route(spec.path, spec.endpoint, methods=list(spec.methods), include_in_schema=False)

@@ -15,7 +15,8 @@ from runtime.api.auth import require_operator
 from runtime.api.errors import ApiError, Fault
 from runtime.api.wire import json_response
 from runtime.config_file import show
-from runtime.records import ConfigFault, Service
+from runtime.config_status import ConfigFault
+from runtime.records import Service
 
 
 class ConfigSurface:

@@ -22,6 +22,7 @@ from runtime.api.auth import principal_of, request_id_of
 from runtime.api.body import read_model, unless_hung_up
 from runtime.api.errors import bad_request, fault_headers, from_agent_error, problem_body
 from runtime.api.idempotency import claim_of
+from runtime.api.library_use import library_use
 from runtime.api.native_models import NativeRequest
 from runtime.api.openai_models import read_count, read_messages, read_params, read_seconds
 from runtime.api.strategies import named_strategy, read_strategy
@@ -44,7 +45,7 @@ class NativeSurface:
     async def create(self, http: HttpRequest) -> Response:
         """POST /v1/requests."""
         wanted = await read_model(http, NativeRequest, self._service.settings.server)
-        request = self._request(http, wanted)
+        request = self.request_of(http, wanted)
         if wanted.mode == "async":
             return await self._later(http, request)
         if wanted.mode == "stream":
@@ -77,7 +78,7 @@ class NativeSurface:
 
     # ── reading a request ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _request(self, http: HttpRequest, wanted: NativeRequest) -> Request:
+    def request_of(self, http: HttpRequest, wanted: NativeRequest) -> Request:
         """Our request of a body. Raises ApiError or InvalidRequest naming the field."""
         settings = self._service.settings
         limits = settings.requests
@@ -115,6 +116,7 @@ class NativeSurface:
             key_id=principal_of(http).key_id,
             accept_partial=True,
             tell=wanted.mode != "sync",
+            library=library_use(http, wanted.cache),
         )
 
     def _strategy(self, wanted: NativeRequest, target: Target) -> tuple[Target, StrategySpec | None]:

@@ -59,6 +59,8 @@ class NativeRequest(BaseModel):
     """Conditions on the answer's data that are checked by rule."""
     quality: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
     """The score that is wanted."""
+    cache: bool | None = None
+    """true: a stored answer will do, also of another backend than the named one; false: it is neither looked up nor kept."""
     importance: Importance = "normal"
     """How much depends on it."""
     budget_usd: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] | None = None

@@ -167,8 +167,11 @@ class NativeReads:
         given = await read_model(http, NewFeedback, self._service.settings.server, most=SMALL_BYTES)
         _, trace = await self._found(http)
         kept = Feedback(score=given.score, comment=given.comment, at=self._clock())
+        # The library first: what both write is durable together, so that an answer that was found wrong stays out after a kill.
+        learned = self._service.library.feedback(trace["id"], given.score, trace)
         await self._service.jobs.feedback(trace["id"], principal_of(http).key_id, kept)
-        return json_response({"id": trace["id"], "score": kept.score, "comment": kept.comment, "at": kept.at})
+        shown = {"id": trace["id"], "score": kept.score, "comment": kept.comment, "at": kept.at}
+        return json_response({**shown, "library": learned})
 
     async def cancel(self, http: HttpRequest) -> Response:
         """DELETE /v1/requests/{id}: end it. One that is over stays as it is and its state is the answer: it may be repeated."""

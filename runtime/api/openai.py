@@ -22,11 +22,13 @@ from runtime.api.answers import ChunkWriter, answer_headers, completion, only_si
 from runtime.api.auth import principal_of, request_id_of
 from runtime.api.body import parse_json, read_body, unless_hung_up
 from runtime.api.errors import ApiError, bad_request, from_agent_error
+from runtime.api.library_use import library_use
 from runtime.api.openai_models import (
     Chat,
     is_integer,
     read_chat,
     read_count,
+    read_flag,
     read_inputs,
     read_model,
     read_seconds,
@@ -112,6 +114,7 @@ class OpenAISurface:
         deadline_s: float | None = None
         budget_usd: float | None = None
         budget_tokens: int | None = None
+        cache: bool | None = None
         own = chat.morphogen
         if own:
             if "shape" in own:
@@ -128,6 +131,8 @@ class OpenAISurface:
                 budget_usd = read_usd(own["budget_usd"], param="morphogen.budget_usd")
             if "budget_tokens" in own:
                 budget_tokens = read_tokens(own["budget_tokens"], param="morphogen.budget_tokens")
+            if "cache" in own:
+                cache = read_flag(own["cache"], param="morphogen.cache")
             if "strategy" in own:
                 target, strategy = self._strategy(own["strategy"], target)
         return Request(
@@ -144,6 +149,7 @@ class OpenAISurface:
             budget_usd=budget_usd,
             budget_tokens=budget_tokens,
             key_id=principal_of(http).key_id,
+            library=library_use(http, cache),
         )
 
     def _strategy(self, value: Json, target: Target) -> tuple[Target, StrategySpec | None]:

@@ -23,7 +23,7 @@ _MAX_INPUTS = 2048
 MAX_BUDGET_USD = 1_000_000
 MAX_BUDGET_TOKENS = 10**15
 _OWN = frozenset({"model", "messages", "stream", "stream_options", "response_format", "morphogen"})
-_MORPHOGEN = frozenset({"strategy", "deadline_s", "count", "shape", "budget_usd", "budget_tokens"})
+_MORPHOGEN = frozenset({"strategy", "deadline_s", "count", "shape", "budget_usd", "budget_tokens", "cache"})
 
 _NUMBERS: Mapping[str, tuple[float, float]] = {
     "temperature": (0, 2),
@@ -219,6 +219,13 @@ def read_usd(value: Json, *, param: str) -> float:
     return float(value)
 
 
+def read_flag(value: Json, *, param: str) -> bool:
+    """Raises ApiError 400 unless it is true or false."""
+    if not isinstance(value, bool):
+        raise bad_request(f"'{param}' must be true or false", param=param)
+    return value
+
+
 def read_tokens(value: Json, *, param: str) -> int:
     """A budget in tokens, prompts and answers together. Raises ApiError 400."""
     if not is_integer(value) or not 0 <= value <= MAX_BUDGET_TOKENS:
@@ -291,6 +298,10 @@ CHAT_REQUEST: dict[str, Any] = {
                     "count": {"type": "integer", "minimum": 1},
                     "budget_usd": {"type": "number", "minimum": 0, "maximum": MAX_BUDGET_USD},
                     "budget_tokens": {"type": "integer", "minimum": 0, "maximum": MAX_BUDGET_TOKENS},
+                    "cache": {
+                        "type": "boolean",
+                        "description": "Whether a stored answer will do; false keeps it out of the library",
+                    },
                     "shape": {"description": "An example of the answer, or a JSON Schema of it"},
                 },
             }

@@ -1,6 +1,6 @@
-"""What the registry's endpoints share: their parameters, their bodies, and its errors as problem documents.
+"""What the endpoints of the registry and the library share: their parameters, their bodies, and its errors as problem documents.
 
-Called by registry.py and registry_reads.py of this room.
+Called by registry.py, registry_reads.py and library.py of this room.
 """
 
 from __future__ import annotations

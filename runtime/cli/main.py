@@ -17,6 +17,7 @@ from runtime.cli import sandbox_commands
 from runtime.cli.errors import CliError
 from runtime.cli.escalation_commands import escalations_app
 from runtime.cli.job_commands import jobs_app
+from runtime.cli.library_commands import library_app
 from runtime.cli.options import AsJson, ConfigFile
 from runtime.cli.registry_commands import registry_app
 
@@ -52,6 +53,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(config_app, name="config")
 app.add_typer(sandbox_commands.app, name="sandbox")
 app.add_typer(registry_app, name="registry")
+app.add_typer(library_app, name="library")
 app.add_typer(escalations_app, name="escalations")
 
 UsdPerDay = Annotated[float | None, typer.Option(min=0, help="Most that it spends in a day (UTC), in USD.")]

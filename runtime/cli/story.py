@@ -96,6 +96,8 @@ def _done(request: Mapping[str, Json], outcome: Mapping[str, Json], calls: Seque
         attempts = outcome.get("attempts") or 1
         again = f" (handed over {attempts} times, since a node was lost)" if attempts > 1 else ""
         yield f"  node     {node}{again}"
+    elif outcome.get("library") in ("exact", "rerun", "reused"):
+        yield "  node     none: the library answered"
     elif outcome:
         yield "  node     none: the request named a backend, so it went straight there"
     if outcome.get("strategy"):
@@ -214,6 +216,8 @@ def _event_words(kind: str, data: Json) -> str:
         return f"who answers: {clip(str(data.get('reason') or data.get('backend')), TEXT_CHARS)}"
     if kind == "run" and isinstance(data, dict):
         return _with_facts(f"a run in the sandbox: {data.get('outcome', '?')}", {**data, "outcome": None})
+    if kind == "library" and isinstance(data, dict):
+        return _looked_up(dict(data))
     words = {
         "restart": "what had been streamed was void; the answer began again",
         "node_lost": "the node died with the request; it was handed to another",
@@ -221,6 +225,20 @@ def _event_words(kind: str, data: Json) -> str:
         "peer": "a message between nodes",
     }.get(kind, kind)
     return _with_facts(words, data)
+
+
+def _looked_up(data: dict[str, Json]) -> str:
+    """What the library had, and why that was or was not the answer."""
+    state, tier, similarity = str(data.pop("state", "")), str(data.pop("tier", "")), data.pop("similarity", None)
+    said = {
+        "exact": "the same request was answered before",
+        "rerun": "stored code ran again with the values of this request",
+        "reused": "the stored answer to a like request",
+        "miss": "nothing stored may answer",
+    }.get(state, state)
+    near = f", nearest at {similarity:.4f}" if isinstance(similarity, float) else ""
+    path = f", a path of {data.pop('steps')} steps" if "steps" in data else ""
+    return _with_facts(f"library ({state}): {said}; {tier.replace('_', ' ')}{near}{path}; {data.pop('reason', '')}", data)
 
 
 def _with_facts(words: str, data: Json) -> str:

@@ -11,6 +11,7 @@ from agents.records import AgentError, Draft, Escalated, Json
 from agents.verdicts import Verdict
 from runtime.escalations import NEEDS_PERSON, pointer
 from runtime.jobs.records import Job
+from runtime.looked import Looked
 from runtime.records import Answer
 
 MAX_ISSUES = 50
@@ -29,6 +30,13 @@ def answer_body(draft: Draft) -> dict[str, Json]:
 def verdict_body(verdict: Verdict | None) -> Json:
     """A verdict as JSON."""
     return None if verdict is None else asdict(verdict)
+
+
+def library_view(looked: Looked | None) -> dict[str, Json] | None:
+    """What a look-up in the library came to; None where it was not asked."""
+    if looked is None:
+        return None
+    return {"result": looked.result, "tier": looked.tier, "steps": looked.steps, "similarity": looked.similarity}
 
 
 def sync_body(answer: Answer) -> dict[str, Json]:
@@ -97,6 +105,7 @@ def _answered(answer: Answer) -> dict[str, Json]:
         "backend": answer.backend,
         "attempts": answer.attempts,
         "latency_s": answer.latency_s,
+        "library": library_view(answer.library),
     }
 
 

@@ -296,8 +296,18 @@ CREATE TRIGGER forget_escalation AFTER DELETE ON requests BEGIN
 END;
 """
 
+# What the library learned since its tables were last written, in order; and, of an outcome, what the library had to do with it.
+_LIBRARY = """
+CREATE TABLE library_journal (
+    number INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    row TEXT NOT NULL
+);
+ALTER TABLE outcomes ADD COLUMN library TEXT;
+"""
+
 _FIRST_SIX = ((1, _FIRST), (2, _JOBS), (3, _QUALITY), (4, _SPEND), (5, _REGISTRY), (6, _ESCALATIONS))
-MIGRATIONS: tuple[tuple[int, str], ...] = (*_FIRST_SIX, (7, ROUTING), (8, SUMS), (9, WRITTEN))
+MIGRATIONS: tuple[tuple[int, str], ...] = (*_FIRST_SIX, (7, ROUTING), (8, SUMS), (9, WRITTEN), (10, _LIBRARY))
 
 
 def version_of(connection: sqlite3.Connection) -> int:

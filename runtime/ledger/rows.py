@@ -49,7 +49,7 @@ INSERT OR IGNORE INTO requests (request_id, at, source, target_kind, target_name
     deadline_s, body, reserved_usd_pico, reserved_tokens)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-OUTCOME_SQL = "INSERT OR IGNORE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+OUTCOME_SQL = "INSERT OR IGNORE INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 CALL_SQL = "INSERT OR IGNORE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 REST_SQL = """
 INSERT INTO call_rests
@@ -135,9 +135,10 @@ def outcome_row(
         whole(usage.completion_tokens),
         int(usage.estimated),
         real(cost_usd_of(calls)),
-        int(any(call.simulated for call in calls)),
+        int(any(call.simulated for call in calls) or (answer is not None and answer.simulated)),
         _answer_body(answer, keeping) if answer and keeping.bodies else None,
         *_quality(answer.verdict if answer else None, keeping),
+        answer.library.result if answer and answer.library else None,
     )
 
 

@@ -13,6 +13,7 @@ from agents.llm.pool import Pool
 from agents.llm.retry import RetryPolicy
 from agents.records import NodeLost, RequestId
 from runtime.dispatch import Dispatch
+from runtime.open_request import SeenBefore, never
 from runtime.records import Request, Target
 from tests.fakes.backends import ScriptedBackend
 from tests.fakes.cluster import RecordingLedger, RecordingMetrics, ScriptedCluster
@@ -32,6 +33,7 @@ class World:
     now: float = 100.0
     ledger: Any = field(default_factory=RecordingLedger)
     metrics: Any = field(default_factory=RecordingMetrics)
+    seen_before: SeenBefore = never
 
     def __post_init__(self) -> None:
         specs = [backend.spec for backend in self.backends]
@@ -44,6 +46,7 @@ class World:
             cluster=self.cluster,
             ledger=self.ledger,
             metrics=self.metrics,
+            seen_before=self.seen_before,
             clock=lambda: self.now,
             wall=lambda: self.now,
         )

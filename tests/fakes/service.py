@@ -13,10 +13,12 @@ from agents.records import Draft, Event, Json, NodeId, NodeSpec, NotFound
 from runtime.accounts import Limits
 from runtime.cluster import ClusterStatus, NodeStatus
 from runtime.config import Settings
-from runtime.records import Answer, BackendStatus, ConfigStatus, Principal, ReloadResult, Request, Target
+from runtime.config_status import ConfigStatus, ReloadResult
+from runtime.records import Answer, BackendStatus, Principal, Request, Target
 from runtime.registry_desk import RegistryDesk
 from tests.fakes.escalations import FakeEscalations
 from tests.fakes.jobs import FakeJobs
+from tests.fakes.library import FakeLibrary
 from tests.fakes.registry import MemoryEvidence, MemoryJournal
 
 OPERATOR_KEY = "op-secret"
@@ -52,6 +54,7 @@ class FakeService:
         self.registry = RegistryDesk(
             self._settings.registry, Path("/nonexistent"), MemoryJournal(), MemoryEvidence(), embedder=None
         )
+        self.library = FakeLibrary()
         self.replays = 0
         self.arrived = asyncio.Event()
         self.release: asyncio.Event | None = None

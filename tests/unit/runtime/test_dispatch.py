@@ -12,6 +12,8 @@ import pytest
 from agents.llm.chat import BackendSpec
 from agents.records import BackendFailed, Draft, Draining, Event, Overloaded, RequestId
 from agents.strategy_specs import Single
+from runtime.looked import Looked
+from runtime.open_request import OpenRequest
 from runtime.records import Answer, Target
 from tests.fakes.backends import HANG
 from tests.fakes.cluster import call, delta, node
@@ -27,6 +29,35 @@ async def test_runs_of_code_on_a_node_are_counted_also_when_the_request_fails() 
         await w.dispatch.run(request())
     assert w.metrics.runs == [("raised", 0.5), ("ok", 0.5)]
     assert [event.kind for event in w.settled()["events"]] == ["run", "run"]
+
+
+# ── seen before ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_what_was_seen_before_is_answered_without_a_node_or_a_call() -> None:
+    async def seen(run: OpenRequest) -> Draft:
+        run.library = Looked(result="exact", reason="the same request", solution="s1", simulated=True)
+        run.strategy = "library"
+        return Draft(text="stored", backend="library")
+
+    w = world()
+    w.seen_before = seen
+    w.__post_init__()
+    answer = await w.dispatch.run(request())
+    assert (answer.draft.text, answer.strategy, answer.node, answer.cost_usd, answer.simulated) == (
+        "stored",
+        "library",
+        None,
+        0.0,
+        True,
+    )
+    assert w.cluster.tasks == []
+    assert w.settled()["calls"] == ()
+    assert w.metrics.finished[0]["strategy"] == "library"
+    assert w.metrics.finished[0]["simulated"] is True
+
+
+# ── straight ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def test_a_named_backend_is_asked_without_a_node() -> None:

@@ -127,7 +127,7 @@ def outcome(verdict: Verdict | None, keeping: Keeping) -> tuple[Any, ...]:
         latency_s=1,
         verdict=verdict,
     )
-    return outcome_row("r", answer, None, (), 1.0, 1.0, 0.1, keeping)[-3:]
+    return outcome_row("r", answer, None, (), 1.0, 1.0, 0.1, keeping)[-4:-1]
 
 
 def test_a_verdict_is_kept_with_its_checks() -> None:

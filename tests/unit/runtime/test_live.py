@@ -75,6 +75,7 @@ class World:
             "replies": object(),
             "registry": object(),
             "code": object(),
+            "library": object(),
             "router": idle_router(settings),
         }
         self.hub = hub

@@ -19,6 +19,7 @@ from runtime.labels import MAX_LABEL_VALUES
 from runtime.ledger.records import LedgerLoad
 from runtime.loop_lag import LoopLag
 from runtime.metrics import Metrics
+from runtime.present import LIBRARY_GAUGES
 from runtime.records import BackendStatus
 from runtime.registry_desk import REGISTRY_GAUGES
 
@@ -66,6 +67,11 @@ def full() -> Metrics:
     metrics.budget_refused("key", "usd")
     metrics.present.budget = Purse(BudgetSettings(usd_per_day=5, tokens_per_day=100)).gauges
     metrics.present.registry = lambda: ({"published": 3}, dict.fromkeys(REGISTRY_GAUGES, 1.0))
+    metrics.present.library = lambda: dict.fromkeys(LIBRARY_GAUGES, 1.0)
+    metrics.library_looked_up("rerun", 0.01)
+    metrics.library_adapted()
+    metrics.library_saved(0.02)
+    metrics.library_dropped()
     metrics.redispatched()
     metrics.cache_lookup(hit=True)
     metrics.job_crashed()

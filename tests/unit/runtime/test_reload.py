@@ -14,7 +14,7 @@ import pytest
 from agents.records import BackendUnreachable, InvalidRequest
 from runtime.config import Settings
 from runtime.config_file import LoadedConfig, load
-from runtime.records import ReloadOutcome
+from runtime.config_status import ReloadOutcome
 from runtime.reload import ConfigSource, Reloader
 from runtime.reload_plan import ReloadPlan
 

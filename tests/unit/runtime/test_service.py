@@ -77,6 +77,7 @@ def make(
         escalations=FakeEscalations(),
         registry=jobs,
         code=jobs,
+        library=jobs,
         router=idle_router(settings),
         sandbox_desk=jobs,
         **fields,

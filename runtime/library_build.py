@@ -1,0 +1,54 @@
+"""The library's desk, put together of the daemon's parts. Called by daemon.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from agents.llm.pool import Pool
+from registry.embedding import Embedder
+from runtime.config import Settings
+from runtime.ledger.store import Ledger
+from runtime.library_desk import LibraryDesk
+from runtime.metrics import Metrics
+from runtime.open_request import OpenRequest
+from runtime.records import Answer
+from runtime.registry_work import RegistryWork
+from sandbox.runner import Sandbox
+
+Learn = Callable[[OpenRequest, Answer | None], None]
+
+
+def build_library(
+    settings: Settings,
+    ledger: Ledger,
+    embedder: Embedder | None,
+    sandbox: Sandbox,
+    metrics: Metrics,
+    pool: Pool,
+    work: RegistryWork,
+) -> LibraryDesk:
+    """Nothing is opened yet."""
+    return LibraryDesk(
+        settings.library,
+        registry=work.desk,
+        code=work.code,
+        ledger=ledger,
+        embedder=embedder,
+        sandbox=sandbox if settings.sandbox.enabled else None,
+        limits=replace(settings.sandbox.setup().limits, wall_s=settings.library.max_run_s),
+        metrics=metrics,
+        simulated_pool=lambda: all(spec.simulated for spec in pool.specs),
+        max_count=settings.requests.max_count,
+        keeps_bodies=settings.data.store_bodies,
+    )
+
+
+def both(first: Learn, second: Learn) -> Learn:
+    """Tells both that a request ended."""
+
+    def learn(run: OpenRequest, answer: Answer | None) -> None:
+        first(run, answer)
+        second(run, answer)
+
+    return learn
