@@ -16,7 +16,7 @@ from runtime.cli.options import AsJson
 library_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="What was solved before and may be given again: look, ask, forget. Needs the operator key.",
+    help="What was solved before and may be given again.",
 )
 Tenant = Annotated[str | None, typer.Option(help="A key's id, or loopback.")]
 
