@@ -19,10 +19,10 @@ class Sample:
     failed: int = 0
     wall_s: float = 0.0
 
-    def percentile_ms(self, q: float) -> float:
-        """Nearest-rank percentile, ``q`` in 0 … 1, in ms; NaN-free: 0 where nothing was measured."""
+    def percentile_ms(self, q: float) -> float | None:
+        """Nearest-rank percentile, ``q`` in 0 … 1, in ms; None where nothing was answered: that is no answer in 0 ms."""
         if not self.latencies_s:
-            return 0.0
+            return None
         ordered = sorted(self.latencies_s)
         return 1000.0 * ordered[min(len(ordered) - 1, int(q * len(ordered)))]
 

@@ -116,12 +116,12 @@ async def measure(lines: list[Line], chosen: argparse.Namespace) -> None:
 
 
 def added_ms(line: Line, straight: Line, q: float) -> float | None:
-    """Median over rounds of this line's percentile minus the upstream's in the same round."""
-    if not all(sample.latencies_s for sample in (*line.samples, *straight.samples)):
-        return None  # nothing was answered: that is no answer in 0 ms
-    pairs = zip(line.samples, straight.samples, strict=True)
-    values = [mine.percentile_ms(q) - direct.percentile_ms(q) for mine, direct in pairs]
-    return statistics.median(values) if values else None
+    """Median over rounds of this line's percentile minus the upstream's in the same round; None where a round has no answer."""
+    pairs = [
+        (mine.percentile_ms(q), direct.percentile_ms(q)) for mine, direct in zip(line.samples, straight.samples, strict=True)
+    ]
+    values = [mine - direct for mine, direct in pairs if mine is not None and direct is not None]
+    return statistics.median(values) if values and len(values) == len(pairs) else None
 
 
 async def memory(line: Line, pid: int, requests: int) -> dict[str, float]:
