@@ -182,7 +182,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     stack.push_async_callback(work.desk.close)
     library = build_library(settings, ledger, embedder, sandbox_desk.sandbox, metrics, pool, work)
     stack.push_async_callback(library.close)
-    router = await stack.enter_async_context(routed(settings, pool, desk, cluster, ledger))
+    router = await stack.enter_async_context(routed(settings, pool, desk, cluster, ledger, cashier, metrics))
     dispatch = Dispatch(
         settings=settings,
         pool=pool,

@@ -58,6 +58,7 @@ class Present:
     jobs: Callable[[], Mapping[str, int]] | None = None
     escalations: Callable[[], int] | None = None
     budget: Callable[[], Mapping[str, float]] | None = None
+    routing: Callable[[], Iterable[Series]] | None = None
     registry: Callable[[], tuple[Mapping[str, int], Mapping[str, float]]] | None = None
     sandbox: Callable[[], tuple[Mapping[str, float], int]] | None = None
     library: Callable[[], Mapping[str, float]] | None = None
@@ -75,6 +76,7 @@ class Present:
         yield from by_name("morphogen_registry", REGISTRY_GAUGES, kept)
         yield from of_sandbox(*(self.sandbox() if self.sandbox else ({}, None)))
         yield from by_name("morphogen_library", LIBRARY_GAUGES, self.library() if self.library else {})
+        yield from self.routing() if self.routing else ()
         yield from by_name("morphogen_budget", _BUDGET, self.budget() if self.budget else {})
 
 

@@ -23,6 +23,7 @@ from runtime.escalations import Escalations
 from runtime.jobs.records import Caller, Feedback, Job, JobEvent, Part, StoredReply
 from runtime.looked import LibraryUse, Looked
 from runtime.registry_desk import RegistryDesk
+from runtime.router.port import RoutingPort
 
 Source = Literal["openai", "mock", "native", "registry"]
 """The surface that a request came by; ``registry``: the daemon's own chores asked (reviews, principles, standards)."""
@@ -217,6 +218,9 @@ class Service(Protocol):
 
     @property
     def escalations(self) -> Escalations: ...
+
+    @property
+    def routing(self) -> RoutingPort: ...
 
     @property
     def settings(self) -> Settings: ...

@@ -30,6 +30,7 @@ from runtime.dispatch import Dispatch
 from runtime.escalations import Escalations
 from runtime.jobs.runner import JobRunner
 from runtime.keys import KeyRing
+from runtime.ledger.measures import MeasureLedger
 from runtime.ledger.records import LedgerUnavailable
 from runtime.ledger.replies import ReplyLedger
 from runtime.ledger.store import Ledger
@@ -39,6 +40,7 @@ from runtime.records import Answer, BackendStatus, Principal, Request, Target
 from runtime.registry_desk import RegistryDesk
 from runtime.reload import Reloader
 from runtime.router.desk import Router
+from runtime.router.front import RoutingFront
 from runtime.sandbox_desk import SandboxDesk
 
 EMBED_DEADLINE_S = 60.0
@@ -71,6 +73,16 @@ class DaemonService:
     started_at: float = field(default_factory=time.time)
     starting: bool = True
     reloader: Reloader | None = None
+
+    @property
+    def routing(self) -> RoutingFront:
+        return RoutingFront(
+            self.router,
+            sums=MeasureLedger(self.ledger),
+            backends=lambda: self.pool.specs,
+            flush=self.ledger.flush,
+            wall=self.wall,
+        )
 
     def readiness(self) -> Mapping[str, str]:
         status = self.cluster_port.status()

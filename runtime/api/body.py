@@ -120,14 +120,14 @@ async def read_model(request: Request, model: type[_Model], server: ServerSettin
     try:
         return model.model_validate(body)
     except ValidationError as error:
-        raise _first_wrong(error) from None
+        raise first_wrong(error) from None
 
 
-def _first_wrong(error: ValidationError) -> ApiError:
-    """The first thing that is wrong, as a 400 that names the field."""
+def first_wrong(error: ValidationError, *, within: str = "") -> ApiError:
+    """The first thing that is wrong, as a 400 that names the field; ``within`` is where the object stands."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = [part for part in first["loc"] if part not in ("str", "dict[str,any]", "dict[str,Any]")]
-    field = ".".join(str(part) for part in place)[:120] or "body"
+    field = ".".join(str(part) for part in (within, *place) if part != "")[:120] or "body"
     if first["type"] == "extra_forbidden":
         return bad_request(f"There is no field '{field}'", param=field)
     return bad_request(f"'{field}': {first['msg']}", param=field)

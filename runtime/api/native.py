@@ -117,6 +117,7 @@ class NativeSurface:
             accept_partial=True,
             tell=wanted.mode != "sync",
             library=library_use(http, wanted.cache),
+            routing=wanted.routing.given() if wanted.routing is not None else {},
         )
 
     def _strategy(self, wanted: NativeRequest, target: Target) -> tuple[Target, StrategySpec | None]:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from agents.records import Importance, Json
 from runtime.api.errors import bad_request
+from runtime.api.routing_wish import RoutingWish
 
 _COMMON_PARAMS = (
     "temperature",
@@ -67,6 +68,8 @@ class NativeRequest(BaseModel):
     """Most that it may cost, in USD; 0 leaves only models that cost nothing."""
     budget_tokens: Annotated[int, Field(gt=0, le=10**12)] | None = None
     """Most tokens that it may take."""
+    routing: RoutingWish | None = None
+    """What quality may cost this request, where it differs from [routing]."""
     deadline_s: _Positive | None = None
     """Seconds from now until it must be answered."""
     params: Annotated[dict[str, Any], Field(max_length=64)] = {}

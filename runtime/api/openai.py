@@ -35,6 +35,7 @@ from runtime.api.openai_models import (
     read_tokens,
     read_usd,
 )
+from runtime.api.routing_wish import read_wish
 from runtime.api.strategies import named_strategy, read_strategy
 from runtime.api.streams import EventStream, close_stream
 from runtime.api.wire import header_value, json_response, mark
@@ -115,6 +116,7 @@ class OpenAISurface:
         budget_usd: float | None = None
         budget_tokens: int | None = None
         cache: bool | None = None
+        routing: dict[str, Json] = {}
         own = chat.morphogen
         if own:
             if "shape" in own:
@@ -133,6 +135,8 @@ class OpenAISurface:
                 budget_tokens = read_tokens(own["budget_tokens"], param="morphogen.budget_tokens")
             if "cache" in own:
                 cache = read_flag(own["cache"], param="morphogen.cache")
+            if "routing" in own:
+                routing = read_wish(own["routing"], param="morphogen.routing")
             if "strategy" in own:
                 target, strategy = self._strategy(own["strategy"], target)
         return Request(
@@ -148,6 +152,7 @@ class OpenAISurface:
             deadline_s=deadline_s,
             budget_usd=budget_usd,
             budget_tokens=budget_tokens,
+            routing=routing,
             key_id=principal_of(http).key_id,
             library=library_use(http, cache),
         )

@@ -23,7 +23,7 @@ _MAX_INPUTS = 2048
 MAX_BUDGET_USD = 1_000_000
 MAX_BUDGET_TOKENS = 10**15
 _OWN = frozenset({"model", "messages", "stream", "stream_options", "response_format", "morphogen"})
-_MORPHOGEN = frozenset({"strategy", "deadline_s", "count", "shape", "budget_usd", "budget_tokens", "cache"})
+_MORPHOGEN = frozenset({"strategy", "deadline_s", "count", "shape", "budget_usd", "budget_tokens", "cache", "routing"})
 
 _NUMBERS: Mapping[str, tuple[float, float]] = {
     "temperature": (0, 2),
@@ -302,6 +302,7 @@ CHAT_REQUEST: dict[str, Any] = {
                         "type": "boolean",
                         "description": "Whether a stored answer will do; false keeps it out of the library",
                     },
+                    "routing": {"type": "object", "description": "Weights of this request: see [routing]"},
                     "shape": {"description": "An example of the answer, or a JSON Schema of it"},
                 },
             }

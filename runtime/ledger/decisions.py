@@ -38,6 +38,7 @@ class DecisionLedger:
         values = [getattr(row, name) for name in _COLUMNS]
         values[_COLUMNS.index("request_id")] = request_id_of(row.request_id)
         values[_COLUMNS.index("reason")] = row.reason[:MAX_REASON_CHARS]
+        values[_COLUMNS.index("facts")] = orjson.dumps(row.facts).decode() if row.facts else None
         values[_COLUMNS.index("candidates")] = text = orjson.dumps(row.candidates).decode()
 
         def apply(connection: WritingConnection) -> None:
@@ -69,5 +70,6 @@ class DecisionLedger:
             raise LedgerUnavailable(f"the ledger cannot be read: {error}") from error
         for row in rows:
             row["candidates"] = orjson.loads(row["candidates"])
+            row["facts"] = orjson.loads(row["facts"]) if row["facts"] else []
             row["simulated"] = bool(row["simulated"])
         return rows

@@ -50,3 +50,6 @@ CREATE TABLE experiments (
     updated_at REAL NOT NULL
 );
 """
+
+# What the request looked like, as numbers in the order of routing/features.py; JSON, NULL for decisions of before.
+ROUTING_FACTS: Final = "ALTER TABLE decisions ADD COLUMN facts TEXT;"

@@ -3,39 +3,72 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Final
 
+from agents.calls import CallRecord
+from agents.llm.chat import BackendSpec, ChatReply, ChatRequest
 from agents.llm.desk import Desk
 from agents.llm.pool import Pool
+from agents.records import Choice
+from runtime.admission import Cashier
 from runtime.cluster import Cluster
 from runtime.config import Settings
 from runtime.ledger.decisions import DecisionLedger
 from runtime.ledger.store import Ledger
+from runtime.ledger.trials import TrialLedger
+from runtime.metrics import Metrics
 from runtime.router.desk import Router
+from runtime.router.views import series_of
+
+JUDGE_WITHIN_S: Final = 60.0
+JUDGE_HOLDER: Final = "judge"
 
 
 @asynccontextmanager
-async def routed(settings: Settings, pool: Pool, desk: Desk, cluster: Cluster, ledger: Ledger) -> AsyncIterator[Router]:
+async def routed(
+    settings: Settings, pool: Pool, desk: Desk, cluster: Cluster, ledger: Ledger, cashier: Cashier, metrics: Metrics
+) -> AsyncIterator[Router]:
     """A router that has taken up what was learned before, and writes down what it learns until the block ends."""
+
+    async def ask(request: ChatRequest, judge: BackendSpec, booked: Callable[[CallRecord], None]) -> ChatReply:
+        """One call to a judge: nobody's work, so the day pays for it."""
+
+        def called(call: CallRecord) -> None:
+            booked(call)
+            metrics.call_finished(call)
+
+        return await pool.chat(
+            request,
+            Choice(backend=judge.name, fallback=False),
+            deadline_s=JUDGE_WITHIN_S,
+            holder=JUDGE_HOLDER,
+            on_call=called,
+            assumed_tokens=cashier.assumed_tokens(JUDGE_HOLDER),
+        )
+
     router = Router(
         settings=settings,
         backends=lambda: pool.specs,
         health=desk.health,
         nodes=cluster.nodes,
         book=DecisionLedger(ledger),
+        trial_book=TrialLedger(ledger),
         folder=settings.data.dir.expanduser() / "routing",
+        ask=ask,
         load=lambda: _load(pool, desk),
     )
     await router.load()
-    chore = asyncio.create_task(router.run(), name="router")
+    await router.trials.load()
+    metrics.present.routing = lambda: series_of(router)
+    chores = [asyncio.create_task(chore, name="router") for chore in (router.run(), router.judge.run())]
     try:
         yield router
     finally:
-        chore.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await chore
+        for chore in chores:
+            chore.cancel()
+        await asyncio.gather(*chores, return_exceptions=True)
         await router.close()
 
 

@@ -23,14 +23,17 @@ from agents.records import AgentError, Event, Json
 from runtime.cluster import NodeStatus
 from runtime.config import Settings
 from runtime.config_routing import RoutingSettings
+from runtime.ledger.records import LedgerError
 from runtime.open_request import OpenRequest
 from runtime.records import Answer
 from runtime.router import keeping
 from runtime.router.arms import Option, options
 from runtime.router.evidence import KeyTrust, of_answer, of_failure
-from runtime.router.features import context_of, conversation_of
+from runtime.router.features import context_of, conversation_of, facts_of
+from runtime.router.judge import Ask, JudgeDesk
 from runtime.router.policy import learner_settings, manner_of, row_of, usual_of, weights_of
 from runtime.router.records import OWN, Counts, DecisionBook, Evidence, Route
+from runtime.router.trials import TrialBook, Trials
 from runtime.routing import state
 from runtime.routing.bandit import Learner
 from runtime.routing.records import Arm, RoutingError, Spent
@@ -46,7 +49,7 @@ REAL: Final = frozenset({"checks", "failure", "empty", "judge", "feedback"})
 
 
 class Router:
-    """``load`` says how busy the daemon is, 0 to 1; ``folder`` is where it keeps what it learned."""
+    """``ask`` reaches a judge; ``load`` says how busy the daemon is, 0 to 1; ``folder`` is where it keeps what it learned."""
 
     def __init__(
         self,
@@ -56,7 +59,9 @@ class Router:
         health: Callable[[], Mapping[str, Health]],
         nodes: Callable[[], Sequence[NodeStatus]],
         book: DecisionBook,
+        trial_book: TrialBook,
         folder: Path,
+        ask: Ask,
         load: Callable[[], float] = lambda: 0.0,
         rng: np.random.Generator | None = None,
         wall: Callable[[], float] = time.time,
@@ -69,6 +74,9 @@ class Router:
         self.counts = Counts()
         self.learner = Learner(learner_settings(settings.routing), rng=self._rng)
         self.heard = 0
+        self.trials = Trials(book=trial_book, decisions=book, settings=lambda: self._settings, wall=wall)
+        self.judge = JudgeDesk(ask=ask, hear=self.hear, backends=backends, counts=self.counts, rng=self._rng, wall=wall)
+        self.judge.settings = settings.routing
         self._trust = KeyTrust()
         self._conversations: OrderedDict[str, Arm] = OrderedDict()
         self._of_request: OrderedDict[str, list[str]] = OrderedDict()
@@ -77,9 +85,15 @@ class Router:
         self._dirty = False
         self._trouble = ""
 
+    @property
+    def settings(self) -> RoutingSettings:
+        """Those that hold now."""
+        return self._settings
+
     def renew(self, settings: Settings) -> None:
         """Choices from now on go by ``settings``."""
         self._settings, self._strategies = settings.routing, settings.strategies
+        self.judge.settings = settings.routing
 
     # ── choosing ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -120,15 +134,16 @@ class Router:
         self._follow(settings)
         name, goes_on = conversation_of(run.request)
         held = self._conversations.get(name) if goes_on else None
+        experiment_id, group, side = self.trials.side(name)
         context = context_of(run.request, embedding=run.embedding, load=self._load(), now=now)
         decision = self.learner.choose(
             run.work_id,
             context,
             [option.arm for option in open_],
-            weights_of(settings, run.request.routing),
+            weights_of(side, run.request.routing),
             now=now,
             held=held,
-            manner=manner_of(settings, usual=usual_of(open_, heard=self.heard)),
+            manner=manner_of(side, usual=usual_of(open_, heard=self.heard)),
         )
         _keep(self._conversations, name, decision.arm, MAX_CONVERSATIONS)
         ids = self._of_request.setdefault(run.request.request_id, [])
@@ -136,7 +151,15 @@ class Router:
         del ids[:-MAX_PARTS]
         _keep(self._of_request, run.request.request_id, ids, MAX_REQUESTS)
         option = next(each for each in open_ if each.arm.key == decision.arm.key)
-        return Route(decision=decision, backend=option.backend, strategy=option.strategy, nodes=option.nodes)
+        return Route(
+            decision=decision,
+            backend=option.backend,
+            strategy=option.strategy,
+            nodes=option.nodes,
+            facts=facts_of(context.point),
+            experiment_id=experiment_id,
+            group=group,
+        )
 
     def _follow(self, settings: RoutingSettings) -> None:
         """What a reload may have changed."""
@@ -163,8 +186,14 @@ class Router:
             self.learner.spent(name, Spent(cost_usd=cost_usd_of(calls), latency_s=max(0.0, latency_s)))
         row = row_of(route, run.request.request_id, answer=answer, error=error, calls=calls, latency_s=latency_s)
         self.book.write(row)
+        self.counts.regret += row.regret
+        said = evidence.score if evidence is not None and evidence.source in REAL else None
+        failed = evidence is not None and evidence.source in ("failure", "empty")
+        self.trials.ended(route, score=said, failed=failed, cost_usd=row.cost_usd, latency_s=row.latency_s)
         if evidence is not None:
             self.hear(name, evidence)
+        if own and answer is not None and run.request.place is None:
+            self.judge.offer(name, run.request, answer)
         if answer is None:
             self.learner.drop(name)
         elif not own:
@@ -193,6 +222,8 @@ class Router:
         self.counts.bump(self.counts.verdicts, evidence.source)
         self.counts.alarms += heard.changed
         self.heard += evidence.source in REAL
+        if logged and evidence.source in ("judge", "feedback"):
+            self.trials.heard(name, evidence.score)
         if evidence.source in ("checks", "judge"):
             _keep(self._said, name, evidence.score, MAX_REQUESTS)
         if logged:
@@ -242,6 +273,10 @@ class Router:
             return
         heard = header.get("heard")
         self.heard = heard if isinstance(heard, int) and heard >= 0 else self.learner.quality.seen
+        try:
+            self.judge.load(header["judge"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            log.error("what is known of judges cannot be read, and begins anew: %s", error)
         for name in self.learner.waiting:
             self._of_request.setdefault(name.partition("/")[0], []).append(name)
 
@@ -250,13 +285,17 @@ class Router:
         while True:
             await asyncio.sleep(self._settings.save_every_s)
             await self.save()
+            try:
+                await self.trials.tick()
+            except (LedgerError, RoutingError, AgentError) as error:
+                log.error("the experiment is put off: %s", error)
 
     async def save(self) -> None:
         """Write what was learned since the last time."""
         if not self._dirty:
             return
         self._dirty = False
-        header, arrays = {"heard": self.heard}, state.gather(self.learner)
+        header, arrays = {"heard": self.heard, "judge": self.judge.dump()}, state.gather(self.learner)
         try:
             await asyncio.to_thread(lambda: keeping.write(self._folder, header, state.pack(arrays)))
         except OSError as error:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from agents.records import Json, Work
 from agents.strategies.complexity import complexity
 from runtime.records import Request
-from runtime.routing.features import READ_CHARS, extra_of, point
+from runtime.routing.features import READ_CHARS, SHAPE, SHAPE_SCALE, extra_of, point
 from runtime.routing.records import Context
 
 
@@ -46,6 +46,11 @@ def context_of(
         hour=moment.hour + moment.minute / 60,
     )
     return Context(point=point(text, embedding, extra), pattern=pattern)
+
+
+def facts_of(at: npt.NDArray[np.float32]) -> tuple[float, ...]:
+    """The readable part of a point, (SHAPE,): each about 0 with a spread of about 1."""
+    return tuple(round(float(value), 2) for value in at[:SHAPE] / SHAPE_SCALE)
 
 
 def conversation_of(request: Request) -> tuple[str, bool]:

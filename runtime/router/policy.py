@@ -87,6 +87,7 @@ def row_of(
         per_usd=decision.per_usd,
         regret=regret_of(route),
         candidates=[_compact(each) for each in decision.candidates],
+        facts=route.facts,
         experiment_id=route.experiment_id,
         grp=route.group,
         status=status,

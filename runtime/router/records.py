@@ -18,12 +18,14 @@ Source = Literal["checks", "failure", "empty", "delivered", "judge", "feedback"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """What was chosen for one piece of work. ``backend`` None: the strategy picks; ``strategy`` None: what the request or its
-    node says. ``nodes`` are alike: any may do it. ``group`` is the side of a running experiment."""
+    node says. ``nodes`` are alike: any may do it. ``facts`` are what the request looked like (routing/features.py);
+    ``group`` is the side of a running experiment."""
 
     decision: Decision
     backend: str | None
     strategy: StrategySpec | None
     nodes: tuple[str, ...]
+    facts: tuple[float, ...] = ()
     experiment_id: str | None = None
     group: Group = "champion"
 
@@ -54,6 +56,7 @@ class DecisionRow:
     per_usd: float
     regret: float
     candidates: Sequence[Sequence[Any]]
+    facts: Sequence[float] = ()
     experiment_id: str | None = None
     grp: str = "champion"
     status: str = "running"
@@ -103,4 +106,5 @@ class Counts:
 
 
 Wishes = Mapping[str, Any]
-"""A request's own weights: objective, quality_weight, cost_weight, latency_weight; validated at the border."""
+"""A request's own weights: objective, quality_weight, cost_weight, latency_weight; validated at the border
+(runtime/api/routing_wish.py)."""

@@ -28,8 +28,8 @@ SHAPE_NAMES = (
     "word_length",
 )  # fmt: skip
 # About the mean and the spread of each over requests of many kinds, so that a step of 1 means the same for all.
-_MIDDLE = np.array([0.63, 0.56, 0.1, 0.02, 0.06, 0.17, 0.15, 0.55, 0.35, 0.11, 0.1, 0.58])
-_SPREAD = np.array([0.12, 0.15, 0.15, 0.2, 0.15, 0.13, 0.25, 0.5, 0.5, 0.35, 0.35, 0.1])
+SHAPE_MIDDLE = np.array([0.63, 0.56, 0.1, 0.02, 0.06, 0.17, 0.15, 0.55, 0.35, 0.11, 0.1, 0.58])
+SHAPE_SPREAD = np.array([0.12, 0.15, 0.15, 0.2, 0.15, 0.13, 0.25, 0.5, 0.5, 0.35, 0.35, 0.1])
 _SYMBOLS = re.compile(r"[{}\[\]()=;<>+*/\\_#$^|]")
 _CHOICES = re.compile(r"(?:^|\s)\(?[A-E][).:]\s")
 _PROGRAM = re.compile(r"\b(?:def|function|class|return|import|const|var)\b")
@@ -63,7 +63,7 @@ def shape_of(text: str) -> npt.NDArray[np.float64]:
             min(n / words / 10, 1.0),
         ]
     )
-    scaled: npt.NDArray[np.float64] = np.clip((raw - _MIDDLE) / _SPREAD, -3.0, 3.0)
+    scaled: npt.NDArray[np.float64] = np.clip((raw - SHAPE_MIDDLE) / SHAPE_SPREAD, -3.0, 3.0)
     return scaled
 
 

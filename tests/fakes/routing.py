@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agents.calls import CallRecord
+from agents.llm.chat import BackendSpec, ChatReply, ChatRequest
+from agents.records import BackendUnreachable, Json
 from runtime.config import Settings
 from runtime.router.desk import Router
 from runtime.router.records import DecisionRow
+from runtime.router.trials import ExperimentBusy, changed
 
 
 @dataclass
@@ -28,7 +34,31 @@ class MemoryBook:
         return []
 
     async def newest(self, *, since: float, limit: int) -> list[dict[str, Any]]:
-        return []
+        found = {row.decision_id: {**asdict(row), "candidates": list(row.candidates)} for row in self.rows if row.at >= since}
+        for name, score, weight, source in self.verdicts:
+            if name in found:
+                found[name] |= {"score": score, "weight": weight, "source": source}
+        return list(reversed(found.values()))[:limit]
+
+
+@dataclass
+class MemoryTrials:
+    """``runtime.router.trials.TrialBook``: JSON texts by id, as they were saved last."""
+
+    rows: dict[str, str] = field(default_factory=dict)
+    saves: int = 0
+
+    async def save(self, row: Mapping[str, Json]) -> None:
+        self.rows[row["experiment_id"]] = json.dumps(dict(row))
+        self.saves += 1
+
+    async def load(self, *, limit: int) -> list[dict[str, Json]]:
+        return [json.loads(text) for text in reversed(self.rows.values())][:limit]
+
+
+async def no_judge(request: ChatRequest, judge: BackendSpec, booked: Callable[[CallRecord], None]) -> ChatReply:
+    """For a router whose judges are down."""
+    raise BackendUnreachable("nobody is there")
 
 
 def idle_router(settings: Settings) -> Router:
@@ -39,5 +69,38 @@ def idle_router(settings: Settings) -> Router:
         health=dict,
         nodes=lambda: (),
         book=MemoryBook(),
+        trial_book=MemoryTrials(),
         folder=Path("/nonexistent"),
+        ask=no_judge,
     )
+
+
+class FakeRouting:
+    """``runtime.router.port.RoutingPort``: one decision, of ``req_1``, and the experiments that were begun."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.trials: list[dict[str, Json]] = []
+
+    async def routes(self) -> dict[str, Json]:
+        return {"enabled": True, "arms": []}
+
+    async def explained(self, request_id: str) -> list[dict[str, Json]]:
+        return [{"decision_id": f"{request_id}/1", "candidates": []}] if request_id == "req_1" else []
+
+    async def experiments(self) -> list[dict[str, Json]]:
+        return self.trials
+
+    async def start_experiment(self, changes: Mapping[str, Json], terms: Mapping[str, Json]) -> dict[str, Json]:
+        changed(self._settings.routing, changes)
+        if self.trials:
+            raise ExperimentBusy("one runs", field="experiment")
+        self.trials.append({"experiment_id": "exp-1", "stage": "shadow", "changes": dict(changes), **terms})
+        return self.trials[0]
+
+    async def stop_experiment(self, experiment_id: str, why: str) -> dict[str, Json] | None:
+        found = [trial for trial in self.trials if trial["experiment_id"] == experiment_id]
+        return {**found[0], "stage": "over", "note": why} if found else None
+
+    async def report(self, *, since: float, until: float) -> dict[str, Json]:
+        return {"since": since, "until": until}

@@ -20,6 +20,7 @@ from tests.fakes.escalations import FakeEscalations
 from tests.fakes.jobs import FakeJobs
 from tests.fakes.library import FakeLibrary
 from tests.fakes.registry import MemoryEvidence, MemoryJournal
+from tests.fakes.routing import FakeRouting
 
 OPERATOR_KEY = "op-secret"
 CLIENT_KEY = "client-secret"
@@ -56,6 +57,7 @@ class FakeService:
         )
         self.library = FakeLibrary()
         self.replays = 0
+        self.routing = FakeRouting(self._settings)
         self.arrived = asyncio.Event()
         self.release: asyncio.Event | None = None
         self.cancelled = 0

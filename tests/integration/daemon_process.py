@@ -102,6 +102,10 @@ def config_of(folder: Path, toml: str, *, port: int, cluster: str = "local", spe
     return path
 
 
+NO_JUDGE = {"MORPHOGEN_ROUTING__JUDGE_SHARE": "0"}
+"""A judge beside the requests would be one call more here and there."""
+
+
 @contextmanager
 def running_daemon(
     folder: Path, toml: str = "", *, cluster: str = "local", env: dict[str, str] | None = None, lean: bool = False
@@ -109,7 +113,7 @@ def running_daemon(
     """See ``config_of``. Ends with SIGTERM, or SIGKILL after 20 s."""
     port = free_port()
     config = config_of(folder, toml, port=port, cluster=cluster, lean=lean)
-    daemon = Running(port=port, config=config, data=folder / "data", log=folder / "daemon.log", env=env or {})
+    daemon = Running(port=port, config=config, data=folder / "data", log=folder / "daemon.log", env={**NO_JUDGE, **(env or {})})
     daemon.start()
     try:
         daemon.wait_ready()

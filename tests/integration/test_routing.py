@@ -22,10 +22,12 @@ TWO = """
 name = "quick"
 kind = "simulated"
 model = "generator"
+output_usd_per_mtok = 0.2
 [[backends]]
 name = "careful"
 kind = "simulated"
 model = "validator"
+output_usd_per_mtok = 11.0
 [retry]
 enabled = false
 [breaker]
@@ -82,6 +84,22 @@ def test_it_learns_forgets_and_remembers(tmp_path: Path) -> None:
         assert share(first[:20], "careful") < share(late, "careful")
         assert share(late, "careful") >= 0.8
 
+        name, backend, _ = ask(daemon, 900)
+        status, told, _ = daemon.call("GET", f"/v1/routes/decisions/{name}", operator=True)
+        assert status == 200
+        (why,) = told["data"]
+        assert (why["backend"], why["served_by"]) == (backend, backend)
+        assert {each["backend"] for each in why["candidates"]} == {"quick", "careful"}
+        assert all(each["low"] <= each["quality"] <= each["high"] for each in why["candidates"])
+        assert backend in why["reason"]
+        _, shown, _ = daemon.call("GET", "/v1/routes", operator=True)
+        scores = {arm["backend"]: arm["score"] for arm in shown["arms"]}
+        assert scores["careful"] > scores["quick"]
+        assert shown["simplification"]["rules"]
+        assert daemon.call("GET", "/v1/routes")[0] in (401, 403)
+        _, metrics, _ = daemon.call("GET", "/metrics")
+        assert 'morphogen_route_decisions_total{backend="careful",way="best"}' in metrics
+
         # The favourite turns bad: others stand in, and soon it is not even asked.
         order_faults(daemon, {"model": "validator", "fault": "500", "times": 100_000})
         before = len(chosen(daemon)) if _flushed(daemon) else 0
@@ -90,6 +108,11 @@ def test_it_learns_forgets_and_remembers(tmp_path: Path) -> None:
         after = [backend for backend, _ in chosen(daemon)[before:]]
         assert share(after[25:], "careful") <= 0.3
         order_faults(daemon, {"fault": None})
+        _, report, _ = daemon.call("GET", "/v1/report?window=1h", operator=True)
+        assert report["requests"]["answered"] == report["requests"]["finished"] == 141
+        assert report["satisfaction"]["given"] == 100
+        assert report["resilience"]["hit_by_failures"] == report["resilience"]["answered_all_the_same"] > 0
+        assert 0 < report["cost"]["saved_usd"] < report["cost"]["premium_usd"]
 
         time.sleep(0.6)
         daemon.process.send_signal(signal.SIGKILL)

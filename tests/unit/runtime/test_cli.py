@@ -48,7 +48,7 @@ def test_help_names_every_command_and_needs_no_daemon(capsys: pytest.CaptureFixt
 
 def test_no_summary_of_a_command_is_cut_short(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    for group in ([], ["keys"], ["config"], ["sandbox"], ["registry"], ["escalations"]):
+    for group in ([], ["keys"], ["config"], ["sandbox"], ["registry"], ["escalations"], ["routes"], ["routes", "experiment"]):
         assert main.run([*group, "--help"]) == 0
         summaries = capsys.readouterr().out.partition("\nCommands:\n")[2]
         assert summaries

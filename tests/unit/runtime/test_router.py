@@ -23,7 +23,7 @@ from runtime.router.desk import Router
 from runtime.router.evidence import KeyTrust
 from runtime.router.keeping import FILE
 from tests.fakes.cluster import node
-from tests.fakes.routing import MemoryBook
+from tests.fakes.routing import MemoryBook, MemoryTrials, no_judge
 from tests.fakes.service import fake_settings
 
 A, B = BackendSpec(name="a", model="m-a"), BackendSpec(name="b", model="m-b", output_usd_per_mtok=10.0)
@@ -44,13 +44,16 @@ class World:
 
     def __post_init__(self) -> None:
         self.book = MemoryBook()
+        self.trial_book = MemoryTrials()
         self.router = Router(
             settings=fake_settings(routing=self.routing, data={"dir": self.folder}),
             backends=lambda: self.backends,
             health=lambda: self.health,
             nodes=lambda: self.nodes,
             book=self.book,
+            trial_book=self.trial_book,
             folder=self.folder / "routing",
+            ask=no_judge,
             rng=np.random.default_rng(self.seed),
             wall=lambda: self.now,
         )

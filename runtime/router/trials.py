@@ -1,0 +1,270 @@
+"""Other router settings against those in force: first in the shadow of logged decisions, then on a share of the traffic.
+
+Owned by desk.py; asked by the operator's surface. One experiment at a time, its state in the ledger, so that one that a kill cuts
+short goes on from where it was. An experiment ends with a ruling and changes nothing by itself: settings are the operator's.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, Literal, Protocol
+
+from pydantic import ValidationError
+
+from agents.records import Json
+from runtime.config_routing import RoutingSettings
+from runtime.router import shadow
+from runtime.router.policy import weights_of
+from runtime.router.records import DecisionBook, Route
+from runtime.routing.experiment import Group, Plan, Result, State, assign, begin, extend, from_json, observe, rule, to_json
+from runtime.routing.off_policy import OffPolicy
+from runtime.routing.records import RoutingError
+
+log = logging.getLogger(__name__)
+
+Stage = Literal["shadow", "live", "over"]
+CHANGEABLE: Final = frozenset(
+    {"objective", "quality_weight", "cost_weight", "latency_weight", "exploration_floor", "switch_margin"}
+)
+SHADOW_ROWS: Final = 5_000
+SHADOW_S: Final = 7 * 86_400.0
+SHADOW_EVERY_S: Final = 30.0
+MAX_OPEN: Final = 8192
+"""Requests whose verdict may still come."""
+
+
+class ExperimentBusy(RoutingError):
+    """There is one already, or it is over: ``field`` names what stands in the way."""
+
+
+class TrialBook(Protocol):
+    """Where experiments are kept, as JSON-able rows by ``experiment_id``."""
+
+    async def save(self, row: Mapping[str, Json]) -> None:
+        """Durable on return."""
+        ...
+
+    async def load(self, *, limit: int) -> list[dict[str, Json]]:
+        """The newest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One experiment. ``changes`` are the challenger's settings where they differ; ``shadow`` and ``ruling`` what was found."""
+
+    plan: Plan
+    changes: Mapping[str, Json]
+    stage: Stage
+    state: State
+    shadow: Json = None
+    ruling: Json = None
+    note: str = ""
+    updated_at: float = 0.0
+
+
+class Trials:
+    """``settings`` gives the champion's, as they hold now."""
+
+    def __init__(
+        self,
+        *,
+        book: TrialBook,
+        decisions: DecisionBook,
+        settings: Callable[[], RoutingSettings],
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._book, self._decisions, self._settings, self._wall = book, decisions, settings, wall
+        self.trial: Trial | None = None
+        self._challenger: RoutingSettings | None = None
+        self._open: OrderedDict[str, tuple[Group, float, float]] = OrderedDict()
+        self._dirty = False
+        self._shadowed_at = 0.0
+
+    # ── the request path ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def side(self, unit: str) -> tuple[str | None, Group, RoutingSettings]:
+        """(experiment, group, settings) of a unit, for which it never changes."""
+        trial, champion = self.trial, self._settings()
+        if trial is None or trial.stage != "live" or self._challenger is None:
+            return None, "champion", champion
+        group = assign(trial.plan, unit)
+        return trial.plan.experiment_id, group, self._challenger if group == "challenger" else champion
+
+    def ended(self, route: Route, *, score: float | None, failed: bool, cost_usd: float, latency_s: float) -> None:
+        """One request of an experiment came to its end; ``score`` None where its verdict may still come."""
+        trial = self._of(route.experiment_id)
+        if trial is None:
+            return
+        if score is None:
+            self._open[route.decision.decision_id] = (route.group, cost_usd, latency_s)
+            if len(self._open) > MAX_OPEN:
+                self._open.popitem(last=False)
+        quality = None if score is None else shadow.worth(score, cost_usd, latency_s, weights_of(self._settings(), {}))
+        result = Result(quality=quality, failed=failed, cost_usd=max(0.0, cost_usd), latency_s=max(0.0, latency_s))
+        self.trial = replace(trial, state=observe(trial.plan, trial.state, route.group, result))
+        self._dirty = True
+
+    def heard(self, decision_id: str, score: float) -> None:
+        """A verdict that came later; the first one counts."""
+        known, trial = self._open.pop(decision_id, None), self.trial
+        if known is None or trial is None or trial.stage != "live":
+            return
+        group, cost_usd, latency_s = known
+        side = trial.state.sides[group]
+        worth = shadow.worth(score, cost_usd, latency_s, weights_of(self._settings(), {}))
+        side = replace(side, quality=side.quality.seen(worth))
+        self.trial = replace(trial, state=replace(trial.state, sides={**trial.state.sides, group: side}))
+        self._dirty = True
+
+    def _of(self, experiment_id: str | None) -> Trial | None:
+        trial = self.trial
+        running = trial is not None and trial.stage == "live" and trial.plan.experiment_id == experiment_id
+        return trial if running else None
+
+    # ── the operator ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def start(self, changes: Mapping[str, Json], **terms: Any) -> Trial:
+        """Begin one in the shadow. Raises ExperimentBusy where one runs, RoutingError (BadExperiment) naming a field that is
+        wrong."""
+        if self.trial is not None and self.trial.stage != "over":
+            raise ExperimentBusy(f"{self.trial.plan.experiment_id} runs: stop it first", field="experiment")
+        challenger = changed(self._settings(), changes)
+        name = f"exp-{secrets.token_hex(4)}"
+        now = self._wall()
+        told = ", ".join(f"{key} = {value}" for key, value in sorted(changes.items()))
+        plan = Plan(experiment_id=name, champion="in force", challenger=told, salt=secrets.token_hex(8), began_at=now, **terms)
+        trial = Trial(plan=plan, changes=dict(changes), stage="shadow", state=begin(plan), updated_at=now)
+        await self._book.save(as_row(trial))
+        self.trial, self._challenger = trial, challenger
+        await self._look_at_the_log()
+        return self.trial
+
+    async def stop(self, experiment_id: str, why: str) -> Trial | None:
+        """End it now; the champion stays. None where there is no such experiment. Raises ExperimentBusy where it is over."""
+        trial = self.trial
+        if trial is None or trial.plan.experiment_id != experiment_id:
+            known = [row for row in await self._book.load(limit=200) if row["experiment_id"] == experiment_id]
+            if not known:
+                return None
+            raise ExperimentBusy(f"{experiment_id} is over", field="experiment")
+        if trial.stage == "over":
+            raise ExperimentBusy(f"{experiment_id} is over", field="experiment")
+        await self._end(trial, note=f"stopped by the operator: {why}" if why else "stopped by the operator")
+        return self.trial
+
+    async def all(self) -> list[dict[str, Json]]:
+        """Every experiment that is kept, the newest first; the running one as it stands now."""
+        rows = await self._book.load(limit=200)
+        now = None if self.trial is None else as_row(self.trial)
+        return [now if now is not None and row["experiment_id"] == now["experiment_id"] else row for row in rows]
+
+    # ── upkeep ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def load(self) -> None:
+        """Go on with what an earlier daemon left. One that cannot be read is said so, and left as it is."""
+        for row in await self._book.load(limit=20):
+            if row["stage"] == "over":
+                continue
+            try:
+                plan = Plan(**row["plan"])
+                self._challenger = changed(self._settings(), row["changes"])
+                self.trial = Trial(
+                    plan=plan,
+                    changes=row["changes"],
+                    stage="live" if row["stage"] == "live" else "shadow",
+                    state=from_json(plan, row["state"]),
+                    shadow=row["shadow"],
+                    ruling=row["ruling"],
+                    note=row["note"],
+                    updated_at=row["updated_at"],
+                )
+                return
+            except (RoutingError, TypeError, KeyError) as error:
+                log.error("experiment %s cannot be taken up again: %s", row["experiment_id"], error)
+
+    async def tick(self) -> None:
+        """Rule on what is running, and write down how it stands."""
+        trial, now = self.trial, self._wall()
+        if trial is None or trial.stage == "over":
+            return
+        if trial.stage == "shadow":
+            if now - self._shadowed_at >= SHADOW_EVERY_S:
+                await self._look_at_the_log()
+            return
+        if not self._dirty:
+            return
+        self._dirty = False
+        found = rule(trial.plan, trial.state, now)
+        trial = replace(trial, ruling=asdict(found), updated_at=now)
+        if found.action == "extend":
+            trial = replace(trial, state=extend(trial.plan, trial.state))
+        if found.action in ("adopt", "keep", "inconclusive"):
+            await self._end(trial, note=f"{found.action}: {found.reason}")
+            return
+        self.trial = trial
+        await self._book.save(as_row(trial))
+
+    async def _look_at_the_log(self) -> None:
+        trial, challenger = self.trial, self._challenger
+        if trial is None or challenger is None or trial.stage != "shadow":
+            return
+        now = self._shadowed_at = self._wall()
+        rows = await self._decisions.newest(since=now - SHADOW_S, limit=SHADOW_ROWS)
+        found = shadow.score(rows, self._settings(), challenger)
+        trial = replace(self.trial or trial, shadow=_shadow_json(found), updated_at=now)
+        if found is not None and found.enough and found.gain.high < 0:
+            await self._end(trial, note=f"keep: worse on logged decisions, its gain is at most {found.gain.high:+.3f}")
+            return
+        if found is not None and found.enough:
+            trial = replace(trial, stage="live", plan=replace(trial.plan, began_at=now), note="")
+        else:
+            trial = replace(trial, note="in the shadow: the log says too little of it yet")
+        self.trial = trial
+        await self._book.save(as_row(trial))
+
+    async def _end(self, trial: Trial, *, note: str) -> None:
+        self.trial = replace(trial, stage="over", note=note, updated_at=self._wall())
+        self._open.clear()
+        await self._book.save(as_row(self.trial))
+
+
+def changed(settings: RoutingSettings, changes: Mapping[str, Json]) -> RoutingSettings:
+    """``settings`` with some of them changed. Raises RoutingError that names the field."""
+    if not changes:
+        raise RoutingError("name at least one setting that the challenger changes", field="changes")
+    for name in changes:
+        if name not in CHANGEABLE:
+            raise RoutingError(f"{name!r} cannot be tried; these can: {', '.join(sorted(CHANGEABLE))}", field=f"changes.{name}")
+    try:
+        made = RoutingSettings.model_validate({**settings.model_dump(), **changes})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        raise RoutingError(str(first["msg"]), field=f"changes.{first['loc'][0]}") from None
+    if made == settings:
+        raise RoutingError("the challenger is the same as what is in force", field="changes")
+    return made
+
+
+def _shadow_json(found: OffPolicy | None) -> Json:
+    return None if found is None else asdict(found)
+
+
+def as_row(trial: Trial) -> dict[str, Json]:
+    """As it is kept and shown."""
+    return {
+        "experiment_id": trial.plan.experiment_id,
+        "stage": trial.stage,
+        "plan": asdict(trial.plan),
+        "changes": dict(trial.changes),
+        "state": to_json(trial.state),
+        "shadow": trial.shadow,
+        "ruling": trial.ruling,
+        "note": trial.note,
+        "updated_at": trial.updated_at,
+    }
