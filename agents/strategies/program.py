@@ -33,6 +33,9 @@ MAX_FAILURES: Final = 12
 MAX_FAILURE_CHARS: Final = 500
 MAX_SELF_CHECKS: Final = 50
 _BLOCK: Final = re.compile(r"```([A-Za-z0-9_+-]*)[ \t]*\r?\n(.*?)```", re.S)
+_YES_OR_NO: Final = re.compile(
+    r"\b(?:whether|if|is|are|was|were|do|does|did|can|could|has|have|will|check|verify|test|true|false|yes)\b", re.I
+)
 _OWN_INPUTS: Final = ("count", "seed")
 NOTHING: Final = CodeFound()
 
@@ -219,6 +222,8 @@ def judge_run(problem: Problem, result: RunResult) -> Judged:
     if problem.schema is None:
         if value is None or value in ("", [], {}):
             failures.append("the result is empty")
+        if isinstance(value, bool) and not _YES_OR_NO.search(request_text(problem.work.messages, 20_000)):
+            failures.append(f"the result is {value}, and the request asks for no true or false")
         return Judged(value=value, failures=tuple(failures[:MAX_FAILURES]))
     value = conform(value, problem.schema)
     try:

@@ -160,6 +160,14 @@ async def test_a_program_that_fails_confirms_nothing() -> None:
         await run(box, FIGURE)
 
 
+async def test_true_is_no_figure_unless_the_request_asks_for_it() -> None:
+    box = scripted([ok(False), ok(9)])
+    assert (await run(box, FIGURE)).text == "9"
+    assert steps(box)[:2] == ["write", "repair"]
+    assert "asks for no true or false" in texts(box.asked[1][0])
+    assert (await run(scripted([ok(True)]), work("Compute exactly whether the sum of 91 and 9 is 100"))).text == "true"
+
+
 async def test_what_was_drawn_at_random_is_not_held_against_another_draw() -> None:
     box = scripted([ok([3, 1, 6]), ok([2, 2, 5])])
     assert (await run(box, work("Simulate 3 throws of a die and compute them exactly"))).complete
