@@ -25,7 +25,7 @@ from rich.text import Text
 
 from agents.llm.child import free_port
 from agents.llm.local import find_packaged_gguf
-from runtime.cli import tables
+from runtime.cli import demo_code, tables
 from runtime.cli.client import Client
 from runtime.cli.demo_asks import UNPLUGGED, fetch_outcome
 from runtime.cli.demo_daemon import DemoDaemon
@@ -36,7 +36,7 @@ from runtime.cli.story import story_of
 from runtime.first_backends import simulated_backends
 
 Json = Any
-ACT_TIMEOUT_S = 60.0
+ACT_TIMEOUT_S = 100.0
 _REFRESH_S = 0.4
 _SHOWN = 14
 
@@ -104,7 +104,7 @@ def local_config(gguf: Path) -> str:
 
 def pool_config(unplugged_port: int) -> str:
     """The configuration of the second act: the simulated pool, and a backend at whose port nothing listens."""
-    parts = ["[embedding]\nenabled = false"]
+    parts = ["[embedding]\nenabled = false", demo_code.SETTINGS]
     names = []
     for backend in simulated_backends():
         names.append(backend.name)
@@ -156,6 +156,8 @@ def _act(out: Console, name: str, title: str, folder: Path, config: str, steps: 
             if work.is_alive():
                 problems.append(f"{name}: not done after {ACT_TIMEOUT_S:.0f} s, at: {record.now}")
             _close_up(out, client, name, record)
+            if any(step.writes_code for step in steps):
+                demo_code.close_up(out, client)
     finally:
         with out.status("Stopping the daemon …"):
             left = daemon.stop()

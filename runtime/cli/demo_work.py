@@ -13,6 +13,7 @@ from threading import Lock
 
 from runtime.cli.client import Client
 from runtime.cli.demo_asks import Found, Unexpected, cached, chat, failing, healed, mended, mock, shaped, streamed
+from runtime.cli.demo_code import waits
 from runtime.cli.errors import CliError
 
 CROWD = 24
@@ -41,6 +42,7 @@ class Step:
     what: str
     ask: Callable[[Client], Found]
     times: int = 1
+    writes_code: bool = False
 
 
 @dataclass(slots=True)
@@ -143,6 +145,9 @@ def pool_steps() -> list[Step]:
             ask=lambda daemon: mock(daemon, "orders", {"orders": [menu]}, count=4, backend="validator"),
         ),
         Step(what="mock API: a cached shape, twice", ask=cached),
+        Step(what="numbers by a program", ask=lambda daemon: waits(daemon, mean=34, std=8), writes_code=True),
+        Step(what="the same, other numbers", ask=lambda daemon: waits(daemon, mean=51, std=12), writes_code=True),
+        Step(what="the same, and a column", ask=lambda daemon: waits(daemon, mean=27, std=6, with_cars=True), writes_code=True),
         Step(what=f"{CROWD} questions at once", ask=lambda daemon: chat(daemon, "A name for a boat?"), times=CROWD),
         Step(what="a backend that is down", ask=healed, times=3),
         Step(what="a stream that breaks off", ask=mended),
