@@ -7,6 +7,7 @@ project but this package.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,6 +58,7 @@ def totals(catalog: Catalog) -> dict[str, Any]:
         "versions": sum(by_state.values()),
         "versions_by_state": by_state,
         "artifacts_by_kind": by_kind,
+        "versions_by_relation": dict(Counter(catalog.versions[each].relation for each in catalog.standings)),
         "executions": runs,
         "reviews": sum(len(each) for each in catalog.reviews.values()),
         "stars": sum(len(each) for each in catalog.stars.values()),

@@ -234,6 +234,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     metrics.present.cluster = service.cluster
     metrics.present.ledger = ledger.load
     metrics.present.registry, metrics.present.sandbox = work.desk.gauges, sandbox_desk.gauges
+    metrics.present.code = work.counts
     metrics.present.library = library.gauges
     metrics.present.budget = cashier.purse.gauges
     metrics.present.jobs = lambda: {"queued": jobs.queued, "running": jobs.running}

@@ -60,6 +60,7 @@ class Present:
     budget: Callable[[], Mapping[str, float]] | None = None
     routing: Callable[[], Iterable[Series]] | None = None
     registry: Callable[[], tuple[Mapping[str, int], Mapping[str, float]]] | None = None
+    code: Callable[[], tuple[Mapping[str, int], Mapping[str, int]]] | None = None
     sandbox: Callable[[], tuple[Mapping[str, float], int]] | None = None
     library: Callable[[], Mapping[str, float]] | None = None
 
@@ -74,6 +75,7 @@ class Present:
         states, kept = self.registry() if self.registry else ({}, {})
         yield by_state("morphogen_registry_versions", "Versions in the registry.", states)
         yield from by_name("morphogen_registry", REGISTRY_GAUGES, kept)
+        yield from of_code(*(self.code() if self.code else ({}, {})))
         yield from of_sandbox(*(self.sandbox() if self.sandbox else ({}, None)))
         yield from by_name("morphogen_library", LIBRARY_GAUGES, self.library() if self.library else {})
         yield from self.routing() if self.routing else ()
@@ -131,6 +133,15 @@ def of_cluster(status: ClusterStatus | None) -> Iterator[Series]:
     yield one("morphogen_nodes_live", "Nodes that hold an actor and take work.", live)
     yield one("morphogen_nodes_warm", "Blank actors kept ready.", warm)
     yield one("morphogen_node_restarts", "Actors that were restarted after they died.", restarts, "counter")
+
+
+def of_code(programs: Mapping[str, int], reviews: Mapping[str, int]) -> Iterator[Series]:
+    """What became of programs that nodes wrote, and what reviews decided."""
+    text = "Programs that worked: kept in the registry, refused by it, or dropped because too many waited."
+    rows = tuple(((name,), float(programs.get(name, 0))) for name in ("kept", "refused", "dropped")) if programs else ()
+    yield Series(name="morphogen_programs", text=text, labels=("outcome",), rows=rows, kind="counter")
+    decided = tuple(((name,), float(reviews.get(name, 0))) for name in ("accept", "revise", "reject")) if programs else ()
+    yield Series(name="morphogen_reviews", text="Decisions on drafts.", labels=("outcome",), rows=decided, kind="counter")
 
 
 def of_sandbox(levels: Mapping[str, float], deaths: int | None) -> Iterator[Series]:

@@ -94,6 +94,7 @@ class Asks:
             messages=({"role": "user", "content": text},),
             schema=schema,
             backend=backend,
+            library="off",
             budget_usd=max(0.0, self._settings.review_usd_per_day - self._spent_usd),
             strategy=Single(),
             deadline_s=DEADLINE_S,

@@ -40,6 +40,7 @@ class RegistryWork:
         self.code = CodeDesk(self.desk, enabled=settings.registry.enabled and settings.data.store_bodies)
         hub.search_registry = Offers(self.desk, holdout=settings.registry.guidance_holdout).offer
         self._tasks: list[asyncio.Task[None]] = []
+        self._reviewing: Reviewing | None = None
 
     def begin(self, runs: Runs, cluster: Cluster, backends: Callable[[], Sequence[BackendSpec]]) -> None:
         """``runs`` asks models for reviewers and the advisor, which are nodes of ``cluster``."""
@@ -53,7 +54,7 @@ class RegistryWork:
             save_node=self._ledger.save_node,
         )
         limits = self._settings.sandbox.setup().limits
-        reviewing = Reviewing(self.desk, asks, self._sandbox, cluster, settings=settings, limits=limits)
+        reviewing = self._reviewing = Reviewing(self.desk, asks, self._sandbox, cluster, settings=settings, limits=limits)
         advising = Advising(self.desk, asks, cluster, settings=settings, announce=self._announce)
         chores = (self.code.run(), self._learn(asks, reviewing, advising))
         self._tasks = [asyncio.create_task(each) for each in chores]
@@ -80,5 +81,11 @@ class RegistryWork:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def counts(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
+        """What became of programs, and what reviews decided, since the start."""
+        outcomes = {name: self.code.counts[name] for name in ("kept", "refused", "dropped")}
+        return outcomes, dict(self._reviewing.counts) if self._reviewing is not None else {}
+
     async def _announce(self, topic: str, body: Mapping[str, Json]) -> None:
+        log.info("all nodes are told of a %s: %s", topic, dict(body))
         await self._hub.announce(topic, body, task_id="registry")

@@ -25,6 +25,7 @@ _OPEN_S = 40.0
 _ANSWER_S = 40.0
 _REVIEWS_S = 25.0
 _POLL_S = 0.25
+_DESCENDANTS = 6
 
 
 def waits(daemon: Client, *, mean: int, std: int, with_cars: bool = False) -> Found:
@@ -59,6 +60,8 @@ def waits(daemon: Client, *, mean: int, std: int, with_cars: bool = False) -> Fo
 
 def came_about(events: Json) -> str:
     """How the last program of a trace came about, in a few words."""
+    if any(event["kind"] == "library" and event["data"].get("state") in ("exact", "reused", "rerun") for event in events):
+        return "given again from the library"
     programs = [event["data"] for event in events if event["kind"] == "code" and "how" in event["data"]]
     if not programs:
         return "without a program"
@@ -68,7 +71,7 @@ def came_about(events: Json) -> str:
 
 
 def close_up(out: Console, daemon: Client) -> None:
-    """The registry's report, and the family of the version that descends furthest, once reviewers are through."""
+    """The registry's report, and the family that goes furthest, once reviewers are through."""
     _reviewed(daemon)
     report = daemon.get(_REGISTRY, operator=True)
     out.print(
@@ -79,19 +82,24 @@ def close_up(out: Console, daemon: Client) -> None:
     deepest = report["lineage"]["deepest"]
     if deepest is None:
         return
-    name = deepest["version"]
-    out.print(f"\nWhere one of them comes from (morphogen registry lineage {name}):\n", style="bold", soft_wrap=True)
-    for line in family(daemon, name):
+    above = _lineage(daemon, deepest["version"])["ancestors"]
+    first = above[-1] if above else deepest["version"]
+    out.print(f"\nWhat became of one of them (morphogen registry lineage {first}):\n", style="bold", soft_wrap=True)
+    for line in family(daemon, first):
         out.print(line, soft_wrap=True)
 
 
 def family(daemon: Client, version: str) -> Iterator[str]:
-    """The drawn lineage of a version, and its improvements."""
-    found = daemon.get(f"{_REGISTRY}/artifacts/{version}/lineage", operator=True)
+    """The drawn lineage of a version, and what was changed in each of its first descendants."""
+    found = _lineage(daemon, version)
     yield from map(tables.printable, found["drawing"])
-    shown = daemon.get(f"{_REGISTRY}/artifacts/{version}", operator=True)["version"]
-    for improvement in shown["improvements"]:
-        yield f"  {tables.clip(improvement, 100)}"
+    for each in found["descendants"][:_DESCENDANTS]:
+        changes = daemon.get(f"{_REGISTRY}/artifacts/{each}", operator=True)["version"]["improvements"]
+        yield f"  {each}: {tables.clip('; '.join(changes), 120) if changes else 'no change is named'}"
+
+
+def _lineage(daemon: Client, version: str) -> Json:
+    return daemon.get(f"{_REGISTRY}/artifacts/{version}/lineage", operator=True)
 
 
 def _ready(daemon: Client) -> None:

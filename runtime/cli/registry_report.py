@@ -8,6 +8,7 @@ from typing import Any
 from runtime.cli import tables
 
 Json = Any
+_MADE = {"new": "anew", "fork": "as forks", "modify": "by changing an earlier version", "synthesize": "of several"}
 
 
 def lines(report: Json) -> Iterator[str]:
@@ -17,6 +18,9 @@ def lines(report: Json) -> Iterator[str]:
     yield ""
     yield f"Artifacts: {totals['artifacts']} in {totals['versions']} versions, {tables.size(report['bytes'])}"
     yield f"  active: {totals['active']}, retired: {totals['retired']}"
+    made = totals.get("versions_by_relation") or {}
+    if made:
+        yield "  made: " + ", ".join(f"{made[name]} {word}" for name, word in _MADE.items() if made.get(name))
     yield f"  executions: {totals['executions']}, reviews: {totals['reviews']}, stars: {totals['stars']}"
     yield ""
     yield "Most used"

@@ -32,7 +32,9 @@ class Daemon:
 
     def get(self, path: str, *, operator: bool) -> dict[str, Any]:
         if path.endswith("/lineage"):
-            return {"drawing": ["a@1.0.0", "└─ b@1.0.0 ◀"]}
+            family = {"b@1.0.0": (["a@1.0.0"], []), "a@1.0.0": ([], ["b@1.0.0"])}
+            above, below = family[path.split("/")[-2]]
+            return {"drawing": ["a@1.0.0 ◀", "└─ b@1.0.0"], "ancestors": above, "descendants": below}
         if "/artifacts/" in path:
             return {"version": {"improvements": ["adds a column"]}}
         if path == "/v1/registry":
@@ -85,6 +87,9 @@ def test_how_a_program_came_about_is_read_from_its_trace() -> None:
     assert demo_code.came_about([USED, RAN]) == "its program used a@1.0.0"
     assert demo_code.came_about([NEW]) == "its program written anew"
     assert demo_code.came_about([RAN]) == "without a program"
+    reused = {"kind": "library", "data": {"state": "rerun"}}
+    assert demo_code.came_about([reused]) == "given again from the library"
+    assert demo_code.came_about([{"kind": "library", "data": {"state": "miss"}}, NEW]) == "its program written anew"
 
 
 def test_the_answer_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,5 +113,6 @@ def test_the_report_and_the_family_end_the_demo(monkeypatch: pytest.MonkeyPatch)
     said = out.file.getvalue()  # type: ignore[attr-defined]
     assert "by simulated models" in said
     assert "new programs that passed at once: 3 of 4 with it, 1 of 2 without" in said
-    assert "└─ b@1.0.0 ◀" in said
-    assert "adds a column" in said
+    assert "registry lineage a@1.0.0" in said, "the whole family, from its root"
+    assert "└─ b@1.0.0" in said
+    assert "b@1.0.0: adds a column" in said

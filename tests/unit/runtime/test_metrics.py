@@ -67,6 +67,7 @@ def full() -> Metrics:
     metrics.budget_refused("key", "usd")
     metrics.present.budget = Purse(BudgetSettings(usd_per_day=5, tokens_per_day=100)).gauges
     metrics.present.registry = lambda: ({"published": 3}, dict.fromkeys(REGISTRY_GAUGES, 1.0))
+    metrics.present.code = lambda: ({"kept": 4, "dropped": 1}, {"accept": 2})
     metrics.present.library = lambda: dict.fromkeys(LIBRARY_GAUGES, 1.0)
     metrics.library_looked_up("rerun", 0.01)
     metrics.library_adapted()
