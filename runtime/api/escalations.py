@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
+from agents.quality.constraints import to_json
 from agents.records import Json, NotFound
 from runtime.api.auth import require_operator
 from runtime.api.body import read_model
@@ -77,7 +78,10 @@ class EscalationSurface:
         trace = await self._service.trace(one.request_id)
         outcome = trace["outcome"] if trace else None
         simulated = bool(outcome and outcome["simulated"])
-        body = {**_view(one), "request": orjson.loads(one.request), "partial": one.partial, "answer": one.answer}
+        # As a client would write them, so that the question can be asked again.
+        constraints = to_json(wire.decode(one.request).constraints)
+        asked = {**orjson.loads(one.request), "constraints": constraints}
+        body = {**_view(one), "request": asked, "partial": one.partial, "answer": one.answer}
         return json_response({**body, "simulated": simulated}, headers=mark(simulated=simulated))
 
     async def answer(self, http: HttpRequest) -> Response:

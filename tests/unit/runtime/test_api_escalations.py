@@ -11,6 +11,7 @@ import pytest
 from agents.records import Escalated, RequestId
 from agents.schema_check import ShapeLimits
 from agents.shaping import parse_shape
+from agents.verdicts import Constraint
 from runtime.jobs import wire
 from runtime.records import Request
 from tests.fakes import http
@@ -24,7 +25,8 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     service: Any = FakeService()
     schema = parse_shape([{"age": "integer"}], limits=ShapeLimits())
     messages = ({"role": "user", "content": "two ages"},)
-    asked = Request(request_id=RequestId("r1"), source="native", messages=messages, schema=schema, count=2)
+    kept = (Constraint(kind="range", field="[].age", value=[0, 99]),)
+    asked = Request(request_id=RequestId("r1"), source="native", messages=messages, schema=schema, count=2, constraints=kept)
     await service.escalations.open("r1", wire.encode(asked), Escalated("nothing passed", partial=[{"age": 0}]))
     async with http.client(service, headers=http.OPERATOR) as made:
         yield made
@@ -38,6 +40,7 @@ async def test_the_queue_is_the_operators(client: httpx.AsyncClient) -> None:
     assert (row["id"], row["state"], row["asked"], row["reason"]) == (NAME, "open", "two ages", "nothing passed")
     shown = (await client.get(f"/v1/escalations/{NAME}")).json()
     assert (shown["partial"], shown["request"]["count"]) == ([{"age": 0}], 2)
+    assert shown["request"]["constraints"] == [{"field": "[].age", "range": [0, 99]}]
 
 
 @pytest.mark.parametrize(
