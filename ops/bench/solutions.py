@@ -1,11 +1,14 @@
 """Reuse of stored solutions: how much is served under an error bound and at which error.
 
-    python -m ops.bench.solutions --data DIR [--json] [--quick] [--only pairs|stream|speed] [--seed N] [--plot FILE]
+    python -m ops.bench.solutions --data DIR [--json] [--quick] [--only PART] [--seed N] [--plot FILE]
 
 Parts: ``pairs`` (recorded question pairs, each once), ``stream`` (the same questions asked again in other words), ``speed`` (of
-look-ups and embeddings). ``error`` is wrong served / served, with Wilson's 95 % interval. Trust learns while it is measured: it
-starts from nothing and sees the truth only of what it did not serve. The static thresholds are chosen in hindsight, with all
-truth. «At equal error» is the threshold with the most hits whose error is at most the one that trust came to.
+look-ups and embeddings), ``http`` (of hits, end to end), ``families`` (requests for data of the article's kinds, in wordings that
+nothing was learned on, checked by the bench itself), ``weeks`` (the article's example, printed).
+
+``error`` is wrong served / served, with Wilson's 95 % interval. Trust learns while it is measured: it starts from nothing and sees
+the truth only of what it did not serve. The static thresholds are chosen in hindsight, with all truth. «At equal error» is the
+threshold with the most hits whose error is at most the one that trust came to.
 
 The labels are human and noisy: of the most similar pairs several in a hundred are labelled as different (``label_noise``), and
 two questions of the stream that no pair joins count as different, although some mean the same. Nothing is corrected for that: a
@@ -29,6 +32,7 @@ import numpy as np
 from ops.bench.plot import Panel, write_lines
 from ops.bench.report import Goal, NoData, at_least, at_most, emit, parser, progress, skip
 from ops.bench.reuse_data import Pairs, read_pairs, repeating_stream
+from ops.bench.reuse_http import measure_families, measure_http, measure_weeks
 from ops.bench.reuse_runs import (
     GPTCACHE_THRESHOLD,
     Static,
@@ -45,7 +49,8 @@ BOUNDS = (0.02, 0.05, 0.10)
 QUICK_PAIRS = 6000
 STREAM_THRESHOLDS = [*(1 - 0.005 * step for step in range(1, 41)), *(0.79 - 0.02 * step for step in range(12))]
 DATA_PARTS = ("pairs", "stream")
-PARTS = (*DATA_PARTS, "speed")
+OF_THEIR_OWN = {"speed": measure_speed, "http": measure_http, "families": measure_families, "weeks": measure_weeks}
+PARTS = (*DATA_PARTS, *OF_THEIR_OWN)
 
 
 def measure_pairs(pairs: Pairs, seed: int) -> tuple[dict[str, Any], list[Goal]]:
@@ -160,9 +165,9 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[Goal]]:
         for part in set(parts) & set(from_data):
             skip(measured, part, str(error))
     for part in parts:
-        if part == "speed":
-            progress("speed")
-            measured["speed"], found = measure_speed(chosen.seed, quick=chosen.quick)
+        if part in OF_THEIR_OWN:
+            progress(part)
+            measured[part], found = OF_THEIR_OWN[part](chosen.seed, quick=chosen.quick)
             goals += found
         elif pairs is not None:
             measured[part], found = from_data[part](pairs, chosen.seed)

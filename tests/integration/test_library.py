@@ -141,7 +141,8 @@ def test_other_values_run_the_stored_code(tmp_path: Path) -> None:
         _, dry, _ = daemon.call("POST", "/v1/library/dry-run", {**changed, "tenant": "loopback"}, operator=True)
         assert dry["result"] == "rerun", dry
         said, reply = ask(daemon, changed)
-        assert (said, reply["library"]["tier"]) == ("rerun", "parameter_tuning")
+        assert said == "rerun"
+        assert reply["library"]["similarity"] > 0.7
         ages = [guest["age"] for guest in reply["answer"]["data"]["guests"]]
         assert len(ages) == 200
         assert 29 < sum(ages) / len(ages) < 33
