@@ -106,6 +106,11 @@ class Alignment:
     reason: str = ""
 
 
+def form_of(text: str) -> str:
+    """The words of ``text`` with a sign for each value: what is the same for requests that differ in values alone."""
+    return " ".join(piece.key if piece.kind == "word" else f"<{piece.kind}>" for piece in pieces(text))
+
+
 def pieces(text: str) -> list[Piece]:
     """Words, numbers (also in words, with «k», «m» and «%») and quoted texts of ``text``, in order."""
     found: list[Piece] = []

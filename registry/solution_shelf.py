@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
+from registry.alignment import form_of
 from registry.solution_index import Index
 from registry.solution_records import Json, Kept, Phrasing, Request, Solution, Store, exact_of
 
@@ -26,6 +27,7 @@ class Shelf:
         self._max_solutions, self._max_phrasings = max(1, max_solutions), max_phrasings
         self._solutions: dict[str, Solution] = {}
         self._foreign: dict[str, Phrasing] = {}
+        self._by_form: dict[tuple[str, str], dict[str, None]] = {}
 
     async def open(self) -> Kept:
         """Read back what is stored. Raises RegistryTooNew, RegistryUnavailable, RegistryDamaged."""
@@ -33,6 +35,8 @@ class Shelf:
             return Kept()
         kept = await self._store.open()
         self._solutions = {solution.id: solution for solution in kept.solutions}
+        for solution in kept.solutions:
+            self._note_form(solution)
         for each in kept.phrasings:
             if each.solution not in self._solutions:
                 continue
@@ -69,6 +73,17 @@ class Shelf:
     def exact(self, key: str) -> Solution | None:
         return self.get(self.index.exact(key))
 
+    def of_form(self, request: Request, count: int) -> list[Solution]:
+        """Code that answered requests with the same words and other values, the newest first: found without an embedding."""
+        if not self._by_form:
+            return []
+        some = list(self._by_form.get((request.partition, form_of(request.canonical)), ()))[-count:]
+        return [self._solutions[each] for each in reversed(some)]
+
+    def _note_form(self, solution: Solution) -> None:
+        if solution.artifact is not None:
+            self._by_form.setdefault((solution.partition, form_of(solution.request)), {})[solution.id] = None
+
     def keep(self, solution: Solution) -> None:
         """Put it in, or in place of the one with its id."""
         self._solutions[solution.id] = solution
@@ -80,6 +95,7 @@ class Shelf:
         while len(self._solutions) >= self._max_solutions:
             self.forget(next(iter(self._solutions)))
         self.keep(solution)
+        self._note_form(solution)
         self._phrase(request.exact, request.partition, solution.id, request.canonical, vector)
         if solution.artifact is not None:
             key = exact_of(request.kin, request.canonical, solution.id)
@@ -103,7 +119,13 @@ class Shelf:
         for key in phrasings:
             self.index.remove(key)
             self._foreign.pop(key, None)
-        self._solutions.pop(solution, None)
+        gone = self._solutions.pop(solution, None)
+        if gone is not None and gone.artifact is not None:
+            key = (gone.partition, form_of(gone.request))
+            of_form = self._by_form.get(key) or {solution: None}
+            del of_form[solution]
+            if not of_form:
+                self._by_form.pop(key, None)
         if self._store is not None:
             self._store.gone(solution, phrasings)
 

@@ -4,10 +4,11 @@ Called by the daemon before a request is handed to anybody (``look_up``) and aft
 of the library and the embedder's port; knows nothing of agents, the sandbox or HTTP: stored code is run through a Runner,
 answers are checked by a Check, both handed in.
 
-In this order: (1) the same request in the same partition is found by its hash, without an embedding; (2) the nearest solutions
-are found by similarity; (3) where the nearest has code and all that differs is parameters, the code is run again with new
-values, else its answer is a candidate as it stands; (4) trust.py decides whether the candidate may answer under the operator's
-bound; (5) the checks have the last word: an answer that fails them is not given, and its solution is out at once.
+In this order: (1) the same request in the same partition is found by its hash, and code by the same words with other values, both
+without an embedding; (2) the nearest solutions are found by similarity; (3) where the nearest has code and all that differs is
+parameters, the code is run again with new values, else its answer is a candidate as it stands; (4) trust.py decides whether the
+candidate may answer under the operator's bound; (5) the checks have the last word: an answer that fails them is not given, and its
+solution is out at once.
 """
 
 from __future__ import annotations
@@ -129,6 +130,12 @@ class Library:
             same = self._same(request, known)
             if same is not None:
                 return await self._checked(request, known, same, Miss(reason=""), dry=dry)
+        formed = [
+            self._candidate(request, Near(each.id, 1.0, each.request), []) for each in self._shelf.of_form(request, _NEIGHBOURS)
+        ]
+        if (first := next((each for each in formed if not self._barred(request, each)), None)) is not None:
+            missed = Miss(reason="", candidates=(first,), tier=first.tier, steps=first.steps)
+            return await self._decided(request, first, missed, dry=dry)
         if not (self._shelf.index.has(request.partition) or self._shelf.index.has(request.kin)):
             return Miss(reason="nothing near")  # and no embedding is made for it
         if self._embedder is None or not self._embedder.ready:  # a request does not wait for a model to be loaded

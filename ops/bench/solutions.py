@@ -6,9 +6,9 @@ Parts: ``pairs`` (recorded question pairs, each once), ``stream`` (the same ques
 look-ups and embeddings), ``http`` (of hits, end to end), ``families`` (requests for data of the article's kinds, in wordings that
 nothing was learned on, checked by the bench itself), ``weeks`` (the article's example, printed).
 
-``error`` is wrong served / served, with Wilson's 95 % interval. Trust learns while it is measured: it starts from nothing and sees
-the truth only of what it did not serve. The static thresholds are chosen in hindsight, with all truth. «At equal error» is the
-threshold with the most hits whose error is at most the one that trust came to.
+``error`` is wrong served / served, with Wilson's 95 % interval. Trust learns while it is measured: it starts from nothing and
+sees the truth only of what it did not serve. The static thresholds are chosen in hindsight, with all truth. «At equal error» is
+the threshold with the most hits whose error is at most the one that trust came to.
 
 The labels are human and noisy: of the most similar pairs several in a hundred are labelled as different (``label_noise``), and
 two questions of the stream that no pair joins count as different, although some mean the same. Nothing is corrected for that: a

@@ -71,6 +71,20 @@ async def test_the_same_request_is_answered_without_an_embedding() -> None:
     assert lib._embedder.calls == before
 
 
+async def test_the_same_words_with_other_values_run_code_without_an_embedding() -> None:
+    lib = library()
+    await solve(lib, asked(USERS), ["row"] * 1000, artifact="make", parameters=(COUNT,), checks="rows")
+    embedder = lib._embedder
+    assert isinstance(embedder, Letters)
+    before = embedder.calls
+    found = await lib.look_up(asked("Generate 300 users with normal age distribution"))
+    assert isinstance(found, Hit)
+    assert (found.how, len(found.answer), found.tier) == ("rerun", 300, "parameter_tuning")
+    assert embedder.calls == before
+    lib.purge(tenant="a")
+    assert isinstance(await lib.look_up(asked("Generate 300 users with normal age distribution")), Miss)
+
+
 @pytest.mark.parametrize("other", [{"tenant": "b"}, {"backend_policy": "cheap"}, {"system_prompt": "Be rude."}, {"shape": "{}"}])
 async def test_nothing_crosses_partitions(other: dict[str, str]) -> None:
     lib = library()
