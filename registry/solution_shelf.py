@@ -120,12 +120,12 @@ class Shelf:
             self.index.remove(key)
             self._foreign.pop(key, None)
         gone = self._solutions.pop(solution, None)
-        if gone is not None and gone.artifact is not None:
-            key = (gone.partition, form_of(gone.request))
-            of_form = self._by_form.get(key) or {solution: None}
-            del of_form[solution]
-            if not of_form:
-                self._by_form.pop(key, None)
+        if gone is not None:
+            form = (gone.partition, form_of(gone.request))
+            same = self._by_form.get(form, {})
+            same.pop(solution, None)
+            if not same:
+                self._by_form.pop(form, None)
         if self._store is not None:
             self._store.gone(solution, phrasings)
 

@@ -6,8 +6,8 @@ answers are checked by a Check, both handed in.
 
 In this order: (1) the same request in the same partition is found by its hash, and code by the same words with other values, both
 without an embedding; (2) the nearest solutions are found by similarity; (3) where the nearest has code and all that differs is
-parameters, the code is run again with new values, else its answer is a candidate as it stands; (4) trust.py decides whether the
-candidate may answer under the operator's bound; (5) the checks have the last word: an answer that fails them is not given, and its
+parameters, the code is run again with new values, else its answer is a candidate as it stands; (4) trust.py decides whether it
+may answer under the operator's bound; (5) the checks have the last word: an answer that fails them is not given, and its
 solution is out at once.
 """
 

@@ -202,6 +202,7 @@ def measure_families(seed: int, *, quick: bool) -> tuple[dict[str, Any], list[Go
             measured[number // size].take(one, *client.ask(one.body))
             if number % 10 == 0:
                 anew.take(one, *client.ask({**one.body, "cache": False}))
+        _, stats = client.operator("GET", "/v1/library")
     last, wrong = measured[-1], sum(part.wrong["hits"] for part in measured)
     served = sum(part.served for part in measured)
     saved = 1 - (sum(part.usd for part in measured) / count) / (anew.usd / max(1, anew.asked)) if anew.usd else None
@@ -212,6 +213,7 @@ def measure_families(seed: int, *, quick: bool) -> tuple[dict[str, Any], list[Go
         "served": served,
         "wrong_served": wrong,
         "cost_saved": saved,
+        "look_ups": stats["look_ups"],
     }
     goals = [
         at_most("families: wrong / served", wrong / served if served else None, 0.01, ""),
