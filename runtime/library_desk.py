@@ -220,7 +220,7 @@ class LibraryDesk:
         found = await self._looked_up(library, ours)
         self._asked[run.work_id] = (ours, found)
         solution = library.show(found.solution) if isinstance(found, Hit) else None
-        run.library = looked_of(found, solution)
+        run.library, run.embedding = looked_of(found, solution), found.vector if isinstance(found, Miss) else None
         self._metrics.library_looked_up(run.library.result, self._clock() - began)
         run.note(Event(kind="library", at=self._wall(), data=told(run.library, found)))
         if not isinstance(found, Hit) or solution is None:

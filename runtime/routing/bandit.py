@@ -32,8 +32,9 @@ DECAY_EVERY_S = 3600.0
 MANY_ARMS = 3.0
 SETTLING_OUTCOMES = 10
 """So many outcomes an arm make draws narrower by the root of two."""
-RESTLESS_REQUESTS = 60
-"""After an alarm the others' estimates are asked anew: so many decisions draw with the posterior's full width."""
+RESTLESS_REQUESTS = 20
+"""After an alarm the others' estimates are asked anew: so many decisions draw with the posterior's full width. With 60
+more went into trying than what was already known of the others would have given (replay, docs/adr/006-routing.md)."""
 LEAST_QUALITY = 0.01
 LEAST_USD = 1e-6
 LEAST_S = 0.01

@@ -36,8 +36,8 @@ def find(points: Matrix, k: int, rng: np.random.Generator) -> Matrix:
     for _ in range(ROUNDS):
         nearest = assign(points, centres)
         count = np.bincount(nearest, minlength=len(centres))
-        sums = np.zeros_like(centres)
-        np.add.at(sums, nearest, points)
+        # As a product: adding row by row took ten times as long.
+        sums = (nearest == np.arange(len(centres))[:, None]).astype(np.float32) @ points
         centres = (sums[count > 0] / count[count > 0, None]).astype(np.float32)
     return centres
 

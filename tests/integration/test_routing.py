@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,50 @@ def test_it_learns_forgets_and_remembers(tmp_path: Path) -> None:
         remembered = chosen(again)[-20:]
         assert all(way != "usual" for _, way in remembered), "it began anew"
         assert share([backend for backend, _ in remembered], "careful") <= 0.4
+
+
+def test_an_experiment_survives_a_kill_and_judges_are_heard(tmp_path: Path) -> None:
+    everyone = {"MORPHOGEN_ROUTING__JUDGE_SHARE": "1.0"}
+    toml = TWO.replace("judge_share = 0.0\n", "")
+    with running_daemon(tmp_path, toml, env=everyone) as daemon:
+        taught(daemon, range(70))
+        body = {"changes": {"cost_weight": 30.0}, "share": 0.4, "min_requests": 10_000, "max_requests": 20_000}
+        status, begun, _ = daemon.call("POST", "/v1/routes/experiments", body, operator=True)
+        assert (status, begun["stage"]) == (201, "live"), begun
+        assert begun["shadow"]["n"] >= 30
+        assert daemon.call("POST", "/v1/routes/experiments", body, operator=True)[0] == 409
+        taught(daemon, range(70, 110))
+        assert _until(lambda: sum(_requests_of(daemon).values()) == 40), "what is seen is written within seconds"
+        before = _requests_of(daemon)
+        assert before["challenger"] > 0 < before["champion"]
+        _, shown, _ = daemon.call("GET", "/v1/routes", operator=True)
+        assert shown["judges"]["judged"] > 0
+        daemon.process.send_signal(signal.SIGKILL)
+        daemon.process.wait()
+    with running_daemon(tmp_path, toml) as again:
+        assert _requests_of(again) == before
+        taught(again, range(110, 120))
+        assert _until(lambda: sum(_requests_of(again).values()) == 50)
+        name = begun["experiment_id"]
+        status, ended, _ = again.call("POST", f"/v1/routes/experiments/{name}/stop", {"why": "seen enough"}, operator=True)
+        assert (status, ended["stage"]) == (200, "over")
+        assert again.call("POST", f"/v1/routes/experiments/{name}/stop", {}, operator=True)[0] == 409
+
+
+def _requests_of(daemon: Running) -> dict[str, int]:
+    """Requests of each side, as the ledger has them."""
+    with sqlite3.connect(f"file:{daemon.data}/ledger.sqlite?mode=ro", uri=True) as ledger:
+        ((state,),) = ledger.execute("SELECT state FROM experiments")
+    return {name: side["requests"] for name, side in json.loads(state)["sides"].items()}
+
+
+def _until(done: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 10
+    while not done():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def _flushed(daemon: Running) -> bool:
