@@ -32,9 +32,10 @@ DECAY_EVERY_S = 3600.0
 MANY_ARMS = 3.0
 SETTLING_OUTCOMES = 10
 """So many outcomes an arm make draws narrower by the root of two."""
-RESTLESS_REQUESTS = 20
-"""After an alarm the others' estimates are asked anew: so many decisions draw with the posterior's full width. With 60
-more went into trying than what was already known of the others would have given (replay, docs/adr/006-routing.md)."""
+RESTLESS_DRAWS, LEAST_RESTLESS, MOST_RESTLESS = 120, 12, 40
+"""After an alarm the others' estimates are asked anew: some decisions draw with the posterior's full width. The fewer the more
+arms there are: with 60 of them for ten arms, more went into trying than what was known already would have given (replay,
+docs/adr/006-routing.md)."""
 LEAST_QUALITY = 0.01
 LEAST_USD = 1e-6
 LEAST_S = 0.01
@@ -229,7 +230,7 @@ class Learner:
         waiting.weight += weight
         changed = self.quality.learn(_view(waiting.context), self._slot(waiting.arm), score, weight)
         if changed:
-            self.restless = RESTLESS_REQUESTS
+            self.restless = min(max(RESTLESS_DRAWS // len(self.arms), LEAST_RESTLESS), MOST_RESTLESS)
         return Heard(learned=True, changed=changed)
 
     def budget(self, usd_per_thousand: float | None) -> None:

@@ -44,6 +44,7 @@ class QualitySettings:
     neighbour_width: float = 0.1
     trust_worth: float = 0.5
     drift_threshold: float = 5.0
+    fall_threshold: float = 4.0
     sharpen: bool = True
 
 
@@ -97,7 +98,7 @@ class QualityModel:
             size=settings.memory, d=shape + text, shrink=settings.neighbour_shrink, width=settings.neighbour_width
         )
         self.trusts = [Trust(prior=0.5, worth=settings.trust_worth) for _ in LEVELS]
-        self.drift = Drift(slots=slots, threshold=settings.drift_threshold)
+        self.drift = Drift(slots=slots, threshold=settings.drift_threshold, fall_threshold=settings.fall_threshold)
 
     def features(self, points: Point) -> Vector:
         """``(n, d)``: 1, the shape, the kind as one of ``most_kinds`` columns. ``points (n, d')``."""
