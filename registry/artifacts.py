@@ -48,6 +48,7 @@ from sandbox.records import Case
 log = logging.getLogger(__name__)
 
 MAX_TAGS = 20
+_DRAFTED = Standing(version_id=VersionId(""), state="draft", reason="drafted", by="", at=0.0)
 
 
 class Registry:
@@ -149,15 +150,18 @@ class Registry:
         versions.check_new(new)
         prepare(self.catalog, new, self.clock())  # what is bound to be refused is not worth a run
         passed = await self._check(new.kind, new.content, cases)
-        return await self._put_new(new, "published", cases=passed, reason=_published(passed))
+        return await self._put_new(new, replace(_DRAFTED, state="published", cases=passed, reason=_published(passed)))
 
-    async def draft(self, new: NewVersion, cases: Sequence[Case] = (), *, revisions: int = 0) -> Version:
+    async def draft(
+        self, new: NewVersion, cases: Sequence[Case] = (), *, revisions: int = 0, tags: Sequence[str] = ()
+    ) -> Version:
         """Keep a version that is not published yet. With ``cases`` it is checked, so that reviews alone can publish it; without
         them ``release`` has to. ``revisions``: how often reviews sent back what it was made of. Raises as ``publish`` does."""
         versions.check_new(new)
         checked = cases or new.kind not in CODE_KINDS
         passed = await self._check(new.kind, new.content, cases) if checked else None
-        return await self._put_new(new, "draft", cases=passed, reason="drafted", revisions=revisions)
+        first = replace(_DRAFTED, revisions=revisions, tags=tuple(tags), cases=passed)
+        return await self._put_new(new, first)
 
     async def release(self, reference: str, cases: Sequence[Case], *, by: str) -> Standing:
         """Check a draft and publish it. Raises as ``publish`` does, and NotAllowed."""
@@ -176,27 +180,20 @@ class Registry:
         judge(reports, len(cases))
         return len(reports)
 
-    async def _put_new(self, new: NewVersion, state: State, *, cases: int | None, reason: str, revisions: int = 0) -> Version:
+    async def _put_new(self, new: NewVersion, first: Standing) -> Version:
+        """``first`` is how it stands at first, but for its id, its author and the time."""
         made: list[Version] = []
 
         def change(catalog: Catalog) -> Sequence[Record]:
             version, artifact, is_old = prepare(catalog, new, self.clock())
             made.append(version)
-            standing = catalog.standings.get(version.version_id)
-            if is_old and standing is not None:
-                if state == "published" and standing.state == "draft":
-                    return [replace(standing, state=state, cases=cases, reason=reason, by=new.author, at=self.clock())]
+            known = catalog.standings.get(version.version_id)
+            if is_old and known is not None:
+                if first.state == "published" and known.state == "draft":
+                    done = replace(known, state="published", cases=first.cases, reason=first.reason)
+                    return [replace(done, by=new.author, at=self.clock())]
                 return []
-            standing = Standing(
-                version_id=version.version_id,
-                state=state,
-                reason=reason,
-                by=new.author,
-                at=self.clock(),
-                cases=cases,
-                revisions=revisions,
-            )
-            return [version, standing, artifact]
+            return [version, replace(first, version_id=version.version_id, by=new.author, at=self.clock()), artifact]
 
         await self.writer.change(change)
         return made[-1]

@@ -163,9 +163,7 @@ class Advising:
             relation="modify" if known is not None else "new",
             parents=(known.latest,) if known is not None else (),
         )
-        made = await registry.draft(new)
-        if said is not None and said.simulated:
-            await registry.tag(made.version_id, SIMULATED)
+        made = await registry.draft(new, tags=(SIMULATED,) if said is not None and said.simulated else ())
         log.info("the advisor wrote %s", made.version_id)
 
 

@@ -124,9 +124,7 @@ class CodeDesk:
         """
         try:
             registry = self._desk.registry
-            version = await self._keep(registry, used, problem, locale, author)
-            if simulated and version is not None and used.how != "used":
-                await registry.tag(version, SIMULATED)
+            version = await self._keep(registry, used, problem, locale, author, tags=(SIMULATED,) if simulated else ())
         except RegistryUnavailable:
             return None
         except RegistryError as error:
@@ -135,7 +133,9 @@ class CodeDesk:
             return None
         return version
 
-    async def _keep(self, registry: Registry, used: CodeUsed, problem: str, locale: str, author: str) -> VersionId | None:
+    async def _keep(
+        self, registry: Registry, used: CodeUsed, problem: str, locale: str, author: str, *, tags: tuple[str, ...]
+    ) -> VersionId | None:
         if used.how == "used" and used.artifact:
             return in_use(registry, VersionId(used.artifact))
         parameters = signature(used.parameters)
@@ -158,7 +158,7 @@ class CodeDesk:
             parents=parents,
             improvements=used.improvements if parents else (),
         )
-        version = await registry.draft(new, [Case(inputs=used.inputs, name="as it was used")])
+        version = await registry.draft(new, [Case(inputs=used.inputs, name="as it was used")], tags=tags)
         self._known[digest] = version.version_id
         self.counts["kept"] += 1
         return version.version_id

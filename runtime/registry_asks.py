@@ -73,18 +73,24 @@ class Asks:
         self.why = ""
 
     def able(self, need: Capability) -> str | None:
-        """The cheapest backend that declares ``need``; None without one."""
+        """The cheapest backend that declares ``need``; None without one, and where the settings never allow it to be asked."""
+        spec = self._cheapest(need)
+        if spec is None or not self._settings.reviews_per_hour:
+            return None
+        return spec.name if spec.is_free or self._settings.review_usd_per_day else None
+
+    def _cheapest(self, need: Capability) -> BackendSpec | None:
         fit = [spec for spec in self._backends() if need in spec.capabilities]
-        return min(fit, key=lambda spec: (spec.input_usd_per_mtok + spec.output_usd_per_mtok, spec.name)).name if fit else None
+        return min(fit, key=lambda spec: (spec.input_usd_per_mtok + spec.output_usd_per_mtok, spec.name), default=None)
 
     async def ask(
         self, text: str, *, node: str | None, need: Capability, schema: Mapping[str, Json] | None = None
     ) -> Said | None:
         """Ask ``node`` (None: whoever answers clients) on the cheapest able backend. Raises RegistryUnavailable where the ledger
         cannot be read."""
-        backend = self.able(need)
-        if backend is None or not await self._may():
-            self.why = self.why if backend is not None else f"no backend declares {need}"
+        spec = self._cheapest(need)
+        if spec is None or not await self._may(spec):
+            self.why = self.why if spec is not None else f"no backend declares {need}"
             return None
         self._asked.append(self._clock())
         request = Request(
@@ -93,7 +99,7 @@ class Asks:
             target=Target(kind="node", name=node) if node is not None else Target(),
             messages=({"role": "user", "content": text},),
             schema=schema,
-            backend=backend,
+            backend=spec.name,
             library="off",
             budget_usd=max(0.0, self._settings.review_usd_per_day - self._spent_usd),
             strategy=Single(),
@@ -109,7 +115,7 @@ class Asks:
         self._spent_usd += answer.cost_usd
         return Said(text=answer.draft.text, data=answer.draft.data, node=answer.node or "", simulated=answer.simulated)
 
-    async def _may(self) -> bool:
+    async def _may(self, spec: BackendSpec) -> bool:
         now = self._clock()
         if (day := int(now // DAY_S)) != self._day:
             self._spent_usd, self._day = await self._spent_since(day * DAY_S), day
@@ -118,13 +124,10 @@ class Asks:
         if len(self._asked) >= self._settings.reviews_per_hour:
             self.why = f"{len(self._asked)} questions were asked in an hour (registry.reviews_per_hour)"
             return False
-        if self._spent_usd >= self._settings.review_usd_per_day and not self._all_free():
+        if self._spent_usd >= self._settings.review_usd_per_day and not spec.is_free:
             self.why = f"{self._spent_usd:.4f} USD were spent today (registry.review_usd_per_day)"
             return False
         return True
-
-    def _all_free(self) -> bool:
-        return all(spec.is_free for spec in self._backends())
 
     # ── nodes that review and advise ────────────────────────────────────────────────────────────────────────────────────
 

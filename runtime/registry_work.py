@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from agents.llm.chat import BackendSpec
-from agents.records import Json
+from agents.records import AgentError, Json
 from registry.embedding import Embedder
 from registry.records import RegistryError
 from runtime.advising import Advising
@@ -19,6 +19,7 @@ from runtime.code_desk import CodeDesk
 from runtime.code_offers import Offers
 from runtime.config import Settings
 from runtime.hub import DaemonHub
+from runtime.ledger.records import LedgerError
 from runtime.ledger.registry import LedgerEvidence, LedgerJournal, spent_since
 from runtime.ledger.store import Ledger
 from runtime.registry_asks import Asks, Runs
@@ -58,6 +59,8 @@ class RegistryWork:
         advising = Advising(self.desk, asks, cluster, settings=settings, announce=self._announce)
         chores = (self.code.run(), self._learn(asks, reviewing, advising))
         self._tasks = [asyncio.create_task(each) for each in chores]
+        for task in self._tasks:
+            task.add_done_callback(_ended)
 
     async def _learn(self, asks: Asks, reviewing: Reviewing, advising: Advising) -> None:
         """Reviews and advice, one after the other: they share the nodes that are woken for them, and the bounds."""
@@ -72,7 +75,7 @@ class RegistryWork:
                 await advising.round()
                 if not waiting(self.desk.registry):
                     await asks.rest()
-            except RegistryError as error:
+            except (RegistryError, AgentError, LedgerError) as error:
                 log.error("reviews and advice are tried again: %s", error)
 
     async def end(self) -> None:
@@ -89,3 +92,9 @@ class RegistryWork:
     async def _announce(self, topic: str, body: Mapping[str, Json]) -> None:
         log.info("all nodes are told of a %s: %s", topic, dict(body))
         await self._hub.announce(topic, body, task_id="registry")
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    """A chore ends only with the daemon; one that failed is told, and requests go on without it."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("the registry learns no more until the next start", exc_info=error)

@@ -31,10 +31,11 @@ from registry.evidence import Usage
 from registry.inspect import rules_in_force
 from registry.records import (
     CODE_KINDS,
+    OPERATOR,
     TEXT_ROLES,
-    Conflict,
     NewVersion,
-    NotAllowed,
+    RegistryError,
+    RegistryUnavailable,
     Review,
     ReviewRole,
     Version,
@@ -44,6 +45,7 @@ from registry.review import Decision
 from registry.standards import broken
 from registry.versions import MAX_IMPROVEMENT_CHARS, MAX_IMPROVEMENTS
 from runtime.cluster import Cluster
+from runtime.code_desk import SIMULATED
 from runtime.code_trial import Runner, Trial, Tried, trial_of, tried
 from runtime.config_registry import RegistrySettings
 from runtime.registry_asks import Asks, Said
@@ -55,6 +57,7 @@ log = logging.getLogger(__name__)
 MAX_A_ROUND: Final = 8
 TRIES: Final = 3
 """So often a reviewer's unusable answer is asked for again; then checks speak for that role."""
+MAX_UNUSABLE: Final = 1_000
 CHECKS: Final = "checks"
 SLOW_SHARE: Final = 0.5
 """Of the time that the sandbox allows a run: what takes more is slow."""
@@ -88,9 +91,11 @@ class Reviewing:
         for version_id in waiting(registry)[:MAX_A_ROUND]:
             try:
                 verdict = await self._consider(registry, version_id)
-            except (NotAllowed, Conflict) as error:
-                # An operator or another writer was faster; what they did stands.
-                log.info("%s is not reviewed now: %s", version_id, error)
+            except RegistryUnavailable:
+                raise
+            except RegistryError as error:
+                # An operator was faster, or its content is damaged: the others need not wait for it.
+                log.warning("%s is not reviewed now: %s", version_id, error)
                 continue
             self.counts[verdict] += 1
             decided += verdict in ("accept", "reject", "revise")
@@ -131,8 +136,11 @@ class Reviewing:
         if review.secure is False or (review.opinion != "accept" and found is not None and not found.good):
             return review
         name = f"reviewer-{role}"
-        able = self._asks.able("critique") is not None and self._settings.reviews_per_hour > 0
-        if not able or self._unusable[f"{version.version_id} {role}"] >= TRIES or name in version.contributors:
+        if (
+            self._asks.able("critique") is None
+            or self._unusable[f"{version.version_id} {role}"] >= TRIES
+            or name in version.contributors
+        ):
             return review
         if not await self._asks.awake(name, "reviewer", _ROLE_NAMES[role], render(f"review_{role}")):
             return review
@@ -158,6 +166,8 @@ class Reviewing:
         try:
             verdict: Verdict = verdict_of(said.data)
         except Unusable as error:
+            if len(self._unusable) >= MAX_UNUSABLE:
+                self._unusable.clear()
             self._unusable[f"{version.version_id} {role}"] += 1
             log.info("%s's verdict on %s cannot be used: %s", name, version.version_id, error)
             return None
@@ -208,9 +218,9 @@ class Reviewing:
             bump="patch",
         )
         standing = registry.catalog.standings[version.version_id]
-        made = await registry.draft(new, [Case(inputs=dict(trial.inputs), name="as it was used")], revisions=standing.revisions)
-        for tag in standing.tags:
-            await registry.tag(made.version_id, tag)
+        tags = (*standing.tags, SIMULATED) if said.simulated and SIMULATED not in standing.tags else standing.tags
+        case = Case(inputs=dict(trial.inputs), name="as it was used")
+        made = await registry.draft(new, [case], revisions=standing.revisions, tags=tags)
         reason = f"revised as {made.version_id}"
         await registry.move(version.version_id, "archived", by="review", reason=reason, successor=made.version_id)
 
@@ -219,9 +229,13 @@ class Reviewing:
 
 
 def waiting(registry: Registry) -> list[VersionId]:
-    """Drafts that passed their check, the oldest first."""
-    standings = registry.catalog.standings
-    drafts = [each for each in standings.values() if each.state == "draft" and each.cases is not None]
+    """Drafts of nodes that passed their check, the oldest first. An operator's own drafts are the operator's to publish."""
+    standings, versions = registry.catalog.standings, registry.catalog.versions
+    drafts = [
+        each
+        for each in standings.values()
+        if each.state == "draft" and each.cases is not None and versions[each.version_id].author != OPERATOR
+    ]
     return [each.version_id for each in sorted(drafts, key=lambda each: (each.at, each.version_id))]
 
 

@@ -88,6 +88,8 @@ async def test_the_cheapest_able_backend_is_asked_as_any_request() -> None:
     assert (request.source, request.backend, request.target.name) == ("registry", "cheap", "reviewer-security")
     assert request.budget_usd == 0.5
     assert made(backends=(PLAIN,))[0].able("critique") is None
+    assert made(reviews_per_hour=0)[0].able("critique") is None
+    assert made(review_usd_per_day=0)[0].able("critique") is None, "no money, and none that is free"
     nobody = made(backends=(PLAIN,))
     assert await nobody[0].ask("look", node=None, need="critique") is None
     assert not nobody[1].requests

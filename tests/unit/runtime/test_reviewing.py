@@ -172,12 +172,24 @@ async def test_a_revision_that_fails_its_runs_is_not_taken() -> None:
 
 
 async def test_without_a_model_checks_alone_decide() -> None:
-    for asks, more in ((Asks(lambda node, text: None, able=False), {}), (Asks(lambda node, text: None), {"reviews_per_hour": 0})):
-        reviewing, world, draft, _ = await made(asks, **more)
-        await reviewing.round()
-        assert state(world, draft.version_id)[0] == "published"
-        assert {each.reviewer for each in world.registry.catalog.reviews[draft.version_id]} == {"checks"}
-        assert not asks.asked
+    asks = Asks(lambda node, text: None, able=False)
+    reviewing, world, draft, _ = await made(asks)
+    await reviewing.round()
+    assert state(world, draft.version_id)[0] == "published"
+    assert {each.reviewer for each in world.registry.catalog.reviews[draft.version_id]} == {"checks"}
+    assert not asks.asked
+
+
+async def test_an_operators_draft_is_the_operators_and_a_damaged_one_holds_up_nobody() -> None:
+    reviewing, world, draft, _ = await made(Asks(lambda node, text: verdict()))
+    world.now += 1
+    own = await world.registry.draft(new("own", kind="prompt", content="Mine.", author="operator"))
+    other = await world.registry.draft(new("b", kind="generator", content=CODE + "#\n", description=kept(USED)), cases("a"))
+    world.tables.data["versions"][draft.version_id]["content"] = "x"
+    world.journal.puts = [put for put in world.journal.puts if put.key != draft.version_id or put.table != "versions"]
+    await reviewing.round()
+    assert state(world, own.version_id)[0] == state(world, draft.version_id)[0] == "draft"
+    assert state(world, other.version_id)[0] == "published"
 
 
 async def test_bounds_that_are_reached_let_drafts_wait() -> None:
