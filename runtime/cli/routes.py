@@ -60,7 +60,7 @@ def simplification(found: Mapping[str, Json]) -> Iterator[str]:
     if found["fidelity"] is None:
         yield "Too few judged choices for rules."
         return
-    yield f"The policy in {len(found['rules'])} rules (the same choice in {found['fidelity']:.0%} of the newest third):"
+    yield f"The policy in {_rules(len(found['rules']))} (the same choice in {found['fidelity']:.0%} of the newest third):"
     yield from (f"  {rule['text']}   ({rule['requests']} requests)" for rule in found["rules"])
     yield f"Decision paths: {found['paths_before']} now, {found['paths_after']} by the rules"
     for finding in found["findings"]:
@@ -198,7 +198,7 @@ def measures(found: Mapping[str, Json], window: str) -> Iterator[str]:
     yield f"  latency       {tables.seconds(latency['p50'])} median, {tables.seconds(latency['p95'])} p95"
     yield "  answered by   " + ", ".join(f"{name} {_percent(part)}" for name, part in ways["shares"].items())
     simple = found["simplicity"]
-    rules = f", {simple['rules']} rules say the same in {simple['fidelity']:.0%}" if simple["rules"] else ""
+    rules = f"; the same by {_rules(simple['rules'])} in {simple['fidelity']:.0%}" if simple["rules"] else ""
     yield f"  simplicity    {simple['paths']} decision paths{rules}"
     drift = found["adaptability"]
     took = drift["requests_to_recover"]
@@ -208,6 +208,10 @@ def measures(found: Mapping[str, Json], window: str) -> Iterator[str]:
     met, saved = held["hit_by_failures"], held["answered_all_the_same"]
     yield f"  resilience    {saved} of {met} requests that met a failure were answered"
     yield from (f"Proposal: {each}" for each in simple["proposals"])
+
+
+def _rules(count: int) -> str:
+    return f"{count} rule{'' if count == 1 else 's'}"
 
 
 def _gain(row: Mapping[str, Json]) -> str:

@@ -82,6 +82,8 @@ class Router:
         self._of_request: OrderedDict[str, list[str]] = OrderedDict()
         self._said: OrderedDict[str, float] = OrderedDict()
         self._voted: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._seen: tuple[object, ...] = ()
+        self._open: list[Option] = []
         self._dirty = False
         self._trouble = ""
 
@@ -117,17 +119,24 @@ class Router:
         run.note(Event(kind="route", at=decision.at, data=told))
 
     def options_of(self, run: OpenRequest) -> list[Option]:
-        """What the request leaves open now."""
-        settings = self._settings
-        return options(
-            run.request,
-            nodes=self._nodes(),
-            backends=self._backends(),
-            health=self._health(),
-            strategies=self._strategies,
-            also=settings.strategies,
-            most=settings.max_arms,
-        )
+        """What the request leaves open now; the same list again while nothing that it depends on has changed."""
+        settings, request, nodes, backends = self._settings, run.request, self._nodes(), self._backends()
+        health = self._health()
+        resting = [name for name, each in health.items() if each.state == "open"]
+        shape = [(node.spec, node.state) for node in nodes]
+        seen = (request.target, request.backend, request.strategy, shape, backends, resting, settings, self._strategies)
+        if seen != self._seen:
+            found = options(
+                request,
+                nodes=nodes,
+                backends=backends,
+                health=health,
+                strategies=self._strategies,
+                also=settings.strategies,
+                most=settings.max_arms,
+            )
+            self._seen, self._open = seen, found
+        return self._open
 
     def _decide(self, run: OpenRequest, open_: Sequence[Option], settings: RoutingSettings) -> Route:
         now = self._wall()
@@ -226,7 +235,7 @@ class Router:
             self.trials.heard(name, evidence.score)
         if evidence.source in ("checks", "judge"):
             _keep(self._said, name, evidence.score, MAX_REQUESTS)
-        if logged:
+        if logged and evidence.source in REAL:
             self.book.heard(name, score=evidence.score, weight=weight, source=evidence.source)
         self._dirty = True
         return True

@@ -182,9 +182,8 @@ def _without(row: Row, mine: Sequence[bool]) -> Logged:
 def _proposals(rules: Sequence[Rule], fidelity: float, findings: Sequence[Finding], paths: int) -> list[str]:
     found = [f"remove {one.kind} {one.part}: {one.reason}" for one in findings if one.remove]
     if len(rules) < paths and fidelity >= 0.8:
-        found.append(
-            f"replace {paths} paths by {len(rules)} rules, which choose the same in {fidelity:.0%} of the newest requests"
-        )
+        rule = "1 rule" if len(rules) == 1 else f"{len(rules)} rules"
+        found.append(f"replace {paths} paths by {rule}: the same choice in {fidelity:.0%} of the newest requests")
     return found
 
 
