@@ -64,6 +64,22 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """A program that solved a request like this one, from the library of solutions: what to begin with.
+
+    ``request`` are the words that it was written for, ``parameters`` the values that it ran with; ``tier`` says how much has to
+    change (registry/alignment.py: Tiers).
+    """
+
+    version: str
+    code: str
+    parameters: Mapping[str, Json]
+    request: str
+    similarity: float
+    tier: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CodeFound:
     """What the registry offers to whoever needs code: candidates, the best first, and what to keep to when writing.
 

@@ -38,7 +38,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NewType
 
 from agents.calls import CallRecord, Health, Permit, Usage, cost_usd_of, usage_of
-from agents.programs import CodeUsed
+from agents.programs import CodeUsed, Known
 from agents.strategy_specs import Single, StrategySpec, Tier
 from agents.verdicts import Constraint
 
@@ -106,7 +106,7 @@ class Work:
     ``count`` asks for that many items in the schema's one array (None: as the schema says), ``place`` says of which longer list
     they are a part (None: they are the whole). ``quality`` is the score that the client wants (0 to 1; None: no wish). ``index``
     numbers it for "every tenth": which batch of a long list it is, else a number that follows from the request's id;
-    ``first_item`` is the number of its first item in the whole list. Both count from 1.
+    ``first_item`` is the number of its first item in the whole list. Both count from 1. ``known`` are programs of like requests.
     """
 
     messages: tuple[Mapping[str, Json], ...]
@@ -120,6 +120,7 @@ class Work:
     importance: Importance = "normal"
     index: int = 1
     first_item: int = 1
+    known: tuple[Known, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

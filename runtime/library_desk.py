@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from agents.programs import Known
 from agents.records import Draft, Event, Json
 from agents.strategies.runner import request_text
 from registry.embedding import BUILT_IN_MODEL, Embedder
@@ -50,6 +51,7 @@ MAX_REMEMBERED_CHARS: Final = 32 * 2**20
 DIMENSION: Final = 384
 """Of the built-in model's embeddings, and of the empty ones where there is no model."""
 EMBED_AT_ONCE: Final = 64
+MAX_KNOWN: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,11 +225,27 @@ class LibraryDesk:
         run.library, run.embedding = looked_of(found, solution), found.vector if isinstance(found, Miss) else None
         self._metrics.library_looked_up(run.library.result, self._clock() - began)
         run.note(Event(kind="library", at=self._wall(), data=told(run.library, found)))
+        if isinstance(found, Miss):
+            run.known = await self._known(library, ours, found)
         if not isinstance(found, Hit) or solution is None:
             return None
         run.strategy = "library"
         self._metrics.library_saved(solution.metrics.get("cost_usd", 0.0))
         return draft_of(run.request, found)
+
+    async def _known(self, library: Library, ours: Ours, missed: Miss) -> tuple[Known, ...]:
+        """Programs that solved like requests, the nearest first: what a node that writes code begins with."""
+        known = []
+        for each in missed.kin[:MAX_KNOWN] if ours.asked.shape else ():
+            solution = library.show(each.solution)
+            if solution is None or solution.artifact is None or each.tier == "generation" or solution.trust.suspended:
+                continue
+            code = await self._code.source(solution.artifact)
+            if code is not None:
+                base = checks_of(solution).base or {}
+                told = {"version": solution.artifact, "request": solution.request, "tier": each.tier}
+                known.append(Known(**told, code=code, parameters=base, similarity=each.similarity))
+        return tuple(known)
 
     async def _looked_up(self, library: Library, ours: Ours) -> Hit | Miss:
         if not ours.look:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from agents.calls import CallRecord
 from agents.llm.chat import Chunk
+from agents.programs import Known
 from agents.records import DeadlineExceeded, Draft, Event, Json, Reply, TaskId
 from runtime.looked import Looked
 from runtime.records import Request
@@ -52,6 +53,7 @@ class OpenRequest:
     strategy: str = "single"
     attempts: int = 1
     library: Looked | None = None
+    known: tuple[Known, ...] = ()
     closed: bool = False
     left_alone: bool = False
     """Its node did not end in time: what it spent since its last word is not known."""

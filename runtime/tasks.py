@@ -72,6 +72,7 @@ class Tasks:
                 constraints=request.constraints,
                 quality=request.quality,
                 importance=request.importance,
+                known=run.known,
             ),
             strategy=strategy,
             choice=choice,

@@ -9,9 +9,9 @@ nothing of ours can check only where a second program, written independently, ca
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 from agents import quality
 from agents.llm.chat import ChatRequest
@@ -20,20 +20,20 @@ from agents.programs import CodeFound, CodeUsed
 from agents.quality.constraints import to_json
 from agents.records import AgentError, BudgetExceeded, Choice, DeadlineExceeded, Draft, Escalated, InvalidRequest, Json, Work
 from agents.shaping import compile_schema, with_count
+from agents.strategies.attempts import Attempts, Step, confirming, question, steps
 from agents.strategies.extraction import extract, joined
 from agents.strategies.judging import schema_of
 from agents.strategies.problem import Classified, Kind, classify, computing_kind, layout_of, names_statistics
 from agents.strategies.program import (
-    NOTHING,
     Judged,
     NoProgram,
     Problem,
     judge_run,
     problem_of,
     read_program,
-    repair_request,
     write_request,
 )
+from agents.strategies.reuse import with_known
 from agents.strategies.runner import RunChild, choice_for, request_text, to_text
 from agents.strategies.same_result import same_result
 from agents.strategies.wording import with_words
@@ -43,32 +43,15 @@ from agents.verdicts import Constraint
 from sandbox.records import MIB, Limits
 from sandbox.records import Problem as RunProblem
 
-Step = Literal["write", "repair", "simplify", "confirm"]
-
 MAX_OUTPUT_FACTOR: Final = 16
 """A long list may make so much more than one run of the sandbox may give by default."""
 BYTES_PER_FIELD: Final = 64
-MAX_CONFIRMING: Final = 3
-"""Programs asked for beside the first, where two must agree."""
 MAX_NOTED_CHARS: Final = 4_000
 MAX_PROBLEM_CHARS: Final = 4_000
 _KIND_SCHEMA: Final = schema_of(
     kind={"type": "string", "enum": ["pattern", "computational", "hybrid"]}, reason={"type": "string"}
 )
 _PRIME: Final = 7_919
-
-
-@dataclass(slots=True)
-class _Attempts:
-    """What has been tried: ``said`` is the last answer whole, ``failures`` what was wrong with it, ``best`` the last data."""
-
-    said: str = ""
-    backend: str = ""
-    failures: tuple[str, ...] = ()
-    best: Json = None
-    error: AgentError | None = None
-    asked: list[str] = field(default_factory=list)
-    found: CodeFound = NOTHING
 
 
 async def run(work: Work, spec: CodeAugmented, toolbox: Toolbox, choice: Choice, *, visible: bool, run_child: RunChild) -> Draft:
@@ -173,10 +156,10 @@ class _Computed:
 
 async def _computed(problem: Problem, spec: CodeAugmented, toolbox: Toolbox, choice: Choice) -> _Computed:
     """The result of a program that passed every check. Raises Escalated, or the models' error where none wrote a program."""
-    tried = _Attempts(found=await _searched(problem, toolbox))
+    tried = Attempts(found=with_known(await _searched(problem, toolbox), problem.work.known))
     own = replace(choice_for(spec.code, choice), needs=choice.needs | {"code"})
-    for number, (step, chosen) in enumerate(_steps(spec, own, toolbox, tried)):
-        request = _question(step, problem, tried)
+    for number, (step, chosen) in enumerate(steps(spec, own, toolbox, tried, problem.work.known)):
+        request = question(step, problem, tried)
         try:
             reply = await toolbox.ask(request, chosen)
         except (DeadlineExceeded, BudgetExceeded, InvalidRequest) as error:
@@ -205,9 +188,9 @@ async def _confirmed(first: _Computed, problem: Problem, spec: CodeAugmented, to
     if await _follows_seed(first, problem, toolbox):
         toolbox.note("stage", name="confirm", state="left out", why="the result follows the seed: it was drawn at random")
         return first
-    given, tried = [first], _Attempts(best=first.value)
+    given, tried = [first], Attempts(best=first.value)
     own = replace(choice_for(spec.code, choice), needs=choice.needs | {"code"})
-    for chosen in _confirming(own, first, toolbox):
+    for chosen in confirming(own, first.backend, toolbox):
         try:
             reply = await toolbox.ask(write_request(problem, simpler=chosen is own), chosen)
         except (DeadlineExceeded, BudgetExceeded) as error:
@@ -236,39 +219,8 @@ async def _follows_seed(first: _Computed, problem: Problem, toolbox: Toolbox) ->
     return not drawn.failures and not same_result(drawn.value, first.value)
 
 
-def _confirming(own: Choice, first: _Computed, toolbox: Toolbox) -> Iterator[Choice]:
-    """Other models first; where there are no more, any, which is asked for a simpler program."""
-    able = [one.name for one in reversed(toolbox.backends) if "code" in one.capabilities and one.name != first.backend]
-    others = able[:MAX_CONFIRMING] if own.fallback else []
-    yield from (replace(own, backend=name, preferred=(), tier=None) for name in others)
-    yield from (own for _ in range(MAX_CONFIRMING - len(others)))
-
-
-def _steps(spec: CodeAugmented, own: Choice, toolbox: Toolbox, tried: _Attempts) -> Iterator[tuple[Step, Choice]]:
-    """What is tried, in order. Asked for one after the other: who comes next depends on who has answered."""
-    yield "write", own
-    same = replace(own, backend=tried.backend, fallback=True) if tried.backend and own.fallback else own
-    for _ in range(spec.repairs):
-        yield "repair", same
-    yield "simplify", same
-    if not own.fallback:
-        return
-    able = [one for one in reversed(toolbox.backends) if "code" in one.capabilities]
-    for other in [one.name for one in able if one.name not in tried.asked][: spec.others]:
-        yield "write", replace(own, backend=other, preferred=(), tier=None)
-        yield "repair", replace(own, backend=other, preferred=(), tier=None)
-
-
-def _question(step: Step, problem: Problem, tried: _Attempts) -> ChatRequest:
-    if step == "repair" and tried.said:
-        return repair_request(problem, tried.said, tried.failures, tried.found)
-    # What others wrote was looked at; whoever begins afresh after failures does so without it.
-    found = NOTHING if tried.failures else tried.found
-    return write_request(problem, simpler=step == "simplify", failures=tried.failures, found=found)
-
-
 async def _tried(
-    text: str, problem: Problem, step: Step, toolbox: Toolbox, tried: _Attempts, *, seed: int
+    text: str, problem: Problem, step: Step, toolbox: Toolbox, tried: Attempts, *, seed: int
 ) -> tuple[Judged, CodeUsed | None]:
     """One program read, run and judged, all of it in the trace; and the program where its result passed every check."""
     try:
@@ -308,7 +260,7 @@ async def _tried(
     return judged, None if judged.failures else replace(code, latency_s=result.wall_s)
 
 
-def _note_evidence(code: CodeUsed, tried: _Attempts, toolbox: Toolbox, *, passed: bool, latency_s: float) -> None:
+def _note_evidence(code: CodeUsed, tried: Attempts, toolbox: Toolbox, *, passed: bool, latency_s: float) -> None:
     """What the daemon adds up: how a version of the registry did, and how new code does with and without guidance."""
     if code.how == "used":
         toolbox.note("code", state="ran", artifact=code.artifact, ok=passed, latency_s=latency_s)
