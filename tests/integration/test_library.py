@@ -96,7 +96,7 @@ def test_a_persons_word_and_a_kill(tmp_path: Path) -> None:
 
 
 def test_code_runs_again_and_a_poisoned_answer_is_refused(tmp_path: Path) -> None:
-    seeded = {**BELL, "seed": 12}
+    seeded = {**BELL, "seed": 12, "prompt": "Hotel guests with ages that are normally distributed, mean 47, standard deviation 8"}
     with running_daemon(tmp_path) as daemon:
         until(lambda: is_open(daemon))
         for number, body in enumerate((BELL, seeded), start=1):
@@ -111,6 +111,9 @@ def test_code_runs_again_and_a_poisoned_answer_is_refused(tmp_path: Path) -> Non
         assert one["answer"] != other["answer"]
         said, same = ask(daemon, seeded)
         assert (said, same["answer"]) == ("exact", first["answer"])
+        drawn = [ask(daemon, {**BELL, "seed": 5}) for _ in range(2)]
+        assert [said for said, _ in drawn] == ["rerun", "rerun"]
+        assert drawn[0][1]["answer"] == drawn[1][1]["answer"]
     asyncio.run(poison(tmp_path / "data" / "registry"))
     with running_daemon(tmp_path) as daemon:
         until(lambda: is_open(daemon))
