@@ -85,6 +85,26 @@ async def test_the_same_words_with_other_values_run_code_without_an_embedding() 
     assert isinstance(await lib.look_up(asked("Generate 300 users with normal age distribution")), Miss)
 
 
+async def test_a_false_alarm_of_a_check_says_nothing_against_code() -> None:
+    lib = library()
+    await solve(lib, asked(USERS), ["row"] * 1000, artifact="make", parameters=(COUNT,), checks="rows")
+    calls = 0
+
+    async def alarmed_at_first(solution: Solution, request: Request, values: Mapping[str, Value], answer: Json) -> str:
+        nonlocal calls
+        calls += 1
+        return "by chance" if calls % 2 else ""
+
+    lib._check = alarmed_at_first
+    other = asked("Generate 300 users with normal age distribution")
+    assert isinstance(await lib.look_up(other), Hit)
+    lib.settings = LibrarySettings(trust=TrustSettings(audit_share=1.0))
+    lib._trust["code"].settings = TrustSettings(audit_share=1.0)
+    await solve(lib, asked("Generate 400 users with normal age distribution"), ["row"] * 400, artifact="other", checks="rows")
+    (first,) = [each for each in lib.solutions() if each.artifact == "make"]
+    assert (first.trust.held, first.trust.failed, first.trust.suspended) == (1.0, 0.0, 0)
+
+
 @pytest.mark.parametrize("other", [{"tenant": "b"}, {"backend_policy": "cheap"}, {"system_prompt": "Be rude."}, {"shape": "{}"}])
 async def test_nothing_crosses_partitions(other: dict[str, str]) -> None:
     lib = library()
