@@ -47,7 +47,7 @@ class NewExperiment(BaseModel):
     """Of the conversations, so many are the challenger's."""
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """So many stay with the champion for good."""
-    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    alpha: Annotated[float, Field(ge=1e-6, lt=1)] = 0.05
     """How often all its intervals together may be wrong."""
     min_gain: _NotNegative = 0.0
     """The gain that is worth a change."""
