@@ -48,13 +48,13 @@ from runtime.ledger.jobs import JobLedger
 from runtime.ledger.replies import ReplyLedger
 from runtime.ledger.spending import books
 from runtime.ledger.store import Ledger
-from runtime.library_build import both, build_library
+from runtime.library.build import both, build_library
 from runtime.listener import listener, shown
 from runtime.live import LiveParts, breaker_policy, node_kit
 from runtime.local_cluster import LocalCluster
 from runtime.loop_lag import LoopLag
 from runtime.metrics import Metrics
-from runtime.registry_work import RegistryWork
+from runtime.programs.work import RegistryWork
 from runtime.reload import ConfigSource, Reloader
 from runtime.router.build import routed
 from runtime.sandbox_desk import SandboxDesk

@@ -32,7 +32,7 @@ from agents.verdicts import Verdict
 from runtime.accounts import Scope, Unit
 from runtime.config_status import ReloadOutcome
 from runtime.labels import OTHER, Bounded
-from runtime.looked import LibraryResult
+from runtime.library.looked import LibraryResult
 from runtime.present import Present
 from sandbox.records import Problem
 

@@ -14,7 +14,7 @@ from agents.calls import CallRecord
 from agents.llm.chat import Chunk
 from agents.programs import Known
 from agents.records import DeadlineExceeded, Draft, Event, Json, Reply, TaskId
-from runtime.looked import Looked
+from runtime.library.looked import Looked
 from runtime.records import Request
 from runtime.router.records import Route
 

@@ -12,8 +12,8 @@ from typing import Final, Literal
 
 from runtime.cluster import ClusterStatus
 from runtime.ledger.records import LedgerLoad
+from runtime.programs.registry_desk import REGISTRY_GAUGES
 from runtime.records import BackendStatus
-from runtime.registry_desk import REGISTRY_GAUGES
 
 _BUDGET: Final = {
     "spent_usd": "Spent today (UTC), in USD.",

@@ -21,8 +21,8 @@ from runtime.config import Settings
 from runtime.config_status import ConfigStatus, ReloadResult
 from runtime.escalations import Escalations
 from runtime.jobs.records import Caller, Feedback, Job, JobEvent, Part, StoredReply
-from runtime.looked import LibraryUse, Looked
-from runtime.registry_desk import RegistryDesk
+from runtime.library.looked import LibraryUse, Looked
+from runtime.programs.registry_desk import RegistryDesk
 from runtime.router.port import RoutingPort
 
 Source = Literal["openai", "mock", "native", "registry"]
@@ -46,7 +46,7 @@ class Request:
     what this request may spend, all its calls together. ``place``: its items are a part of a longer list. ``accept_partial``: the
     client would rather have some of its items, marked as partial, than an error. ``tell``: its stream has stage and progress
     events too. ``routing`` are its own weights (runtime/router/records.py: Wishes); empty: as configured. ``library``: see
-    looked.py.
+    library/looked.py.
     """
 
     request_id: RequestId

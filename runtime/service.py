@@ -23,7 +23,6 @@ from runtime.admission import Cashier
 from runtime.budget import statement
 from runtime.choosing import read_model
 from runtime.cluster import Cluster, ClusterStatus, NodeStatus
-from runtime.code_desk import CodeDesk
 from runtime.config import Settings
 from runtime.config_status import ConfigStatus, ReloadResult
 from runtime.dispatch import Dispatch
@@ -34,10 +33,11 @@ from runtime.ledger.measures import MeasureLedger
 from runtime.ledger.records import LedgerUnavailable
 from runtime.ledger.replies import ReplyLedger
 from runtime.ledger.store import Ledger
-from runtime.library_desk import LibraryDesk
+from runtime.library.desk import LibraryDesk
 from runtime.metrics import Metrics
+from runtime.programs.desk import CodeDesk
+from runtime.programs.registry_desk import RegistryDesk
 from runtime.records import Answer, BackendStatus, Principal, Request, Target
-from runtime.registry_desk import RegistryDesk
 from runtime.reload import Reloader
 from runtime.router.desk import Router
 from runtime.router.front import RoutingFront

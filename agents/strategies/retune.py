@@ -1,6 +1,6 @@
 """Constraints with the values of a new request: what a stored program must be held against when it runs with other parameters.
 
-Called by runtime/library_code.py. Pure. The constraints were read from the words of the stored request, so that each of their
+Called by runtime/library/code.py. Pure. The constraints were read from the words of the stored request, so that each of their
 numbers stands in it, as it is or as a share. A number of the words that changed changes all that came of it; where it cannot be
 told what did, or no constraint mentions it, nothing would check the new value, and ``Uncertain`` is raised.
 """

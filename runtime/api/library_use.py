@@ -9,7 +9,7 @@ import re
 
 from starlette.requests import Request as HttpRequest
 
-from runtime.looked import LibraryUse
+from runtime.library.looked import LibraryUse
 
 _STALE = re.compile(r"max-age\s*=\s*0+")
 

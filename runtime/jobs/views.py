@@ -11,7 +11,7 @@ from agents.records import AgentError, Draft, Escalated, Json
 from agents.verdicts import Verdict
 from runtime.escalations import NEEDS_PERSON, pointer
 from runtime.jobs.records import Job
-from runtime.looked import Looked
+from runtime.library.looked import Looked
 from runtime.records import Answer
 
 MAX_ISSUES = 50

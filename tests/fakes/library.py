@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agents.records import Json
 from registry.solutions import Library
-from runtime.looked import Looked
+from runtime.library.looked import Looked
 from runtime.records import Request
 
 

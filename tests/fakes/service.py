@@ -14,8 +14,8 @@ from runtime.accounts import Limits
 from runtime.cluster import ClusterStatus, NodeStatus
 from runtime.config import Settings
 from runtime.config_status import ConfigStatus, ReloadResult
+from runtime.programs.registry_desk import RegistryDesk
 from runtime.records import Answer, BackendStatus, Principal, Request, Target
-from runtime.registry_desk import RegistryDesk
 from tests.fakes.escalations import FakeEscalations
 from tests.fakes.jobs import FakeJobs
 from tests.fakes.library import FakeLibrary

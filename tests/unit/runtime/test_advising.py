@@ -10,9 +10,9 @@ from registry.inspect import inspect
 from registry.records import Version
 from registry.standards import rules_of
 from registry.upkeep import fold, learn
-from runtime.advising import Advising, slug, standard_text
 from runtime.config_registry import RegistrySettings
-from runtime.registry_asks import Said
+from runtime.programs.advising import Advising, slug, standard_text
+from runtime.programs.asks import Said
 from tests.fakes.registry import World, cases, new
 
 DOCUMENTED = 'def run(inputs):\n    """One."""\n    return {}\n'

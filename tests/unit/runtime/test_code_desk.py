@@ -11,9 +11,9 @@ import pytest
 from agents.programs import CodeUsed
 from agents.records import Draft, Event, RequestId
 from registry.records import RegistryUnavailable
-from runtime import code_desk
-from runtime.code_desk import CodeDesk
 from runtime.open_request import OpenRequest
+from runtime.programs import desk as code_desk
+from runtime.programs.desk import CodeDesk
 from runtime.records import Answer, Request
 from tests.fakes.registry import World
 

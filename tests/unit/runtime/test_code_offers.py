@@ -8,7 +8,7 @@ from agents.strategies.candidates import MAX_GUIDANCE_CHARS
 from registry.artifacts import Registry
 from registry.records import RegistryUnavailable, Version
 from registry.upkeep import fold
-from runtime.code_offers import Offers, is_guided
+from runtime.programs.offers import Offers, is_guided
 from tests.fakes.registry import World, cases, new
 
 AGES = "ages of users around a mean with a spread"

@@ -12,7 +12,7 @@ import pytest
 from agents.llm.chat import BackendSpec
 from agents.records import BackendFailed, Draft, Draining, Event, Overloaded, RequestId
 from agents.strategy_specs import Single
-from runtime.looked import Looked
+from runtime.library.looked import Looked
 from runtime.open_request import OpenRequest
 from runtime.records import Answer, Target
 from tests.fakes.backends import HANG

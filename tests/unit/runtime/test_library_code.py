@@ -19,7 +19,7 @@ from registry.alignment import align
 from registry.solution_records import Request as Asked
 from registry.solution_records import Solution
 from registry.trust import EntryTrust
-from runtime.library_code import CodeRunner, certain, checks_for, checks_of, constraints_for, held, inputs_of, parameters_of
+from runtime.library.code import CodeRunner, certain, checks_for, checks_of, constraints_for, held, inputs_of, parameters_of
 from runtime.records import Request
 from sandbox.records import Limits, RunResult
 

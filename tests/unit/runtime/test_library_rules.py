@@ -14,8 +14,8 @@ from agents.strategy_specs import Single
 from agents.verdicts import Check, Constraint, Verdict
 from registry.solution_records import Request as Asked
 from runtime.api.library_use import library_use
-from runtime.library_rules import NotOurs, Ours, flaw, read, verified
-from runtime.looked import Looked
+from runtime.library.looked import Looked
+from runtime.library.rules import NotOurs, Ours, flaw, read, verified
 from runtime.records import Answer, Request, Target
 
 AGES = Constraint(kind="range", field="users[].age", value=[18, 99])

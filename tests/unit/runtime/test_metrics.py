@@ -20,8 +20,8 @@ from runtime.ledger.records import LedgerLoad
 from runtime.loop_lag import LoopLag
 from runtime.metrics import Metrics
 from runtime.present import LIBRARY_GAUGES
+from runtime.programs.registry_desk import REGISTRY_GAUGES
 from runtime.records import BackendStatus
-from runtime.registry_desk import REGISTRY_GAUGES
 
 LABELS = {
     "source",

@@ -8,8 +8,8 @@ from agents.calls import CallRecord
 from agents.llm.chat import BackendSpec
 from agents.records import BackendFailed, Draft, NodeSpec, Refused
 from runtime.config_registry import RegistrySettings
+from runtime.programs.asks import Asks
 from runtime.records import Answer, Request
-from runtime.registry_asks import Asks
 
 CRITIC = frozenset({"critique", "words"})
 DEAR = BackendSpec(name="dear", input_usd_per_mtok=9.0, output_usd_per_mtok=9.0, capabilities=CRITIC)

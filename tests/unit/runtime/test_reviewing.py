@@ -9,10 +9,10 @@ from typing import Any
 from agents.code_review import REVIEW_SCHEMA
 from agents.programs import CodeUsed
 from registry.records import Version
-from runtime.code_trial import Trial, kept, trial_of, tried
 from runtime.config_registry import RegistrySettings
-from runtime.registry_asks import Said
-from runtime.reviewing import Reviewing, by_checks, waiting
+from runtime.programs.asks import Said
+from runtime.programs.reviewing import Reviewing, by_checks, waiting
+from runtime.programs.trial import Trial, kept, trial_of, tried
 from sandbox.records import Limits, RunResult
 from sandbox.records import Problem as RunProblem
 from tests.fakes.registry import World, cases, new

@@ -13,18 +13,18 @@ from agents.llm.chat import BackendSpec
 from agents.records import AgentError, Json
 from registry.embedding import Embedder
 from registry.records import RegistryError
-from runtime.advising import Advising
 from runtime.cluster import Cluster
-from runtime.code_desk import CodeDesk
-from runtime.code_offers import Offers
 from runtime.config import Settings
 from runtime.hub import DaemonHub
 from runtime.ledger.records import LedgerError
 from runtime.ledger.registry import LedgerEvidence, LedgerJournal, spent_since
 from runtime.ledger.store import Ledger
-from runtime.registry_asks import Asks, Runs
-from runtime.registry_desk import RegistryDesk
-from runtime.reviewing import Reviewing, waiting
+from runtime.programs.advising import Advising
+from runtime.programs.asks import Asks, Runs
+from runtime.programs.desk import CodeDesk
+from runtime.programs.offers import Offers
+from runtime.programs.registry_desk import RegistryDesk
+from runtime.programs.reviewing import Reviewing, waiting
 from sandbox.runner import Sandbox
 
 log = logging.getLogger(__name__)

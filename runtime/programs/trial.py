@@ -1,6 +1,6 @@
 """Trying a program again: what it was run on and held against when it worked, kept with its version, and runs on other seeds.
 
-Called by code_desk.py and code_review.py. What was kept is read back as data that anybody may have changed: bounded, validated.
+Called by desk.py and code_review.py. What was kept is read back as data that anybody may have changed: bounded, validated.
 Must not import the registry.
 """
 

@@ -25,18 +25,18 @@ from registry.solution_store import SolutionStore
 from registry.solutions import Library
 from registry.trust import Evidence
 from registry.versions import MAX_PROBLEM_CHARS
-from runtime.code_desk import CodeDesk
 from runtime.config_library import LibrarySettings
 from runtime.ledger.library import JournaledStore
 from runtime.ledger.store import Ledger
-from runtime.library_code import CodeRunner, RunsCode, certain, checks_for, checks_of, held, parameters_of
-from runtime.library_rules import BAD, GOOD, NotOurs, Ours, flaw, read, verified
-from runtime.library_told import draft_of, looked_of, solution_in, told
-from runtime.looked import Looked
+from runtime.library.code import CodeRunner, RunsCode, certain, checks_for, checks_of, held, parameters_of
+from runtime.library.looked import Looked
+from runtime.library.rules import BAD, GOOD, NotOurs, Ours, flaw, read, verified
+from runtime.library.told import draft_of, looked_of, solution_in, told
 from runtime.metrics import Metrics
 from runtime.open_request import OpenRequest
+from runtime.programs.desk import CodeDesk
+from runtime.programs.registry_desk import RegistryDesk
 from runtime.records import Answer, Request
-from runtime.registry_desk import RegistryDesk
 from sandbox.records import Limits
 
 log = logging.getLogger(__name__)

@@ -9,11 +9,11 @@ from agents.llm.pool import Pool
 from registry.embedding import Embedder
 from runtime.config import Settings
 from runtime.ledger.store import Ledger
-from runtime.library_desk import LibraryDesk
+from runtime.library.desk import LibraryDesk
 from runtime.metrics import Metrics
 from runtime.open_request import OpenRequest
+from runtime.programs.work import RegistryWork
 from runtime.records import Answer
-from runtime.registry_work import RegistryWork
 from sandbox.runner import Sandbox
 
 Learn = Callable[[OpenRequest, Answer | None], None]

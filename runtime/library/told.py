@@ -1,6 +1,6 @@
 """A look-up as the request path, the trace and the client are told of it. Pure.
 
-Called by library_desk.py.
+Called by desk.py.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from agents.records import Draft, Json
 from agents.shaping import conform
 from registry.solution_records import Candidate, Hit, Miss, Solution
-from runtime.library_code import checks_of, text_of
-from runtime.looked import Looked
+from runtime.library.code import checks_of, text_of
+from runtime.library.looked import Looked
 from runtime.records import Request
 
 

@@ -1,6 +1,6 @@
 """Reviews of what nodes wrote: drafts are run again, looked at by reviewer nodes, and published, sent back or rejected.
 
-Built and run by registry_work.py, in the background and within the bounds of registry_asks.py. ``registry.review`` decides; here
+Built and run by work.py, in the background and within the bounds of asks.py. ``registry.review`` decides; here
 is only who is heard. Where no model may be asked, checks of our own and executions alone decide. Must not import dispatch.
 """
 
@@ -45,11 +45,11 @@ from registry.review import Decision
 from registry.standards import broken
 from registry.versions import MAX_IMPROVEMENT_CHARS, MAX_IMPROVEMENTS
 from runtime.cluster import Cluster
-from runtime.code_desk import SIMULATED
-from runtime.code_trial import Runner, Trial, Tried, trial_of, tried
 from runtime.config_registry import RegistrySettings
-from runtime.registry_asks import Asks, Said
-from runtime.registry_desk import RegistryDesk
+from runtime.programs.asks import Asks, Said
+from runtime.programs.desk import SIMULATED
+from runtime.programs.registry_desk import RegistryDesk
+from runtime.programs.trial import Runner, Trial, Tried, trial_of, tried
 from sandbox.records import Case, Limits
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """Which requests the library may answer, under which partition, and which answers it may keep. Pure.
 
-Called by library_desk.py. The rules, as a client would expect them:
+Called by desk.py. The rules, as a client would expect them:
 
 - Who names a backend or a node wants that one; ``cache: true`` says that a stored answer will do as well. ``no-store`` keeps a
   request out of the library, ``no-cache`` has it solved anew. The mock API has a cache of its own, and wants variety.

@@ -22,10 +22,10 @@ from registry import versions
 from registry.artifacts import Registry
 from registry.evidence import Run
 from registry.records import Kind, NewVersion, RegistryError, RegistryUnavailable, Version, VersionId
-from runtime.code_trial import kept as kept_trial
 from runtime.open_request import OpenRequest
+from runtime.programs.registry_desk import RegistryDesk
+from runtime.programs.trial import kept as kept_trial
 from runtime.records import Answer
-from runtime.registry_desk import RegistryDesk
 from sandbox.records import Case
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """What the network makes of its experience: stars after measured reuse, principles of breakthroughs, a coding standard.
 
-Built and run by registry_work.py beside reviewing.py, which reviews what is distilled here as it reviews code. An advisor node
+Built and run by work.py beside reviewing.py, which reviews what is distilled here as it reviews code. An advisor node
 writes; what machines can check of a standard is held against the programs first. Must not import dispatch.
 """
 
@@ -33,11 +33,11 @@ from registry.standards import CHECKS, Rule, broken
 from registry.upkeep import BREAKTHROUGH
 from registry.versions import readable
 from runtime.cluster import Cluster
-from runtime.code_desk import SIMULATED
-from runtime.code_offers import PRINCIPLES, STANDARD
 from runtime.config_registry import RegistrySettings
-from runtime.registry_asks import Asks, Said
-from runtime.registry_desk import RegistryDesk
+from runtime.programs.asks import Asks, Said
+from runtime.programs.desk import SIMULATED
+from runtime.programs.offers import PRINCIPLES, STANDARD
+from runtime.programs.registry_desk import RegistryDesk
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from registry.records import RegistryError, RegistryUnavailable, VersionId
 from registry.search import Hit, Query
 from registry.upkeep import BREAKTHROUGH, SAME_PROBLEM
 from registry.versions import readable
-from runtime.registry_desk import RegistryDesk
+from runtime.programs.registry_desk import RegistryDesk
 
 log = logging.getLogger(__name__)
 

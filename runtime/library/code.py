@@ -1,6 +1,6 @@
 """Stored code for a new request: its parameters as the library lines them up, its runs in the sandbox, its checks.
 
-Called by library_desk.py, which hands ``CodeRunner``, ``held`` and ``certain`` to the library. What is pure stands first.
+Called by desk.py, which hands ``CodeRunner``, ``held`` and ``certain`` to the library. What is pure stands first.
 """
 
 from __future__ import annotations

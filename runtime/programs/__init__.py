@@ -1,0 +1,1 @@
+"""Programs in use: the registry in the daemon, what nodes are offered of it, what is kept, reviewed, distilled. See work.py."""
