@@ -78,7 +78,8 @@ class RayConnection:
         if self._settings.address is None:
             self._reaper = Reaper()
             with self._reaper.marking():
-                ray.init(**options)
+                started: Any = ray.init(**options)
+            self._reaper.watch(started.address_info["session_dir"])
         else:
             ray.init(**options)
         self._owned = True

@@ -3,6 +3,7 @@
 The kernel ends Ray's first processes with the thread that started them, but not those that these started in turn: agents and
 workers try to reach what is gone for a minute and more. ``Reaper`` is used by connect.py. Its process waits until its stdin ends,
 which the kernel closes with the daemon however that ends, and then ends every process that carries the reaper's mark in its
+environment, or that has named itself ``ray::…`` and writes into this Ray's folder: a process that names itself may overwrite its
 environment. Must not import ray.
 """
 
@@ -57,6 +58,14 @@ class Reaper:
         finally:
             os.environ.pop(VARIABLE, None)
 
+    def watch(self, folder: str) -> None:
+        """Ray's folder for this run, known once Ray has started. Does nothing where the reaper is gone."""
+        process = self._process
+        if process is not None and process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(folder.encode())
+                process.stdin.flush()
+
     def stop(self) -> None:
         """Let it end what is left, and wait for that."""
         process, self._process = self._process, None
@@ -71,26 +80,36 @@ class Reaper:
             process.wait()
 
 
-def marked(mark: str) -> list[int]:
-    """The living processes that carry ``mark``, this one aside. Empty where there is no /proc."""
+def marked(mark: str, folder: str = "") -> list[int]:
+    """The living processes that carry ``mark``, or are Ray's with a file in ``folder`` open; this one aside. Empty where there is
+    no /proc."""
     wanted = f"{VARIABLE}={mark}".encode()
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            if wanted in (folder / "environ").read_bytes().split(b"\0") and (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
+            command = (process / "cmdline").read_bytes()
+            if wanted in (process / "environ").read_bytes().split(b"\0"):
+                ours = bool(command)
+            else:
+                ours = bool(folder) and command.startswith(b"ray::") and _writes_into(process, folder)
+            if ours:
+                found.append(int(process.name))
         except OSError:  # gone, or somebody else's
             continue
     return [pid for pid in found if pid != os.getpid()]
 
 
-def end_all(mark: str, *, grace_s: float = GRACE_S) -> None:
-    """Wait ``grace_s`` for the processes that carry ``mark``, then end them."""
+def _writes_into(process: Path, folder: str) -> bool:
+    return any(os.readlink(link).startswith(f"{folder}/") for link in (process / "fd").iterdir())
+
+
+def end_all(mark: str, folder: str = "", *, grace_s: float = GRACE_S) -> None:
+    """Wait ``grace_s`` for the processes that ``marked`` finds, then end them."""
     until = time.monotonic() + grace_s
-    while marked(mark) and time.monotonic() < until:
+    while marked(mark, folder) and time.monotonic() < until:
         time.sleep(POLL_S)
     for _ in range(SWEEPS):
-        left = marked(mark)
+        left = marked(mark, folder)
         if not left:
             return
         for pid in left:
@@ -103,9 +122,10 @@ def main() -> None:
     """Wait for the end of stdin, then of everything that carries the mark."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    while os.read(0, 4096):
-        pass
-    end_all(sys.argv[1])
+    folder = b""
+    while part := os.read(0, 4096):
+        folder += part
+    end_all(sys.argv[1], os.fsdecode(folder))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime.ray_cluster.reaper import marked as ray_processes
 from tests.integration.daemon_process import running_daemon
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -39,12 +41,14 @@ def test_nothing_outlives_a_killed_daemon_and_the_next_one_starts(tmp_path: Path
             commands = [command for _, command in marked(mark)]
             assert any("raylet" in command for command in commands)
             assert any("gcs_server" in command for command in commands)
+            (folder,) = {found[0] for command in commands if (found := re.search(r"/[^ =]*/session_[^/ ]+", command))}
+            assert ray_processes("", folder), "none of Ray's agents and workers was found by its files"
             daemon.process.send_signal(signal.SIGKILL)
             daemon.process.wait(10)
-            end = time.monotonic() + 40.0  # Ray's agents look for their raylet from time to time
-            while (left := dict(marked(mark))) and time.monotonic() < end:
+            end = time.monotonic() + 15.0
+            while (left := dict(marked(mark)) or ray_processes("", folder)) and time.monotonic() < end:
                 time.sleep(0.2)
-            assert left == {}
+            assert not left
         with running_daemon(tmp_path, cluster="ray", env={MARK: mark}) as again:
             assert again.chat("auto", "Hello", max_tokens=20)[0] == 200
     finally:
