@@ -205,9 +205,10 @@ def _parameters(said: Json, blocks: Sequence[str]) -> dict[str, Json]:
     if not isinstance(found, dict) or len(found) > MAX_PARAMETERS or len(blocks[0]) > MAX_PARAMETER_BYTES:
         raise NoProgram(f"the parameters must be one JSON object of at most {MAX_PARAMETERS} names")
     for name in found:
-        if not name.isidentifier() or name in _OWN_INPUTS:
+        if not name.isidentifier():
             raise NoProgram(f"{name[:60]!r} cannot be the name of a parameter")
-    return found
+    # Models like to repeat the count that they were told. It is given to the program anyway, as ours.
+    return {name: value for name, value in found.items() if name not in _OWN_INPUTS}
 
 
 # ── judging a run ───────────────────────────────────────────────────────────────────────────────────────────────────────

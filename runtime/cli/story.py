@@ -98,7 +98,7 @@ def _done(request: Mapping[str, Json], outcome: Mapping[str, Json], calls: Seque
         yield f"  node     {node}{again}"
     elif outcome.get("library") in ("exact", "rerun", "reused"):
         yield "  node     none: the library answered"
-    elif outcome:
+    elif outcome.get("status") in ("ok", "partial"):
         yield "  node     none: the request named a backend, so it went straight there"
     if outcome.get("strategy"):
         yield f"  strategy {outcome['strategy']}"

@@ -97,7 +97,7 @@ def test_answers_are_read_as_what_they_are() -> None:
     with pytest.raises(NoProgram, match="defines run"):
         read_program(USE)
     with pytest.raises(NoProgram, match="name of a parameter"):
-        read_program(USE.replace('"mean"', '"seed"'), FOUND)
+        read_program(USE.replace('"mean"', '"a b"'), FOUND)
     assert improvements_of({"improvements": ["a  b", "", 3, "a b", "x" * 500]}) == ("a b", "x" * 200)
     assert improvements_of({"improvements": "one"}) == ("one",)
 

@@ -383,13 +383,18 @@ async def test_conditions_that_no_model_could_read_are_said_to_be_unchecked() ->
         ("Sure! The mean is 40.", "no ```python block"),
         ("```python\ndef run(inputs):\n  return (\n```\n```json\n{}\n```", "does not parse"),
         ("```python\ndef run(inputs): return 1\n```\n```json\n[1]\n```", "one JSON object"),
-        ('```python\ndef run(inputs): return 1\n```\n```json\n{"count": 1}\n```', "cannot be the name"),
+        ('```python\ndef run(inputs): return 1\n```\n```json\n{"a b": 1}\n```', "cannot be the name"),
         ("```python\ndef run(inputs):\n" + " #" * 40_000 + "\n return 1\n```\n```json\n{}\n```", "longer than"),
     ],
 )
 def test_what_is_no_program_is_told_to_its_author(text: str, words: str) -> None:
     with pytest.raises(NoProgram, match=words):
         read_program(text)
+
+
+def test_the_count_that_a_model_repeats_is_no_parameter() -> None:
+    text = '```json\n{"mean": 3, "count": 9, "seed": 1}\n```\n```python\ndef run(inputs): return 1\n```'
+    assert read_program(text).parameters == {"mean": 3}
 
 
 @given(st.text(max_size=400))
