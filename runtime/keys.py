@@ -172,16 +172,16 @@ class KeyRing:
         key_id = _operator_id(key, path)
         row = self._rows.get(key_id)
         if row is None:
-            await self._register(key, name="first operator")
+            await self._register(key, name="first operator", limits=Limits())
         elif row.revoked_at is not None and not self.has("operator"):
             key_id, key = _new_key("operator")
             await asyncio.to_thread(_write, path, key, replace=True)
-            await self._register(key, name="operator after a revocation")
+            await self._register(key, name="operator after a revocation", limits=Limits())
         elif not hmac.compare_digest(row.digest, _digest(key)):
             raise KeyFileBroken(f"{path} holds another secret than the ledger knows for key {key_id}; delete it and start again")
         return key_id
 
-    async def _register(self, key: str, *, name: str, limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
+    async def _register(self, key: str, *, name: str, limits: Limits) -> None:
         parsed = _parse(key)
         if parsed is None:
             raise AssertionError("only well-formed keys are registered")

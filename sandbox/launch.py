@@ -162,7 +162,7 @@ def _start(setup: Setup, folder: Path, path: Path, *, scientific: bool) -> None:
         listener.listen(_BACKLOG)
         config = _config(setup, os.fspath(folder / "empty"), scientific=scientific)
         argv = [sys.executable, "-I", "-B", "-c", _BOOT, config, str(listener.fileno()), json.dumps(_paths())]
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        process = subprocess.Popen(
             argv,
             pass_fds=[listener.fileno()],
             env=_ENVIRONMENT,

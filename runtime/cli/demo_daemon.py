@@ -51,7 +51,7 @@ class DemoDaemon:
         argv = [sys.executable, "-m", "runtime.cli", "serve", "--config", str(config), "--port", "0", "--data-dir"]
         with self.log_path.open("wb") as log:
             # A session of its own: Ctrl-C reaches the demo alone, which then stops the daemon in order.
-            self._process = subprocess.Popen(  # noqa: S603 - our own program
+            self._process = subprocess.Popen(
                 [*argv, str(self._folder / "data")],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

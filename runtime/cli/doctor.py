@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import ipaddress
 import os
 import shutil
 import socket
@@ -126,9 +127,8 @@ def check_port(host: str, port: int) -> Check:
 
 
 def _who_listens(where: str, host: str, port: int, error: OSError) -> Check:
-    shown = f"[{host}]" if ":" in host else "127.0.0.1" if host in ("0.0.0.0", "") else host  # noqa: S104 - compared, not bound
     try:
-        body = httpx.get(f"http://{shown}:{port}/readyz", timeout=PROBE_TIMEOUT_S, trust_env=False).json()
+        body = httpx.get(f"http://{_reached_at(host)}:{port}/readyz", timeout=PROBE_TIMEOUT_S, trust_env=False).json()
         status = body["status"] if isinstance(body, dict) and "parts" in body else None
     except (httpx.HTTPError, ValueError, KeyError):
         status = None
@@ -138,6 +138,17 @@ def _who_listens(where: str, host: str, port: int, error: OSError) -> Check:
         return Check(name="port", state="warning", found=f"a Morphogen daemon is starting at {where}", todo="Wait a moment")
     todo = "Stop what listens there, or choose another port: morphogen serve --port 5117"
     return Check(name="port", state="failed", found=f"{where} cannot be used: {error.strerror or error}", todo=todo)
+
+
+def _reached_at(host: str) -> str:
+    """The host of a URL at which a listener on ``host`` answers this machine: an address that means all is none itself."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host or "127.0.0.1"
+    if address.is_unspecified:
+        return "127.0.0.1" if address.version == 4 else "[::1]"
+    return host if address.version == 4 else f"[{host}]"
 
 
 def check_disk(folder: Path) -> Check:
@@ -168,7 +179,7 @@ def check_ray(settings: Settings, *, deep: bool) -> Check:
     began = time.monotonic()
     argv = [sys.executable, "-c", _START_RAY, settings.ray.model_dump_json()]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=DEEP_TIMEOUT_S, check=False)  # noqa: S603 - our own module
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=DEEP_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
         return Check(name="Ray", state="failed", found=f"did not start in {DEEP_TIMEOUT_S:.0f} s", todo=_RAY_TODO)
     if done.returncode != 0 or "started" not in done.stdout:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
+from threadpoolctl import threadpool_limits
 
 from runtime.cli import tables
 from runtime.cli.config import loaded_or_error
@@ -52,6 +53,8 @@ def run(flags: Flags) -> None:
     def on_ready(message: str) -> None:
         print(ready_text(message, config_path=loaded.path), flush=True)
 
+    # The daemon's products are small: BLAS threads that wait for each other make them several times slower, and take the cores.
+    threadpool_limits(limits=1, user_api="blas")
     with _explained(), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         source = ConfigSource(loaded=replace(loaded, settings=settings), read=partial(_read_again, flags))
         runner.run(daemon.serve(settings, source=source, on_ready=on_ready))

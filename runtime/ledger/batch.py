@@ -199,7 +199,7 @@ class WritingConnection(sqlite3.Connection):
         for start in range(0, len(ids), _PROBE):
             part: list[Any] = ids[start : start + _PROBE]
             marks = ",".join("?" * len(part))
-            found.update(row[0] for row in self.execute(f"SELECT request_id FROM outcomes WHERE request_id IN ({marks})", part))  # noqa: S608
+            found.update(row[0] for row in self.execute(f"SELECT request_id FROM outcomes WHERE request_id IN ({marks})", part))
         return found
 
 

@@ -20,7 +20,7 @@ from runtime.router.records import DecisionRow
 MAX_REASON_CHARS: Final = 1_000
 MAX_ROWS: Final = 50_000
 _COLUMNS: Final = tuple(each.name for each in fields(DecisionRow))
-_INSERT: Final = f"INSERT OR IGNORE INTO decisions ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - own names
+_INSERT: Final = f"INSERT OR IGNORE INTO decisions ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
 _HEARD: Final = """
 UPDATE decisions SET score = (coalesce(score, 0.0) * weight + :score * :weight) / (weight + :weight),
     weight = min(1.0, weight + :weight), source = :source

@@ -52,7 +52,7 @@ class EscalationLedger:
         return name
 
     async def list(self, *, state: EscalationState | None, limit: int) -> Sequence[Escalation]:
-        sql = f"SELECT {_SHORT} FROM escalations WHERE ? IS NULL OR state = ? ORDER BY at DESC LIMIT ?"  # noqa: S608
+        sql = f"SELECT {_SHORT} FROM escalations WHERE ? IS NULL OR state = ? ORDER BY at DESC LIMIT ?"
         return [_escalation(row) for row in await self._rows(sql, (state, state, limit))]
 
     async def find(self, escalation_id: str) -> Escalation | None:

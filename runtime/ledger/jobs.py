@@ -79,7 +79,7 @@ class JobLedger:
             connection.execute(REQUEST_SQL, request_row(request, at, connection.keeping))
             fields = (request.request_id, "queued", at, at, deadline_at, total, text, request.key_id)
             columns = "request_id, state, at, updated_at, deadline_at, total, request, key_id"
-            connection.execute(f"INSERT INTO jobs ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", fields)  # noqa: S608
+            connection.execute(f"INSERT INTO jobs ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", fields)
             _tell(connection, request.request_id, "accepted", {"total": total}, at)
             if caller is not None and reply is not None:
                 replies.insert(connection, caller, reply)
@@ -91,7 +91,7 @@ class JobLedger:
 
         def apply(connection: WritingConnection) -> None:
             sql = (
-                f"UPDATE jobs SET state = 'running', attempts = attempts + 1, updated_at = ? WHERE request_id = ? AND {_IS_OPEN}"  # noqa: S608
+                f"UPDATE jobs SET state = 'running', attempts = attempts + 1, updated_at = ? WHERE request_id = ? AND {_IS_OPEN}"
             )
             if connection.execute(sql, (at, request_id)).rowcount:
                 (attempt,) = connection.execute("SELECT attempts FROM jobs WHERE request_id = ?", (request_id,)).fetchone()
@@ -116,7 +116,7 @@ class JobLedger:
 
         def apply(connection: WritingConnection) -> bool:
             _spend(connection, request_id, calls, events)
-            sql = f"UPDATE jobs SET done = done + ?, updated_at = ? WHERE request_id = ? AND {_IS_OPEN} RETURNING done, total"  # noqa: S608
+            sql = f"UPDATE jobs SET done = done + ?, updated_at = ? WHERE request_id = ? AND {_IS_OPEN} RETURNING done, total"
             row = connection.execute(sql, (part.range.count, at, request_id)).fetchone()
             if row is None:
                 return False
@@ -149,7 +149,7 @@ class JobLedger:
         def apply(connection: WritingConnection) -> bool:
             _spend(connection, request_id, calls, events)
             state = STATE_OF_STATUS[status_of(answer, error)]
-            sql = f"UPDATE jobs SET state = ?, updated_at = ? WHERE request_id = ? AND {_IS_OPEN} RETURNING {_JOB}"  # noqa: S608
+            sql = f"UPDATE jobs SET state = ?, updated_at = ? WHERE request_id = ? AND {_IS_OPEN} RETURNING {_JOB}"
             row = connection.execute(sql, (state, at, request_id)).fetchone()
             if row is None:
                 return False
@@ -198,7 +198,7 @@ class JobLedger:
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def find(self, request_id: str) -> Job | None:
-        rows = await self._rows(f"SELECT {_JOB} FROM jobs WHERE request_id = ?", (request_id,))  # noqa: S608
+        rows = await self._rows(f"SELECT {_JOB} FROM jobs WHERE request_id = ?", (request_id,))
         return _job(rows[0]) if rows else None
 
     async def events(self, request_id: str, *, from_seq: int, limit: int) -> list[JobEvent]:

@@ -75,7 +75,7 @@ class LedgerJournal:
 
     async def _newest(self, where: str, fields: tuple[Any, ...]) -> list[Put]:
         # SQLite gives the other columns of the row that max() was found in.
-        sql = f"SELECT max(seq) AS seq, at, tbl, key, row FROM registry_journal WHERE {where} GROUP BY key"  # noqa: S608
+        sql = f"SELECT max(seq) AS seq, at, tbl, key, row FROM registry_journal WHERE {where} GROUP BY key"
         return [_put(row) for row in await self._rows(sql, fields)]
 
     async def history(self, table: str, keys: Sequence[str], *, limit: int = 200) -> Sequence[Put]:
@@ -83,7 +83,7 @@ class LedgerJournal:
         for start in range(0, len(keys), _KEYS):
             part = keys[start : start + _KEYS]
             where = f"tbl = ? AND key IN ({_marks(part)})"
-            sql = f"SELECT seq, at, tbl, key, row FROM registry_journal WHERE {where} ORDER BY seq DESC LIMIT ?"  # noqa: S608
+            sql = f"SELECT seq, at, tbl, key, row FROM registry_journal WHERE {where} ORDER BY seq DESC LIMIT ?"
             found += [_put(row) for row in await self._rows(sql, (table, *part, limit))]
         return sorted(found, key=lambda put: put.seq, reverse=True)[:limit]
 

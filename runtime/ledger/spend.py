@@ -22,9 +22,9 @@ ON CONFLICT (day, key_id) DO UPDATE SET
 SPEND_SQL = f"""
 INSERT INTO spend (day, key_id, usd_pico, tokens)
 VALUES (?1, coalesce((SELECT key_id FROM requests WHERE request_id = ?2), ''), ?3, ?4) {_ADD}
-"""  # noqa: S608
+"""
 """Parameters: ``spend_row``. The request's own row must be written before."""
-CHARGE_SQL = f"INSERT INTO spend (day, key_id, usd_pico, tokens) VALUES (?, ?, ?, ?) {_ADD}"  # noqa: S608
+CHARGE_SQL = f"INSERT INTO spend (day, key_id, usd_pico, tokens) VALUES (?, ?, ?, ?) {_ADD}"
 CHARGE_INTERRUPTED_SQL = f"""
 INSERT INTO spend (day, key_id, usd_pico, tokens)
 SELECT CAST(r.at / {DAY_S} AS INTEGER), coalesce(r.key_id, ''), sum(r.reserved_usd_pico), sum(r.reserved_tokens)
@@ -32,7 +32,7 @@ FROM requests r
 WHERE r.reserved_tokens IS NOT NULL AND NOT EXISTS (SELECT 1 FROM outcomes o WHERE o.request_id = r.request_id)
     AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.request_id = r.request_id AND j.state <> 'running')
 GROUP BY 1, 2 {_ADD}
-"""  # noqa: S608
+"""
 """Requests that ran when the daemon was killed: what their calls took by then and what the running ones may take counts as spent.
 
 A job is charged at each such restart, for the parts that were under way; its earlier ones were written with their calls.

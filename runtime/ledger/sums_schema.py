@@ -41,6 +41,6 @@ INSERT INTO journal_size SELECT COALESCE(sum({_BYTES.format("")}), 0) FROM regis
 CREATE TRIGGER measure_journal AFTER INSERT ON registry_journal BEGIN
     UPDATE journal_size SET bytes = bytes + {_BYTES.format("NEW.")};
 END;
-"""  # noqa: S608
+"""
 
 SUMS = _CALLS + _JOURNAL

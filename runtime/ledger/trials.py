@@ -15,7 +15,7 @@ from runtime.ledger.store import Ledger
 
 _COLUMNS: Final = ("experiment_id", "stage", "plan", "changes", "state", "shadow", "ruling", "note", "updated_at")
 _AS_JSON: Final = ("plan", "changes", "state", "shadow", "ruling")
-_SAVE: Final = f"INSERT OR REPLACE INTO experiments ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
+_SAVE: Final = f"INSERT OR REPLACE INTO experiments ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
 
 
 class TrialLedger:

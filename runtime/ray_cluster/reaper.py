@@ -37,7 +37,7 @@ class Reaper:
         self._mark = secrets.token_hex(8)
         paths = [_ROOT, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         # A session of its own: what ends the daemon's process group must not end this one first.
-        self._process: subprocess.Popen[bytes] | None = subprocess.Popen(  # noqa: S603 - our own program
+        self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
             [sys.executable, "-P", "-m", __name__, self._mark],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.integration.daemon_process import Running, running_daemon
-from tests.integration.test_sandbox import processes
+from tests.integration.sandbox_own import processes
 
 pytestmark = pytest.mark.integration
 

@@ -15,8 +15,8 @@ from agents.strategies.program import NoProgram, read_program
 from agents.task_toolbox import TaskToolbox
 from sandbox.records import Problem, RunResult
 from tests.fakes.nodes import a_task
+from tests.fakes.programs import ages, ok, run, scripted, work
 from tests.fakes.toolbox import FakePool, texts
-from tests.unit.agents.test_code_augmented import ages, ok, run, scripted, work
 
 OTHERS = "def run(inputs):\n    return {'result': [], 'checks': {}}\n"
 FOUND = CodeFound(

@@ -1,0 +1,75 @@
+"""Conditions in plain words: read by a model, and only what the request says."""
+
+from __future__ import annotations
+
+from agents.calls import Usage
+from agents.llm.chat import ChatReply, ChatRequest
+from agents.quality.constraints import parse_constraints, to_json
+from agents.records import BackendFailed, Choice, Json, Work
+from agents.strategies.extraction import completed, field_lines, made_up, read_extracted
+from tests.fakes.programs import CODER, PROGRAM, ages, ok, run, work
+from tests.fakes.toolbox import FakeToolbox
+
+ASKED = work(
+    "Ages of 40, standard deviation 10, 25% of them members", {"people": [{"age": "integer", "paid": "number", "kind": "string"}]}
+)
+
+
+def test_only_what_the_request_says_is_taken() -> None:
+    normal = {"field": "people[].age", "distribution": {"family": "normal", "mean": 40, "std": 10}}
+    read, problems = read_extracted(
+        {
+            "constraints": [
+                normal,
+                {"field": "people[].age", "distribution": {"family": "normal", "mean": 44, "std": 10}},
+                {"field": "people[].height", "range": [10, 40]},
+                {"field": "people[].kind", "ratios": {"member": 0.25, "guest": 0.75}},
+                {"field": "people[].kind", "colour": 3},
+                "x",
+            ]
+        },
+        ASKED,
+    )
+    assert [one.kind for one in read] == ["distribution", "ratios"]
+    assert read[0].value["round"] is True, "whole numbers of the form are rounded"
+    assert [problem.split(": ", 1)[1][:26] for problem in problems] == [
+        "the request does not say 4",
+        "range of people[].height c",
+        " there is no kind 'colour'"[:26],
+        " a constraint must be an o"[:26],
+    ]
+
+
+def test_numbers_in_other_writings_are_no_inventions() -> None:
+    assert made_up({"a": [0.25, 0.75, 12_500, 3e6]}, "25 %, 12,500 and 3M") == set()
+    assert made_up({"a": 13}, "130 and 1.3") == {13.0}
+
+
+def test_bounds_of_the_form_clip() -> None:
+    schema = {
+        "type": "array",
+        "items": {"type": "object", "properties": {"age": {"type": "integer", "minimum": 18, "maximum": 60}}},
+    }
+    (constraint,) = parse_constraints([{"field": "[].age", "distribution": {"family": "normal", "mean": 40, "std": 10}}])
+    done = completed(constraint, Work(messages=(), schema=schema))
+    assert to_json([done])[0]["distribution"] == {
+        "family": "normal",
+        "mean": 40,
+        "std": 10,
+        "alpha": 0.01,
+        "round": True,
+        "clip": [18, 60],
+    }
+    assert list(field_lines(schema)) == ["- [].age: integer"]
+
+
+async def test_conditions_that_no_model_could_read_are_said_to_be_unchecked() -> None:
+    def answer(request: ChatRequest, choice: Choice) -> Json:
+        if request.schema_name == "constraints":
+            return BackendFailed("down")
+        return ChatReply(text=PROGRAM, model="m", usage=Usage(), backend="coder")
+
+    box = FakeToolbox(answer=answer, backends=(CODER,), runner=lambda code, inputs: ok(ages()))
+    draft = await run(box, work("Normally distributed ages with a standard deviation of 10", [{"age": "integer"}], 300))
+    assert not draft.complete
+    assert "were not checked" in draft.issues[0]
