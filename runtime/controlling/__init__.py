@@ -1,0 +1,1 @@
+"""The shell around a change of shape: proposals, decisions, steps, verification, and what survives a kill."""
