@@ -1,0 +1,131 @@
+"""Outcomes as columns: what the control loop looks at instead of rows, so that 100,000 of them take milliseconds.
+
+Filled by runtime/ledger/outcome_columns.py, read by observe.py and simulate.py. Pure; imports numpy alone. What the ledger holds
+may be damaged: a number that is not finite, or below zero, is unknown (NaN) and counts for nothing; times may jump and order
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Dimension = Literal["node", "pattern", "strategy", "backend", "locale"]
+DIMENSIONS: Final[tuple[Dimension, ...]] = ("node", "pattern", "strategy", "backend", "locale")
+MAX_OUTCOMES: Final = 100_000
+"""Most outcomes that are looked at together; the newest ones count."""
+
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int32]
+Flags = npt.NDArray[np.bool_]
+
+# What says something of the node itself, and not of its backends, its caller or the money.
+OWN_FAULTS: Final = frozenset({"node_lost", "internal_error", "overloaded"})
+# Nobody can be blamed for these, so that they are no failures of anything.
+NOT_HEARD: Final = frozenset({"cancelled", "invalid_request", "not_found", "draining", "budget_exceeded", "rate_limited"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcomes:
+    """``n`` outcomes in the order in which they were written.
+
+    ``at`` ``(n,)`` Unix seconds; ``ok`` whether it was answered; ``fault``: it failed by its node's own fault; ``score`` 0 to 1,
+    NaN where nobody said; ``latency_s`` and ``cost_usd``, NaN where unknown. ``codes[dimension]`` ``(n,) int32`` are places in
+    ``names[dimension]``, -1 for none.
+    """
+
+    at: Floats
+    ok: Flags
+    fault: Flags
+    score: Floats
+    latency_s: Floats
+    cost_usd: Floats
+    codes: Mapping[Dimension, Codes]
+    names: Mapping[Dimension, tuple[str, ...]]
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def part(self, kept: npt.NDArray[Any] | slice) -> Outcomes:
+        """Those that ``kept`` (a mask ``(n,)``, places, or a slice) picks, with the same names."""
+        return Outcomes(
+            at=self.at[kept],
+            ok=self.ok[kept],
+            fault=self.fault[kept],
+            score=self.score[kept],
+            latency_s=self.latency_s[kept],
+            cost_usd=self.cost_usd[kept],
+            codes={dimension: codes[kept] for dimension, codes in self.codes.items()},
+            names=self.names,
+        )
+
+    def code(self, dimension: Dimension, name: str) -> int:
+        """The code of ``name``; -2, which no outcome has, where it is unknown."""
+        names = self.names[dimension]
+        return names.index(name) if name in names else -2
+
+    def of(self, dimension: Dimension, names: Sequence[str]) -> Flags:
+        """``(n,)``: those that belong to one of ``names``."""
+        return np.isin(self.codes[dimension], [self.code(dimension, name) for name in names])
+
+
+def outcomes_of(
+    *,
+    at: Sequence[float] | Floats,
+    ok: Sequence[bool] | Flags,
+    fault: Sequence[bool] | Flags | None = None,
+    score: Sequence[float | None] | Floats,
+    latency_s: Sequence[float | None] | Floats,
+    cost_usd: Sequence[float | None] | Floats,
+    labels: Mapping[Dimension, Sequence[str | None]],
+) -> Outcomes:
+    """Columns of one length as Outcomes; the newest MAX_OUTCOMES. None and impossible numbers become NaN."""
+    n = len(at)
+    newest = slice(max(0, n - MAX_OUTCOMES), n)
+    codes: dict[Dimension, Codes] = {}
+    names: dict[Dimension, tuple[str, ...]] = {}
+    for dimension in DIMENSIONS:
+        codes[dimension], names[dimension] = coded(labels.get(dimension, ())[newest], n - newest.start)
+    scores = numbers(score)[newest]
+    scores[scores > 1.0] = np.nan
+    return Outcomes(
+        at=np.nan_to_num(np.asarray(at, dtype=np.float64)[newest], posinf=0.0, neginf=0.0),
+        ok=np.asarray(ok, dtype=np.bool_)[newest],
+        fault=np.zeros(n - newest.start, dtype=np.bool_) if fault is None else np.asarray(fault, dtype=np.bool_)[newest],
+        score=scores,
+        latency_s=numbers(latency_s)[newest],
+        cost_usd=numbers(cost_usd)[newest],
+        codes=codes,
+        names=names,
+    )
+
+
+def coded(labels: Sequence[str | None], n: int) -> tuple[Codes, tuple[str, ...]]:
+    """Names as codes ``(n,) int32`` and the table of names; without labels every code is -1."""
+    places: dict[str | None, int] = {None: -1, "": -1}
+    names: list[str] = []
+    found = np.full(n, -1, dtype=np.int32)
+    if not len(labels):
+        return found, ()
+    for label in dict.fromkeys(labels):
+        if label not in places:
+            places[label] = len(names)
+            names.append(str(label))
+    found[:] = np.fromiter(map(places.__getitem__, labels), dtype=np.int32, count=n)
+    return found, tuple(names)
+
+
+def numbers(values: Sequence[float | None] | Floats) -> Floats:
+    """A fresh ``(n,) float64``; what is missing, infinite or negative is NaN."""
+    found = np.array(values, dtype=np.float64)
+    found[~np.isfinite(found) | (found < 0.0)] = np.nan
+    return found
+
+
+def empty() -> Outcomes:
+    """No outcomes."""
+    return outcomes_of(at=(), ok=(), score=(), latency_s=(), cost_usd=(), labels={})
