@@ -19,6 +19,7 @@ from agents.records import Capability
 from runtime.config_embedding import EmbeddingSettings
 from runtime.config_library import LibrarySettings
 from runtime.config_registry import RegistrySettings
+from runtime.config_routers import RoutersSettings
 from runtime.config_routing import RoutingSettings
 from runtime.config_sandbox import SandboxSettings
 from runtime.config_section import Section as _Section
@@ -312,6 +313,7 @@ class Settings(BaseSettings):
     sandbox: SandboxSettings = SandboxSettings()
     registry: RegistrySettings = RegistrySettings()
     routing: RoutingSettings = RoutingSettings()
+    routers: RoutersSettings = RoutersSettings()
     library: LibrarySettings = LibrarySettings()
     simulated: SimulatedSettings = SimulatedSettings()
     strategies: dict[Name, Any] = Field(default_factory=dict)

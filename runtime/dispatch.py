@@ -258,7 +258,7 @@ class Dispatch:
         most = self._settings.cluster.node_attempts
         sent = False
         if self._router is not None:
-            self._router.choose(run)
+            await self._router.route(run)
         while True:
             node = choose_node(run.request, self._cluster.nodes(), run.route.nodes if run.route else ())
             task = self._tasks.make(run, node, left_s=self._left_s(run))

@@ -39,12 +39,13 @@ class DecisionLedger:
         values[_COLUMNS.index("request_id")] = request_id_of(row.request_id)
         values[_COLUMNS.index("reason")] = row.reason[:MAX_REASON_CHARS]
         values[_COLUMNS.index("facts")] = orjson.dumps(row.facts).decode() if row.facts else None
+        values[_COLUMNS.index("features")] = shown = orjson.dumps(row.features).decode() if row.features else None
         values[_COLUMNS.index("candidates")] = text = orjson.dumps(row.candidates).decode()
 
         def apply(connection: WritingConnection) -> None:
             connection.execute(_INSERT, values)
 
-        self._ledger.act(apply, weight=800 + len(text)).add_done_callback(look_away)
+        self._ledger.act(apply, weight=800 + len(text) + len(shown or "")).add_done_callback(look_away)
 
     def heard(self, decision_id: str, *, score: float, weight: float, source: str) -> None:
         fields_ = {"id": decision_id, "score": score, "weight": weight, "source": source}
@@ -71,5 +72,6 @@ class DecisionLedger:
         for row in rows:
             row["candidates"] = orjson.loads(row["candidates"])
             row["facts"] = orjson.loads(row["facts"]) if row["facts"] else []
+            row["features"] = orjson.loads(row["features"]) if row["features"] else {}
             row["simulated"] = bool(row["simulated"])
         return rows

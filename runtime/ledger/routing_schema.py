@@ -53,3 +53,24 @@ CREATE TABLE experiments (
 
 # What the request looked like, as numbers in the order of routing/features.py; JSON, NULL for decisions of before.
 ROUTING_FACTS: Final = "ALTER TABLE decisions ADD COLUMN facts TEXT;"
+
+# What generated routers are shown of a request (routing/generated.py: FEATURES; JSON), which one named an arm, and which of its
+# steps. A round is one attempt to write a better router; data is JSON (routers/records.py).
+ROUTERS: Final = """
+ALTER TABLE decisions ADD COLUMN features TEXT;
+ALTER TABLE decisions ADD COLUMN router TEXT NOT NULL DEFAULT '';
+ALTER TABLE decisions ADD COLUMN step TEXT NOT NULL DEFAULT '';
+
+CREATE TABLE router_rounds (
+    round_id TEXT PRIMARY KEY,
+    at REAL NOT NULL,
+    stage TEXT NOT NULL,
+    version TEXT NOT NULL,
+    parent TEXT NOT NULL,
+    prompt TEXT NOT NULL,
+    note TEXT NOT NULL,
+    data TEXT NOT NULL,
+    updated_at REAL NOT NULL
+);
+CREATE INDEX router_rounds_by_time ON router_rounds (at);
+"""

@@ -71,6 +71,10 @@ class RegistryDesk:
         return self._registry
 
     @property
+    def is_open(self) -> bool:
+        return self._registry is not None
+
+    @property
     def search(self) -> Search:
         """Raises RegistryUnavailable while it is not open."""
         if self._search is None:

@@ -27,12 +27,13 @@ from runtime.ledger.records import LedgerError
 from runtime.open_request import OpenRequest
 from runtime.records import Answer
 from runtime.router import keeping
+from runtime.router.advice import consult, place_of, reasoned
 from runtime.router.arms import Option, options
 from runtime.router.evidence import KeyTrust, of_answer, of_failure
 from runtime.router.features import context_of, conversation_of, facts_of
 from runtime.router.judge import Ask, JudgeDesk
 from runtime.router.policy import learner_settings, manner_of, row_of, usual_of, weights_of
-from runtime.router.records import OWN, Counts, DecisionBook, Evidence, Route
+from runtime.router.records import OWN, Advisor, Counts, DecisionBook, Evidence, Route, Told
 from runtime.router.trials import TrialBook, Trials
 from runtime.routing import state
 from runtime.routing.bandit import Learner
@@ -67,6 +68,8 @@ class Router:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._settings, self._strategies = settings.routing, settings.strategies
+        self._keep_text = settings.data.store_bodies
+        self.advisor: Advisor | None = None
         self._backends, self._health, self._nodes, self._load = backends, health, nodes, load
         self._folder, self._wall = folder, wall
         self._rng = rng or np.random.default_rng()
@@ -99,7 +102,15 @@ class Router:
 
     # ── choosing ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def choose(self, run: OpenRequest) -> None:
+    async def route(self, run: OpenRequest) -> None:
+        """``choose``, with the word of the generated router in force."""
+        told = None
+        if self.advisor is not None and self._settings.enabled and run.route is None and len(open_ := self.options_of(run)) > 1:
+            arms = [option.arm for option in open_]
+            told = await consult(self.advisor, self.trials, run, arms, load=self._load(), now=self._wall())
+        self.choose(run, told)
+
+    def choose(self, run: OpenRequest, told: Told | None = None) -> None:
         """Lay a route into ``run`` where there is something to choose; None stays where there is not."""
         settings = self._settings
         if not settings.enabled or run.route is not None:
@@ -108,7 +119,7 @@ class Router:
         if len(open_) < 2:
             return
         try:
-            run.route = self._decide(run, open_, settings)
+            run.route = self._decide(run, open_, settings, told)
         except RoutingError as error:
             log.error("a request is routed by weight: %s", error)
             return
@@ -138,22 +149,25 @@ class Router:
             self._seen, self._open = seen, found
         return self._open
 
-    def _decide(self, run: OpenRequest, open_: Sequence[Option], settings: RoutingSettings) -> Route:
+    def _decide(self, run: OpenRequest, open_: Sequence[Option], settings: RoutingSettings, told: Told | None) -> Route:
         now = self._wall()
         self._follow(settings)
         name, goes_on = conversation_of(run.request)
         held = self._conversations.get(name) if goes_on else None
         experiment_id, group, side = self.trials.side(name)
         context = context_of(run.request, embedding=run.embedding, load=self._load(), now=now)
+        arms, explore = [option.arm for option in open_], self.advisor.explore if self.advisor is not None else 0.0
+        advised = place_of(told, arms)
         decision = self.learner.choose(
             run.work_id,
             context,
-            [option.arm for option in open_],
+            arms,
             weights_of(side, run.request.routing),
             now=now,
             held=held,
-            manner=manner_of(side, usual=usual_of(open_, heard=self.heard)),
+            manner=manner_of(side, usual=usual_of(open_, heard=self.heard), advised=advised, explore=explore),
         )
+        decision = reasoned(decision, told)
         _keep(self._conversations, name, decision.arm, MAX_CONVERSATIONS)
         ids = self._of_request.setdefault(run.request.request_id, [])
         ids.append(run.work_id)
@@ -166,6 +180,7 @@ class Router:
             strategy=option.strategy,
             nodes=option.nodes,
             facts=facts_of(context.point),
+            told=told,
             experiment_id=experiment_id,
             group=group,
         )
@@ -193,7 +208,15 @@ class Router:
         if own and answer is not None:
             evidence = of_answer(answer, usual=self._usual())
             self.learner.spent(name, Spent(cost_usd=cost_usd_of(calls), latency_s=max(0.0, latency_s)))
-        row = row_of(route, run.request.request_id, answer=answer, error=error, calls=calls, latency_s=latency_s)
+        row = row_of(
+            route,
+            run.request.request_id,
+            answer=answer,
+            error=error,
+            calls=calls,
+            latency_s=latency_s,
+            keep_text=self._keep_text,
+        )
         self.book.write(row)
         self.counts.regret += row.regret
         said = evidence.score if evidence is not None and evidence.source in REAL else None

@@ -40,9 +40,17 @@ def weights_of(settings: RoutingSettings, wishes: Wishes) -> Weights:
     )
 
 
-def manner_of(settings: RoutingSettings, *, usual: tuple[float, ...] | None) -> Manner:
+def manner_of(
+    settings: RoutingSettings, *, usual: tuple[float, ...] | None, advised: int | None = None, explore: float = 0.0
+) -> Manner:
     """How the decision is made."""
-    return Manner(floor=settings.exploration_floor, switch_margin=settings.switch_margin, usual=usual)
+    return Manner(
+        floor=settings.exploration_floor,
+        switch_margin=settings.switch_margin,
+        usual=usual,
+        advised=advised,
+        advised_explore=explore,
+    )
 
 
 def learner_settings(settings: RoutingSettings) -> LearnerSettings:
@@ -70,9 +78,10 @@ def row_of(
     error: AgentError | None,
     calls: Sequence[CallRecord],
     latency_s: float,
+    keep_text: bool = True,
 ) -> DecisionRow:
     """The decision and its outcome as the ledger keeps them."""
-    decision = route.decision
+    decision, told = route.decision, route.told
     status = error.code if error is not None else "ok" if answer is not None and answer.draft.complete else "partial"
     return DecisionRow(
         decision_id=decision.decision_id,
@@ -95,6 +104,9 @@ def row_of(
         cost_usd=cost_usd_of(calls),
         latency_s=max(0.0, latency_s),
         simulated=any(call.simulated for call in calls),
+        features={} if told is None else {name: told.features[name] for name in told.features if keep_text or name != "text"},
+        router=told.router if told is not None and decision.way == "router" else "",
+        step=told.step if told is not None and decision.way == "router" else "",
     )
 
 

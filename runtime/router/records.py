@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 from agents.strategy_specs import StrategySpec
 from runtime.routing.experiment import Group
-from runtime.routing.records import Decision
+from runtime.routing.records import Arm, Decision
 
 OWN = "own"
 """Stands for the backend of an arm whose strategy picks its backends itself."""
@@ -16,16 +16,47 @@ Source = Literal["checks", "failure", "empty", "delivered", "judge", "feedback"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What generated routers see of one request, and what the one in force said: ``arm`` None where it left the choice to the
+    learner. ``router`` is its version."""
+
+    features: Mapping[str, Any]
+    arm: Arm | None = None
+    router: str = ""
+    step: str = ""
+    reason: str = ""
+    confidence: float = 0.0
+
+
+class Advisor(Protocol):
+    """Generated routers in service (runtime/routers/desk.py)."""
+
+    @property
+    def explore(self) -> float:
+        """Share of the choices that are made as without a router."""
+        ...
+
+    def serves(self, router: str) -> bool:
+        """Whether this version can be asked now."""
+        ...
+
+    async def advise(self, router: str | None, features: Mapping[str, Any], arms: Sequence[Arm]) -> Told:
+        """What this version (None: the champion) says; never raises, and never takes longer than its time limit."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """What was chosen for one piece of work. ``backend`` None: the strategy picks; ``strategy`` None: what the request or its
     node says. ``nodes`` are alike: any may do it. ``facts`` are what the request looked like (routing/features.py);
-    ``group`` is the side of a running experiment."""
+    ``group`` is the side of a running experiment. ``told`` is what a generated router was shown and said."""
 
     decision: Decision
     backend: str | None
     strategy: StrategySpec | None
     nodes: tuple[str, ...]
     facts: tuple[float, ...] = ()
+    told: Told | None = None
     experiment_id: str | None = None
     group: Group = "champion"
 
@@ -67,6 +98,11 @@ class DecisionRow:
     weight: float = 0.0
     source: str = ""
     simulated: bool = False
+    features: Mapping[str, Any] = field(default_factory=dict)
+    """What a generated router was or would have been shown; without the text where bodies are not kept."""
+    router: str = ""
+    step: str = ""
+    """The router that named an arm, and which of its steps; empty where none did."""
 
 
 CANDIDATE_COLUMNS = (

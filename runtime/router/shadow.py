@@ -25,7 +25,7 @@ DRAWS: Final = 64
 BOLDNESS: Final = 0.5
 """About the middle of what the learner draws with (settings.LearnerSettings.boldness)."""
 LEAST: Final = 1e-6
-CHOSEN_FREELY: Final = frozenset({"best", "drawn", "floor", "usual"})
+CHOSEN_FREELY: Final = frozenset({"best", "drawn", "floor", "usual", "router"})
 _AT: Final = {name: place for place, name in enumerate(CANDIDATE_COLUMNS)}
 
 

@@ -1,4 +1,5 @@
-"""Other router settings against those in force: first in the shadow of logged decisions, then on a share of the traffic.
+"""Other router settings, or a generated router, against those in force: first in the shadow of logged decisions, then on a share
+of the traffic.
 
 Owned by desk.py; asked by the operator's surface. One experiment at a time, its state in the ledger, so that one that a kill cuts
 short goes on from where it was. An experiment ends with a ruling and changes nothing by itself: settings are the operator's.
@@ -34,6 +35,8 @@ CHANGEABLE: Final = frozenset(
 SHADOW_ROWS: Final = 5_000
 SHADOW_S: Final = 7 * 86_400.0
 SHADOW_EVERY_S: Final = 30.0
+ROUTER: Final = "router"
+"""In ``changes``: the version of a generated router, which is the challenger then."""
 MAX_OPEN: Final = 8192
 """Requests whose verdict may still come."""
 
@@ -82,6 +85,8 @@ class Trials:
         self._book, self._decisions, self._settings, self._wall = book, decisions, settings, wall
         self.trial: Trial | None = None
         self._challenger: RoutingSettings | None = None
+        self.serves: Callable[[str], bool] = lambda router: False
+        """Whether a generated router can be asked now; while it cannot, nobody is on its side."""
         self._open: OrderedDict[str, tuple[Group, float, float]] = OrderedDict()
         self._dirty = False
         self._shadowed_at = 0.0
@@ -91,10 +96,22 @@ class Trials:
     def side(self, unit: str) -> tuple[str | None, Group, RoutingSettings]:
         """(experiment, group, settings) of a unit, for which it never changes."""
         trial, champion = self.trial, self._settings()
-        if trial is None or trial.stage != "live" or self._challenger is None:
+        router = self.router
+        if trial is None or trial.stage != "live" or (self._challenger is None if router is None else not self.serves(router)):
             return None, "champion", champion
         group = assign(trial.plan, unit)
-        return trial.plan.experiment_id, group, self._challenger if group == "challenger" else champion
+        return trial.plan.experiment_id, group, (self._challenger or champion) if group == "challenger" else champion
+
+    @property
+    def router(self) -> str | None:
+        """The generated router that is tried now."""
+        trial = self.trial
+        return None if trial is None or trial.stage != "live" else trial.changes.get(ROUTER)
+
+    def router_of(self, unit: str) -> str | None:
+        """The router under test, for units on its side; None for all others."""
+        router = self.router
+        return router if router is not None and self.side(unit)[1] == "challenger" else None
 
     def ended(self, route: Route, *, score: float | None, failed: bool, cost_usd: float, latency_s: float) -> None:
         """One request of an experiment came to its end; ``score`` None where its verdict may still come."""
@@ -132,18 +149,31 @@ class Trials:
     async def start(self, changes: Mapping[str, Json], **terms: Any) -> Trial:
         """Begin one in the shadow. Raises ExperimentBusy where one runs, RoutingError (BadExperiment) naming a field that is
         wrong."""
-        if self.trial is not None and self.trial.stage != "over":
-            raise ExperimentBusy(f"{self.trial.plan.experiment_id} runs: stop it first", field="experiment")
+        self._refuse_a_second()
         challenger = changed(self._settings(), changes)
-        name = f"exp-{secrets.token_hex(4)}"
-        now = self._wall()
         told = ", ".join(f"{key} = {value}" for key, value in sorted(changes.items()))
-        plan = Plan(experiment_id=name, champion="in force", challenger=told, salt=secrets.token_hex(8), began_at=now, **terms)
-        trial = Trial(plan=plan, changes=dict(changes), stage="shadow", state=begin(plan), updated_at=now)
+        trial = self._new(changes, "shadow", champion="in force", challenger=told, **terms)
         await self._book.save(as_row(trial))
         self.trial, self._challenger = trial, challenger
         await self._look_at_the_log()
         return self.trial
+
+    async def start_router(self, router: str, *, champion: str, **terms: Any) -> Trial:
+        """Begin one with a generated router, which has been in the shadow already. Raises as ``start`` does."""
+        self._refuse_a_second()
+        trial = self._new({ROUTER: router}, "live", champion=champion, challenger=router, **terms)
+        await self._book.save(as_row(trial))
+        self.trial, self._challenger = trial, None
+        return trial
+
+    def _refuse_a_second(self) -> None:
+        if self.trial is not None and self.trial.stage != "over":
+            raise ExperimentBusy(f"{self.trial.plan.experiment_id} runs: stop it first", field="experiment")
+
+    def _new(self, changes: Mapping[str, Json], stage: Stage, **terms: Any) -> Trial:
+        name, now = f"exp-{secrets.token_hex(4)}", self._wall()
+        plan = Plan(experiment_id=name, salt=secrets.token_hex(8), began_at=now, **terms)
+        return Trial(plan=plan, changes=dict(changes), stage=stage, state=begin(plan), updated_at=now)
 
     async def stop(self, experiment_id: str, why: str) -> Trial | None:
         """End it now; the champion stays. None where there is no such experiment. Raises ExperimentBusy where it is over."""
@@ -173,7 +203,7 @@ class Trials:
                 continue
             try:
                 plan = Plan(**row["plan"])
-                self._challenger = changed(self._settings(), row["changes"])
+                self._challenger = None if ROUTER in row["changes"] else changed(self._settings(), row["changes"])
                 self.trial = Trial(
                     plan=plan,
                     changes=row["changes"],

@@ -144,6 +144,9 @@ class Learner:
         share = self._affordable(share, usd, int(expected.argmax()), manner.floor)
         if manner.usual is not None and sum(manner.usual) > 0:
             share = np.array(manner.usual) / sum(manner.usual)
+        if manner.advised is not None:
+            share = manner.advised_explore * share
+            share[manner.advised] += 1 - manner.advised_explore
         return Weighed(slots, judged, cost, latency, expected, share)
 
     def _boldness(self, arms: int) -> float:
@@ -176,6 +179,8 @@ class Learner:
                 if arm.key == held.key and weighed.utility[best] - weighed.utility[at] < manner.switch_margin:
                     return at, "held"
         at = int(self._rng.choice(len(arms), p=weighed.share))
+        if at == manner.advised:
+            return at, "router"
         if manner.usual is not None:
             return at, "usual"
         if at == best:

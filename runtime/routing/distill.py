@@ -156,7 +156,7 @@ def _finding(rows: Sequence[Row], kind: str, name: str, worth: float) -> Finding
 def _usable(row: Row) -> bool:
     """Chosen freely, judged, and answered by whom it was given to."""
     own = row["served_by"] in (row["backend"], "") or row["backend"] == "own"
-    freely = row["way"] in ("best", "drawn", "floor", "usual") and row["propensity"] > 0
+    freely = row["way"] in ("best", "drawn", "floor", "usual", "router") and row["propensity"] > 0
     return bool(own and freely and row["score"] is not None and row["weight"] > 0)
 
 

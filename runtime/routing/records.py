@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-Way = Literal["best", "drawn", "floor", "held", "only", "usual"]
+Way = Literal["best", "drawn", "floor", "held", "only", "usual", "router"]
 """How an arm came to be chosen: the best estimate, a draw from what it may be worth, the floor of exploration, the conversation
-has it, no other was there, by the usual shares because nothing is known yet."""
+has it, no other was there, by the usual shares because nothing is known yet, a generated router said so."""
 
 
 class RoutingError(Exception):

@@ -13,11 +13,14 @@ from runtime.routing.quality import QualitySettings
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manner:
     """How one decision is made. ``usual`` are shares of the arms, in their order, that are taken instead of the learner's own
-    while it knows nothing."""
+    while it knows nothing. ``advised`` is the place of the arm that a generated router names, which is given but for
+    ``advised_explore`` of the choices: those are made as without it, so that the others stay known."""
 
     floor: float
     switch_margin: float
     usual: tuple[float, ...] | None = None
+    advised: int | None = None
+    advised_explore: float = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

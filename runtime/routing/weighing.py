@@ -68,6 +68,8 @@ def reason_of(way: Way, arms: Sequence[Arm], weighed: Weighed, at: int, best: in
         return f"{name} is the only candidate"
     if way == "held":
         return f"{name} has the conversation, and the best candidate is not better by the switch margin"
+    if way == "router":
+        return f"{name} by the router in force"
     if way == "usual":
         return f"{name} by the configured weights: too little is known yet"
     if way == "best":
