@@ -24,8 +24,8 @@ class RoutersSettings(Section):
     """Judged choices since the last attempt before a model is asked again."""
     usd_per_day: Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False)] = 0.2
     """Most that writing routers may cost in a day (UTC), in USD."""
-    asks_per_day: Annotated[int, Field(ge=0, le=10_000)] = 24
-    """Most routers, and prompts for them, that models are asked for in a day; 0: none."""
+    asks_per_hour: Annotated[int, Field(ge=0, le=10_000)] = 4
+    """Most routers, and prompts for them, that models are asked for in an hour; 0: none."""
     least_confidence: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.5
     """A router that is less sure leaves the choice to the learner."""
     explore: Annotated[float, Field(ge=0.01, le=0.5, allow_inf_nan=False)] = 0.05

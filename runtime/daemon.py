@@ -225,7 +225,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         router=router,
         sandbox_desk=sandbox_desk,
     )
-    work.begin(dispatch, cluster, lambda: service.pool.specs)
+    service.routers = work.begin(dispatch, cluster, lambda: service.pool.specs, router)
     stack.push_async_callback(work.end)
     parts = LiveParts(service=service, hub=hub, servers=servers, found=found, kit=kit)
     stack.push_async_callback(parts.stop)

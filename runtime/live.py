@@ -136,6 +136,8 @@ class LiveParts:
         service.pool_reason = found.reason
         service.dispatch.renew(new)
         service.router.renew(new)
+        if service.routers is not None:
+            service.routers.desk.renew(new.routers)
         service.cashier.purse.configure(new.budget)
         service.sandbox_desk.renew(new.sandbox.setup())
         self._hub.max_hops = new.cluster.max_hops

@@ -24,9 +24,11 @@ from runtime.jobs.records import Caller, Feedback, Job, JobEvent, Part, StoredRe
 from runtime.library.looked import LibraryUse, Looked
 from runtime.programs.registry_desk import RegistryDesk
 from runtime.router.port import RoutingPort
+from runtime.routers.port import RoutersPort
 
-Source = Literal["openai", "mock", "native", "registry"]
-"""The surface that a request came by; ``registry``: the daemon's own chores asked (reviews, principles, standards)."""
+Source = Literal["openai", "mock", "native", "registry", "routers"]
+"""The surface that a request came by; ``registry`` and ``routers``: the daemon's own chores asked (reviews, principles,
+standards; code of routers)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +223,9 @@ class Service(Protocol):
 
     @property
     def routing(self) -> RoutingPort: ...
+
+    @property
+    def generated(self) -> RoutersPort: ...
 
     @property
     def settings(self) -> Settings: ...

@@ -24,6 +24,7 @@ LIVE: Mapping[str, frozenset[str]] = {
     "budget": WHOLE,
     "jobs": WHOLE,
     "routing": WHOLE,
+    "routers": WHOLE,
     "simulated": WHOLE,
     "sandbox": WHOLE,
     "strategies": WHOLE,

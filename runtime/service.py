@@ -17,7 +17,7 @@ from agents.llm.pool import Pool
 from agents.records import Event, Json, NotFound, Overloaded, Refused
 from agents.strategies.compose import BUILTIN
 from registry.embedding import Embedder
-from registry.records import EmbeddingBusy, RegistryError
+from registry.records import EmbeddingBusy, RegistryError, RegistryUnavailable
 from runtime.accounts import Limits
 from runtime.admission import Cashier
 from runtime.budget import statement
@@ -41,6 +41,8 @@ from runtime.records import Answer, BackendStatus, Principal, Request, Target
 from runtime.reload import Reloader
 from runtime.router.desk import Router
 from runtime.router.front import RoutingFront
+from runtime.routers.build import RouterWork
+from runtime.routers.port import RoutersPort
 from runtime.sandbox_desk import SandboxDesk
 
 EMBED_DEADLINE_S = 60.0
@@ -73,6 +75,7 @@ class DaemonService:
     started_at: float = field(default_factory=time.time)
     starting: bool = True
     reloader: Reloader | None = None
+    routers: RouterWork | None = None
 
     @property
     def routing(self) -> RoutingFront:
@@ -83,6 +86,12 @@ class DaemonService:
             flush=self.ledger.flush,
             wall=self.wall,
         )
+
+    @property
+    def generated(self) -> RoutersPort:
+        if self.routers is None:
+            raise RegistryUnavailable("the daemon is starting")
+        return self.routers.front
 
     def readiness(self) -> Mapping[str, str]:
         status = self.cluster_port.status()

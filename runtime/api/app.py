@@ -36,6 +36,7 @@ from runtime.api.operator import OperatorSurface, product_version
 from runtime.api.registry import RegistrySurface
 from runtime.api.registry_reads import RegistryReads
 from runtime.api.registry_routes import registry_routes
+from runtime.api.routers import RoutersSurface, router_routes
 from runtime.api.routes import ERROR_SCHEMA, PROBLEM_SCHEMA, RouteSpec, describe, route_table
 from runtime.api.routing import RoutingSurface, routing_routes
 from runtime.records import Service
@@ -98,6 +99,7 @@ def create_app(
     openai, more = OpenAISurface(service, clock=clock), [*native, *registry, *escalation_routes(EscalationSurface(service))]
     more += library_routes(LibrarySurface(service, clock=clock, read=native_surface.request_of))
     more += routing_routes(RoutingSurface(service, clock=clock))
+    more += router_routes(RoutersSurface(service))
     app.specs = route_table(openai, mock, more, operator, ConfigSurface(service), health, keys)
     for spec in app.specs:
         app.add_route(spec.path, spec.endpoint, methods=list(spec.methods), include_in_schema=False)

@@ -14,11 +14,12 @@ from runtime.cli.options import AsJson
 routes_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Learned routing: show, explain, try other settings. Needs the operator key.",
+    help="Learned routing and generated routers: show, explain, try. Needs the operator key.",
 )
 experiment_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Try other settings against those in force.")
 routes_app.add_typer(experiment_app, name="experiment")
 report_app = typer.Typer(rich_markup_mode=None)
+Router = Annotated[str, typer.Argument(metavar="VERSION", help="The router, as in router@1.2.0.")]
 Experiment = Annotated[str, typer.Argument(metavar="ID", help="The experiment.")]
 
 
@@ -42,6 +43,58 @@ def explain(
     from runtime.cli import routes
 
     routes.explain(request_id, as_json=as_json)
+
+
+@routes_app.command()
+def routers(as_json: AsJson = False) -> None:
+    """List the routers that models wrote. Lineage, conduct, attempts, and the prompts that they were written by."""
+    from runtime.cli import routers
+
+    routers.routers(as_json=as_json)
+
+
+@routes_app.command()
+def router(version: Router, as_json: AsJson = False) -> None:
+    """Show a router step by step.
+
+    \b
+      morphogen routes router router@1.2.0
+    """
+    from runtime.cli import routers
+
+    routers.router(version, as_json=as_json)
+
+
+@routes_app.command()
+def evolve(as_json: AsJson = False) -> None:
+    """Have a better router written now. It is checked, scored on the log, reviewed and tried before it serves."""
+    from runtime.cli import routers
+
+    routers.evolve(as_json=as_json)
+
+
+@routes_app.command()
+def adopt(version: Router, as_json: AsJson = False) -> None:
+    """Put a router that won its experiment into force."""
+    from runtime.cli import routers
+
+    routers.adopt(version, as_json=as_json)
+
+
+@routes_app.command()
+def decline(version: Router, why: Annotated[str, typer.Option(help="For the record.")] = "", as_json: AsJson = False) -> None:
+    """Put a router that won its experiment away."""
+    from runtime.cli import routers
+
+    routers.decline(version, why, as_json=as_json)
+
+
+@routes_app.command()
+def back(as_json: AsJson = False) -> None:
+    """Go back to the router before the one in force, or to the learner alone."""
+    from runtime.cli import routers
+
+    routers.back(as_json=as_json)
 
 
 @experiment_app.command("list")

@@ -1,5 +1,6 @@
-"""What the registry's own chores ask of models: through dispatch as any request, so that it is budgeted, counted and traced, and
-within bounds of their own: so much money a day, so many asks an hour, on the cheapest backends that can.
+"""What chores of the daemon's own ask of models (the registry's, and the writing of routers): through dispatch as any request,
+so that it is budgeted, counted and traced, and within bounds of their own: so much money a day, so many asks an hour, on the
+cheapest backends that can.
 
 Built by daemon.py for reviewing.py and advising.py. Nodes that review or advise are live while they are asked, and parked after.
 """
@@ -18,9 +19,8 @@ from agents.llm.chat import BackendSpec
 from agents.records import AgentError, Capability, Json, NodeId, NodeSpec, RequestId, Role
 from agents.strategy_specs import Single
 from runtime.cluster import Cluster
-from runtime.config_registry import RegistrySettings
 from runtime.ledger.records import LedgerError
-from runtime.records import Answer, Request, Target
+from runtime.records import Answer, Request, Source, Target
 
 log = logging.getLogger(__name__)
 
@@ -51,21 +51,34 @@ class Said:
     simulated: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What a chore may ask: how often an hour, for how much a day; ``section`` and its settings are named where that is why
+    not."""
+
+    per_hour: int
+    usd_per_day: float
+    per_hour_name: str = "registry.reviews_per_hour"
+    usd_name: str = "registry.review_usd_per_day"
+
+
 class Asks:
-    """One at a time; ``ask`` gives None where it may not or cannot ask, and ``why`` says which."""
+    """``source`` is what its requests come by. One at a time; ``ask`` gives None where it may not or cannot ask, and ``why``
+    says which."""
 
     def __init__(
         self,
         *,
         runs: Runs,
         cluster: Cluster,
-        settings: RegistrySettings,
+        bounds: Callable[[], Bounds],
         backends: Callable[[], Sequence[BackendSpec]],
         spent_since: SpentSince,
         save_node: SaveNode,
+        source: Source = "registry",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._runs, self._cluster, self._settings, self._backends = runs, cluster, settings, backends
+        self._runs, self._cluster, self._bounds, self._backends, self._source = runs, cluster, bounds, backends, source
         self._spent_since, self._save_node, self._clock = spent_since, save_node, clock
         self._day, self._spent_usd = -1, 0.0
         self._asked: deque[float] = deque()
@@ -75,9 +88,9 @@ class Asks:
     def able(self, need: Capability) -> str | None:
         """The cheapest backend that declares ``need``; None without one, and where the settings never allow it to be asked."""
         spec = self._cheapest(need)
-        if spec is None or not self._settings.reviews_per_hour:
+        if spec is None or not self._bounds().per_hour:
             return None
-        return spec.name if spec.is_free or self._settings.review_usd_per_day else None
+        return spec.name if spec.is_free or self._bounds().usd_per_day else None
 
     def _cheapest(self, need: Capability) -> BackendSpec | None:
         fit = [spec for spec in self._backends() if need in spec.capabilities]
@@ -94,14 +107,14 @@ class Asks:
             return None
         self._asked.append(self._clock())
         request = Request(
-            request_id=RequestId(f"reg_{time.time_ns() // 1_000_000:012x}{os.urandom(8).hex()}"),
-            source="registry",
+            request_id=RequestId(f"{self._source[:3]}_{time.time_ns() // 1_000_000:012x}{os.urandom(8).hex()}"),
+            source=self._source,
             target=Target(kind="node", name=node) if node is not None else Target(),
             messages=({"role": "user", "content": text},),
             schema=schema,
             backend=spec.name,
             library="off",
-            budget_usd=max(0.0, self._settings.review_usd_per_day - self._spent_usd),
+            budget_usd=max(0.0, self._bounds().usd_per_day - self._spent_usd),
             strategy=Single(),
             deadline_s=DEADLINE_S,
         )
@@ -110,22 +123,22 @@ class Asks:
         except AgentError as error:
             self._spent_usd += sum(call.cost_usd for call in error.calls)
             self.why = f"{error.code}: {error.message}"
-            log.info("the registry's question was not answered: %s", self.why)
+            log.info("a question of %s was not answered: %s", self._source, self.why)
             return None
         self._spent_usd += answer.cost_usd
         return Said(text=answer.draft.text, data=answer.draft.data, node=answer.node or "", simulated=answer.simulated)
 
     async def _may(self, spec: BackendSpec) -> bool:
-        now = self._clock()
+        now, bounds = self._clock(), self._bounds()
         if (day := int(now // DAY_S)) != self._day:
             self._spent_usd, self._day = await self._spent_since(day * DAY_S), day
         while self._asked and self._asked[0] <= now - HOUR_S:
             self._asked.popleft()
-        if len(self._asked) >= self._settings.reviews_per_hour:
-            self.why = f"{len(self._asked)} questions were asked in an hour (registry.reviews_per_hour)"
+        if len(self._asked) >= bounds.per_hour:
+            self.why = f"{len(self._asked)} questions were asked in an hour ({bounds.per_hour_name})"
             return False
-        if self._spent_usd >= self._settings.review_usd_per_day and not spec.is_free:
-            self.why = f"{self._spent_usd:.4f} USD were spent today (registry.review_usd_per_day)"
+        if self._spent_usd >= bounds.usd_per_day and not spec.is_free:
+            self.why = f"{self._spent_usd:.4f} USD were spent today ({bounds.usd_name})"
             return False
         return True
 

@@ -20,11 +20,13 @@ from runtime.ledger.records import LedgerError
 from runtime.ledger.registry import LedgerEvidence, LedgerJournal, spent_since
 from runtime.ledger.store import Ledger
 from runtime.programs.advising import Advising
-from runtime.programs.asks import Asks, Runs
+from runtime.programs.asks import Asks, Bounds, Runs
 from runtime.programs.desk import CodeDesk
 from runtime.programs.offers import Offers
 from runtime.programs.registry_desk import RegistryDesk
 from runtime.programs.reviewing import Reviewing, waiting
+from runtime.router.desk import Router
+from runtime.routers.build import RouterWork
 from sandbox.runner import Sandbox
 
 log = logging.getLogger(__name__)
@@ -42,14 +44,15 @@ class RegistryWork:
         hub.search_registry = Offers(self.desk, holdout=settings.registry.guidance_holdout).offer
         self._tasks: list[asyncio.Task[None]] = []
         self._reviewing: Reviewing | None = None
+        self._routers: RouterWork | None = None
 
-    def begin(self, runs: Runs, cluster: Cluster, backends: Callable[[], Sequence[BackendSpec]]) -> None:
-        """``runs`` asks models for reviewers and the advisor, which are nodes of ``cluster``."""
+    def begin(self, runs: Runs, cluster: Cluster, backends: Callable[[], Sequence[BackendSpec]], router: Router) -> RouterWork:
+        """``runs`` asks models for reviewers and the advisor, which are nodes of ``cluster``, and for code of routers."""
         settings = self._settings.registry
         asks = Asks(
             runs=runs,
             cluster=cluster,
-            settings=settings,
+            bounds=lambda: Bounds(per_hour=settings.reviews_per_hour, usd_per_day=settings.review_usd_per_day),
             backends=backends,
             spent_since=lambda since: spent_since(self._ledger, "registry", since),
             save_node=self._ledger.save_node,
@@ -61,6 +64,18 @@ class RegistryWork:
         self._tasks = [asyncio.create_task(each) for each in chores]
         for task in self._tasks:
             task.add_done_callback(_ended)
+        self._routers = RouterWork(
+            self._settings,
+            router=router,
+            registry=self.desk,
+            sandbox=self._sandbox,
+            ledger=self._ledger,
+            runs=runs,
+            cluster=cluster,
+            backends=backends,
+        )
+        self._routers.begin()
+        return self._routers
 
     async def _learn(self, asks: Asks, reviewing: Reviewing, advising: Advising) -> None:
         """Reviews and advice, one after the other: they share the nodes that are woken for them, and the bounds."""
@@ -83,6 +98,8 @@ class RegistryWork:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._routers is not None:
+            await self._routers.end()
 
     def counts(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
         """What became of programs, and what reviews decided, since the start."""

@@ -58,12 +58,19 @@ def features_of(run: OpenRequest, arms: Sequence[Arm], *, load: float, now: floa
     }
 
 
-async def consult(
-    advisor: Advisor, trials: Trials, run: OpenRequest, arms: Sequence[Arm], *, load: float, now: float
-) -> Told:
-    """What the router in force says: the challenger's, where the conversation is on its side of an experiment."""
+async def consult(advisor: Advisor, trials: Trials, run: OpenRequest, arms: Sequence[Arm], *, load: float, now: float) -> Told:
+    """What the router in force says: the one under test, where the conversation is on its side of an experiment.
+
+    While one is under test both are asked: a request on which they agree can say nothing of which is better.
+    """
+    features = features_of(run, arms, load=load, now=now)
+    tried = trials.router
+    if tried is None or not advisor.serves(tried):
+        return await advisor.advise(None, features, arms)
     name, _ = conversation_of(run.request)
-    return await advisor.advise(trials.router_of(name), features_of(run, arms, load=load, now=now), arms)
+    said = {router: await advisor.advise(router, features, arms) for router in (None, tried)}
+    differ = said[None].arm != said[tried].arm
+    return replace(said[trials.router_of(name)], counted=differ)
 
 
 def reasoned(decision: Decision, told: Told | None) -> Decision:

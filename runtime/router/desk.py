@@ -125,9 +125,9 @@ class Router:
             return
         decision = run.route.decision
         self.counts.bump(self.counts.decisions, (decision.arm.backend, decision.way))
-        told: dict[str, Json] = {"strategy": decision.arm.strategy, "node": decision.arm.node, "backend": decision.arm.backend}
-        told |= {"way": decision.way, "share": round(decision.propensity, 4), "reason": decision.reason}
-        run.note(Event(kind="route", at=decision.at, data=told))
+        said: dict[str, Json] = {"strategy": decision.arm.strategy, "node": decision.arm.node, "backend": decision.arm.backend}
+        said |= {"way": decision.way, "share": round(decision.propensity, 4), "reason": decision.reason}
+        run.note(Event(kind="route", at=decision.at, data=said))
 
     def options_of(self, run: OpenRequest) -> list[Option]:
         """What the request leaves open now; the same list again while nothing that it depends on has changed."""
@@ -155,6 +155,8 @@ class Router:
         name, goes_on = conversation_of(run.request)
         held = self._conversations.get(name) if goes_on else None
         experiment_id, group, side = self.trials.side(name)
+        if told is not None and not told.counted:
+            experiment_id, group = None, "champion"
         context = context_of(run.request, embedding=run.embedding, load=self._load(), now=now)
         arms, explore = [option.arm for option in open_], self.advisor.explore if self.advisor is not None else 0.0
         advised = place_of(told, arms)
@@ -208,15 +210,8 @@ class Router:
         if own and answer is not None:
             evidence = of_answer(answer, usual=self._usual())
             self.learner.spent(name, Spent(cost_usd=cost_usd_of(calls), latency_s=max(0.0, latency_s)))
-        row = row_of(
-            route,
-            run.request.request_id,
-            answer=answer,
-            error=error,
-            calls=calls,
-            latency_s=latency_s,
-            keep_text=self._keep_text,
-        )
+        name_ = run.request.request_id
+        row = row_of(route, name_, answer=answer, error=error, calls=calls, latency_s=latency_s, keep_text=self._keep_text)
         self.book.write(row)
         self.counts.regret += row.regret
         said = evidence.score if evidence is not None and evidence.source in REAL else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -26,10 +27,20 @@ class Told:
     step: str = ""
     reason: str = ""
     confidence: float = 0.0
+    counted: bool = True
+    """Whether the request says anything in an experiment between two routers: not where both say the same."""
 
 
 class Advisor(Protocol):
-    """Generated routers in service (runtime/routers/desk.py)."""
+    """Generated routers in service (runtime/routers/desk.py). ``counts`` of their calls: decided, passed, failed, unavailable,
+    retired."""
+
+    counts: Counter[str]
+
+    @property
+    def champion(self) -> str | None:
+        """The version in force; None where the learner chooses alone."""
+        ...
 
     @property
     def explore(self) -> float:

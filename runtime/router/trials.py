@@ -188,6 +188,11 @@ class Trials:
         await self._end(trial, note=f"stopped by the operator: {why}" if why else "stopped by the operator")
         return self.trial
 
+    async def give_up(self, router: str, why: str) -> None:
+        """End the experiment with this router, if one runs: the champion stays. Raises LedgerError."""
+        if self.trial is not None and self.router == router:
+            await self._end(self.trial, note=f"keep: {why}")
+
     async def all(self) -> list[dict[str, Json]]:
         """Every experiment that is kept, the newest first; the running one as it stands now."""
         rows = await self._book.load(limit=200)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from agents.records import Json
 from runtime.present import Series
 from runtime.router.desk import Router
-from runtime.router.records import CANDIDATE_COLUMNS
+from runtime.router.records import CANDIDATE_COLUMNS, Advisor
 from runtime.routing.distill import Distilled, distill
 
 SHOWN_S: Final = 7 * 86_400.0
@@ -101,6 +101,19 @@ def series_of(router: Router) -> list[Series]:
         ),
         _one("morphogen_route_arms", "Arms that the router knows.", standing.arms),
         _one("morphogen_route_judge_spent_usd", "Spent on judges today (UTC).", router.judge.spent_usd),
+        *_of_routers(router.advisor),
+    ]
+
+
+def _of_routers(advisor: Advisor | None) -> list[Series]:
+    if advisor is None:
+        return []
+    counts = advisor.counts
+    calls = {word: counts[word] for word in ("decided", "passed", "failed", "unavailable")}
+    return [
+        _by_word("morphogen_router_calls", "Calls of generated routers, by what came of them.", "result", calls),
+        _one("morphogen_routers_retired", "Routers taken out of service for their failures.", counts["retired"], counter=True),
+        _one("morphogen_router_serves", "1 while a generated router is in force.", advisor.champion is not None),
     ]
 
 

@@ -1,8 +1,9 @@
 """Generated routers in service: held in the sandbox, asked before the learner, left at once where anything is wrong.
 
-Implements ``runtime.router.records.Advisor``. Built by build.py, which runs ``run``. The champion of the artifact ``router`` serves,
-and beside it the one under test. Whatever happens here costs a request nothing but the time limit: without a word the learner
-chooses. A router that fails three times in fifty calls, or says the dearest backend two hundred times in a row, is deprecated.
+Implements ``runtime.router.records.Advisor``. Built by build.py, which runs ``run``. The champion of the artifact ``router``
+serves, and beside it the one under test. Whatever happens here costs a request nothing but the time limit: without a word the
+learner chooses. A router that fails three times in fifty calls, or says the dearest backend two hundred times in a row, is
+deprecated.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from agents.llm.chat import BackendSpec
@@ -20,7 +21,7 @@ from registry.records import NotAllowed, RegistryError, UnknownArtifact, Version
 from runtime.config_routers import RoutersSettings
 from runtime.ledger.records import LedgerError
 from runtime.programs.registry_desk import RegistryDesk
-from runtime.router.records import Told
+from runtime.router.records import OWN, Told
 from runtime.routing.generated import Advice, Conduct, Fault, FaultKind, Passed, read
 from runtime.routing.records import Arm
 from sandbox.held import Held
@@ -33,6 +34,8 @@ ROUTER: Final = "router"
 """The artifact whose champion is in force."""
 BY: Final = "routers"
 LOOK_EVERY_S: Final = 1.0
+PATIENCE: Final = 10
+"""So many times its limit a router gets once, after it took too long."""
 MEMORY_BYTES: Final = 64 * MIB
 OUTPUT_BYTES: Final = 4_096
 _FAULTS: Final[Mapping[Problem, FaultKind]] = {
@@ -63,8 +66,11 @@ class Serving:
     """A router that can be asked."""
 
     version: VersionId
+    content: str
     held: Held
     conduct: Conduct = field(default_factory=Conduct)
+    suspect: tuple[Mapping[str, Any], Sequence[Arm]] | None = None
+    """A request on which it took too long. It is not asked until it is clear whether that was it or a busy machine."""
 
 
 class RouterDesk:
@@ -85,8 +91,18 @@ class RouterDesk:
         self._serving: dict[str, Serving] = {}
         self._unfit: dict[str, str] = {}
         self._said: dict[str, str] = {}
-        self.champion: VersionId | None = None
+        self._champion: VersionId | None = None
         self.counts: Counter[str] = Counter()
+
+    @property
+    def champion(self) -> VersionId | None:
+        """The version in force that serves; None where the learner chooses alone."""
+        return self._champion
+
+    @property
+    def settings(self) -> RoutersSettings:
+        """Those that hold now."""
+        return self._settings
 
     @property
     def explore(self) -> float:
@@ -107,20 +123,19 @@ class RouterDesk:
         return self._settings.enabled and router in self._serving
 
     async def advise(self, router: str | None, features: Mapping[str, Any], arms: Sequence[Arm]) -> Told:
-        version = router or self.champion
+        version = router or self._champion
         serving = self._serving.get(version) if version is not None and self._settings.enabled else None
-        if serving is None:
+        if serving is None or serving.suspect is not None:
             return Told(features=features)
         result = await serving.held.call(features)
         if result.problem is Problem.UNAVAILABLE:
             self.counts["unavailable"] += 1
             return Told(features=features)
-        found = fault_of(result) or self._read(result.value, arms)
-        serving.conduct = serving.conduct.seen(found, arms)
-        if isinstance(found, Fault):
-            self._failed(serving.version, found)
-        if serving.conduct.unfit:
-            self._leave(serving, serving.conduct.unfit)
+        if result.problem is Problem.TIMED_OUT:
+            serving.suspect = (features, arms)
+            self.counts["failed"] += 1
+            return Told(features=features)
+        found = self._heard(serving, result, arms)
         if not isinstance(found, Advice):
             self.counts["failed" if isinstance(found, Fault) else "passed"] += 1
             return Told(features=features)
@@ -134,9 +149,23 @@ class RouterDesk:
             confidence=found.confidence,
         )
 
+    def _heard(self, serving: Serving, result: RunResult, arms: Sequence[Arm]) -> Advice | Passed | Fault:
+        """What a call came to, counted; a router that may not go on is left."""
+        found = fault_of(result) or self._read(result.value, arms)
+        serving.conduct = serving.conduct.seen(found, arms)
+        if isinstance(found, Fault):
+            self._failed(serving.version, found)
+        if serving.conduct.unfit:
+            self._leave(serving, serving.conduct.unfit)
+        return found
+
+    @property
+    def configured(self) -> frozenset[str]:
+        """The names of all backends there are, those that rest included."""
+        return frozenset((OWN, *(spec.name for spec in self._backends())))
+
     def _read(self, value: Any, arms: Sequence[Arm]) -> Advice | Passed | Fault:
-        configured = frozenset(spec.name for spec in self._backends())
-        return read(value, arms, configured=configured, least_confidence=self._settings.least_confidence)
+        return read(value, arms, configured=self.configured, least_confidence=self._settings.least_confidence)
 
     def _failed(self, version: VersionId, fault: Fault) -> None:
         said = f"{fault.kind}: {fault.why}"
@@ -150,7 +179,7 @@ class RouterDesk:
             log.error("%s is taken out of service: %s", serving.version, why)
             self._unfit[serving.version] = why
             self.counts["retired"] += 1
-            self.champion = None if self.champion == serving.version else self.champion
+            self._champion = None if self._champion == serving.version else self._champion
 
     # ── upkeep ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -168,6 +197,8 @@ class RouterDesk:
         if not (self._settings.enabled and self._registry.is_open):
             return
         registry = self._registry.registry
+        for serving in [each for each in self._serving.values() if each.suspect is not None]:
+            await self._cleared(serving)
         await self._write_unfit(registry)
         artifact = registry.catalog.artifacts.get(ROUTER)
         champion = artifact.champion if artifact is not None and artifact.kind == ROUTER else None
@@ -176,7 +207,7 @@ class RouterDesk:
         for version in wanted:
             if version not in self._serving:
                 await self._load(registry, version)
-        self.champion = champion if champion in self._serving else None
+        self._champion = champion if champion in self._serving else None
         for name in [name for name in self._serving if name not in wanted]:
             await self._serving.pop(name).held.aclose()
 
@@ -195,8 +226,22 @@ class RouterDesk:
         held = self._sandbox.hold(found.content, limits_of(self._settings))
         # A first call makes its process; what it says of nothing is of no interest.
         await held.call({})
-        self._serving[version] = Serving(version, held)
+        self._serving[version] = Serving(version, found.content, held)
         log.info("%s serves", version)
+
+    async def _cleared(self, serving: Serving) -> None:
+        """Ask it once more about the request on which it took too long, with more time: one that loops takes all of it."""
+        assert serving.suspect is not None
+        features, arms = serving.suspect
+        limits = limits_of(self._settings)
+        result = await self._sandbox.run(serving.content, features, replace(limits, wall_s=PATIENCE * limits.wall_s))
+        if result.problem is Problem.UNAVAILABLE:
+            return
+        serving.suspect = None
+        if result.problem is Problem.TIMED_OUT:
+            self._leave(serving, f"it does not end within {PATIENCE * limits.wall_s:g} s")
+            return
+        self._heard(serving, result, arms)
 
     async def _write_unfit(self, registry: Registry) -> None:
         for version, why in list(self._unfit.items()):
@@ -213,4 +258,4 @@ class RouterDesk:
         for serving in self._serving.values():
             await serving.held.aclose()
         self._serving.clear()
-        self.champion = None
+        self._champion = None

@@ -82,7 +82,9 @@ class Fault:
     why: str
 
 
-def read(value: Json, arms: Sequence[Arm], *, configured: frozenset[str], least_confidence: float = 0.0) -> Advice | Passed | Fault:
+def read(
+    value: Json, arms: Sequence[Arm], *, configured: frozenset[str], least_confidence: float = 0.0
+) -> Advice | Passed | Fault:
     """What a router's answer means. ``arms`` are open now, the incumbent's own strategy first; ``configured`` are all backends
     there are: one that only rests now is no mistake."""
     if value is None:
@@ -200,7 +202,8 @@ DEAREST_IN_A_ROW: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conduct:
-    """How a router behaves in service: its last calls (True: a fault), and how often in a row it chose nothing but the dearest."""
+    """How a router behaves in service: its last calls (True: a fault), and how often in a row it chose nothing but the
+    dearest."""
 
     calls: int = 0
     decided: int = 0
@@ -212,16 +215,14 @@ class Conduct:
     def seen(self, what: Advice | Passed | Fault, arms: Sequence[Arm]) -> Conduct:
         """With one call more."""
         fault = what if isinstance(what, Fault) else None
-        row = self.dearest_in_a_row
-        if isinstance(what, Advice):
-            row = row + 1 if arms[what.at].backend in dearest(arms) else 0
+        dear = isinstance(what, Advice) and arms[what.at].backend in dearest(arms)
         return replace(
             self,
             calls=self.calls + 1,
             decided=self.decided + isinstance(what, Advice),
             faults=self.faults + (fault is not None),
             recent=(*self.recent, fault is not None)[-FAULTS_IN:],
-            dearest_in_a_row=row,
+            dearest_in_a_row=self.dearest_in_a_row + 1 if dear else 0,
             last_fault=f"{fault.kind}: {fault.why}" if fault is not None else self.last_fault,
         )
 

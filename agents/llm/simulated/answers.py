@@ -21,6 +21,7 @@ from agents.llm.simulated.critic import JUDGEMENTS, Finding, is_judgement, judge
 from agents.llm.simulated.datacode import asks_for_program, write_program
 from agents.llm.simulated.profiles import Kind, Profile
 from agents.llm.simulated.reading import Reading
+from agents.llm.simulated.router_code import about_router
 from agents.llm.simulated.rules import words_of
 from agents.llm.simulated.shapes import Context, make
 from agents.llm.simulated.vocabulary import NEVER_NEGATIVE, NUMBER_WORDS, word_set
@@ -102,6 +103,8 @@ def _structured(wanted: Json, reading: Reading, profile: Profile, kind: Kind, se
         return Answer(text=_dumped(read), data=read, structured=True)
     if (said := about_code(reading, root, critical, Random(seed ^ 0xC0DEC))) is not None:
         return Answer(text=_dumped(said), data=said, structured=True)
+    if (routed := about_router(reading, root, profile.skill("code"), Random(seed ^ 0x40073))) is not None:
+        return Answer(text=_dumped(routed), data=routed, structured=True)
     if reading.wanted_name in (QUESTIONS, ANSWERS):
         asked = reading.wanted_name == QUESTIONS
         data = questions(reading, root, critical, Random(seed)) if asked else answers(reading, root)

@@ -8,7 +8,7 @@ from agents.calls import CallRecord
 from agents.llm.chat import BackendSpec
 from agents.records import BackendFailed, Draft, NodeSpec, Refused
 from runtime.config_registry import RegistrySettings
-from runtime.programs.asks import Asks
+from runtime.programs.asks import Asks, Bounds
 from runtime.records import Answer, Request
 
 CRITIC = frozenset({"critique", "words"})
@@ -67,10 +67,11 @@ def made(
         saved.append((spec.name, state))
 
     cluster: Any = nodes
+    chosen = RegistrySettings(**settings)
     asks = Asks(
         runs=runs,
         cluster=cluster,
-        settings=RegistrySettings(**settings),
+        bounds=lambda: Bounds(per_hour=chosen.reviews_per_hour, usd_per_day=chosen.review_usd_per_day),
         backends=lambda: backends,
         spent_since=spent_since,
         save_node=save,

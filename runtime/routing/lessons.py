@@ -1,0 +1,254 @@
+"""What the log says a router does wrong: groups of requests for which another arm would have been better, and the worst choices.
+
+Called by runtime/routers and ops/bench/routers.py. Pure; imports numpy and this room alone.
+
+Every judged choice was made with a known probability, so that what each other arm would have been worth on a group can be
+estimated without having tried it on all of it (doubly robust, see off_policy.py). A group is told where the gain of another arm
+is above zero by a bound that allows for all the groups that were looked at: few tests of counts and flags need few requests, many
+words need many. So what is told grows with what is known.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Json = Any
+Vector = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+ArmKey = tuple[str, str]
+"""(strategy, backend)."""
+
+FLAGS: Final = ("question", "goes_on", "schema")
+NUMBERS: Final = ("words", "numbers", "lines", "messages", "complexity", "count", "rules", "tools", "library_similarity", "hour")
+MOST_WEIGHT: Final = 100.0
+LEAST_REQUESTS: Final = 12
+ERROR: Final = 0.1
+"""Share of logs on which a family of tests may tell a group that is none."""
+MAX_WORDS: Final = 400
+MOST_OF_ALL: Final = 0.6
+"""A word that stands in more of the requests says little of any."""
+CUTS: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+MAX_GROUPS: Final = 16
+MAX_WORD_GROUPS: Final = 12
+MAX_EXAMPLES: Final = 10
+EXAMPLE_CHARS: Final = 160
+_WORD: Final = re.compile(r"[^\W\d_]{3,24}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A judged choice. ``guesses`` are what the learner thought each open arm was worth before the outcome; ``worth`` what came
+    of
+    ``arm``, 0 to 1, which was given with ``propensity``. ``unit`` says which half of the log it is in."""
+
+    unit: str
+    features: Mapping[str, Json]
+    arm: ArmKey
+    worth: float
+    propensity: float
+    guesses: Mapping[ArmKey, float]
+    step: str = ""
+
+
+class Test(NamedTuple):
+    """A condition on a request: ``feature`` ``op`` ``value``; ``has`` is a word in the text, ``is`` equality."""
+
+    feature: str
+    op: str
+    value: Json
+
+    @property
+    def text(self) -> str:
+        if self.op == "has":
+            return f"the text has the word {self.value!r}"
+        if self.op == "is":
+            return f"{self.feature} is {self.value!r}"
+        return f"{self.feature} {self.op} {self.value:g}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Requests that meet ``test``: what was chosen for them came to ``now``; with ``best`` for all it would have been ``then``,
+    better by at least ``gain_low``. ``worth`` are all arms' estimates."""
+
+    test: Test
+    requests: int
+    now: float
+    best: ArmKey
+    then: float
+    gain_low: float
+    share: float
+    worth: Mapping[ArmKey, float]
+
+    @property
+    def value(self) -> float:
+        """What can be had for sure, over all requests."""
+        return self.share * self.gain_low
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lessons:
+    """``arms`` are what each arm would have been worth on all requests; ``steps`` what each step's decisions came to, and what
+    the best single arm would have come to on the same."""
+
+    requests: int
+    now: float
+    arms: Mapping[ArmKey, float]
+    groups: tuple[Group, ...]
+    steps: tuple[Group, ...]
+    worst: tuple[Seen, ...]
+
+
+def for_lessons(unit: str) -> bool:
+    """The half of the log that a model is told of; it is judged on the other half."""
+    return zlib.crc32(unit.encode("utf-8", "replace")) % 2 == 0
+
+
+def lessons(seen: Sequence[Seen]) -> Lessons | None:
+    """What can be learned from ``seen``; None where that is nothing at all."""
+    arms = sorted({arm for each in seen for arm in each.guesses})
+    if not seen or len(arms) < 2:
+        return None
+    worth = np.array([each.worth for each in seen])
+    values = _values(seen, arms, worth)
+    overall = {arm: float(np.nanmean(values[:, at])) for at, arm in enumerate(arms)}
+    found: list[Group] = []
+    for family in (_shape(seen), _patterns(seen), _words(seen)):
+        tests = list(family)
+        found += [g for test, mask in tests if (g := _group(test, mask, arms, values, worth, len(tests))) is not None]
+    steps = [g for test, mask in _steps(seen) if (g := _group(test, mask, arms, values, worth, 1, least=-np.inf)) is not None]
+    regrets = [max(each.guesses.values()) - each.worth for each in seen]
+    worst = [seen[at] for at in np.argsort(regrets)[::-1][:MAX_EXAMPLES] if regrets[at] > 0]
+    return Lessons(
+        requests=len(seen),
+        now=float(worth.mean()),
+        arms=overall,
+        groups=tuple(_chosen(found)),
+        steps=tuple(steps),
+        worst=tuple(worst),
+    )
+
+
+def _values(seen: Sequence[Seen], arms: Sequence[ArmKey], worth: Vector) -> npt.NDArray[np.float64]:
+    """``(n, arms)``: the doubly robust value of each arm on each request, nan where it was not open."""
+    guesses = np.array([[each.guesses.get(arm, np.nan) for arm in arms] for each in seen])
+    given = np.array([arms.index(each.arm) if each.arm in each.guesses else -1 for each in seen])
+    weight = np.minimum(1 / np.array([max(each.propensity, 1e-6) for each in seen]), MOST_WEIGHT)
+    rows = np.flatnonzero(given >= 0)
+    guesses[rows, given[rows]] += weight[rows] * (worth[rows] - guesses[rows, given[rows]])
+    return guesses
+
+
+def _group(
+    test: Test, mask: Mask, arms: Sequence[ArmKey], values: npt.NDArray[np.float64], worth: Vector, tests: int, least: float = 0.0
+) -> Group | None:
+    n = int(mask.sum())
+    if n < LEAST_REQUESTS:
+        return None
+    z = NormalDist().inv_cdf(1 - ERROR / (tests * len(arms)))
+    mine, now = values[mask], worth[mask]
+    open_: Mask = np.logical_not(np.isnan(mine).any(axis=0))
+    if not open_.any():
+        return None
+    gains = mine - now[:, None]
+    low = np.where(open_, gains.mean(axis=0) - z * gains.std(axis=0, ddof=1) / np.sqrt(n), -np.inf)
+    best = int(low.argmax())
+    if low[best] <= least:
+        return None
+    return Group(
+        test=test,
+        requests=n,
+        now=float(now.mean()),
+        best=arms[best],
+        then=float(mine[:, best].mean()),
+        gain_low=float(low[best]),
+        share=n / len(worth),
+        worth={arm: float(mine[:, at].mean()) for at, arm in enumerate(arms) if open_[at]},
+    )
+
+
+def _chosen(found: Sequence[Group]) -> Iterator[Group]:
+    """The most valuable, a feature's best cut alone."""
+    words, numbers = 0, set[tuple[str, ArmKey]]()
+    for taken, group in enumerate(sorted(found, key=lambda group: -group.value)):
+        if group.test.op == "has":
+            words += 1
+            if words > MAX_WORD_GROUPS:
+                continue
+        elif group.test.op != "is":
+            if (group.test.feature, group.best) in numbers:
+                continue
+            numbers.add((group.test.feature, group.best))
+        if taken >= 4 * MAX_GROUPS:
+            return
+        yield group
+
+
+def _shape(seen: Sequence[Seen]) -> Iterator[tuple[Test, Mask]]:
+    everything = np.ones(len(seen), dtype=bool)
+    yield Test("words", ">=", 0), everything
+    for name in FLAGS:
+        values = np.array([bool(each.features.get(name)) for each in seen])
+        for truth in (True, False):
+            yield Test(name, "is", truth), values == truth
+    for name in NUMBERS:
+        values = np.array([float(each.features.get(name) or 0) for each in seen])
+        for cut in sorted({round(float(each), 3) for each in np.quantile(values, CUTS)} - {float(values.min())}):
+            yield Test(name, ">=", cut), values >= cut
+            yield Test(name, "<", cut), values < cut
+
+
+def _patterns(seen: Sequence[Seen]) -> Iterator[tuple[Test, Mask]]:
+    values = [str(each.features.get("pattern") or "") for each in seen]
+    for name, _ in Counter(value for value in values if value).most_common(50):
+        yield Test("pattern", "is", name), np.array([value == name for value in values])
+
+
+def _words(seen: Sequence[Seen]) -> Iterator[tuple[Test, Mask]]:
+    texts = [frozenset(_WORD.findall(str(each.features.get("text") or ""))) for each in seen]
+    counts = Counter(word for words in texts for word in words)
+    fit = [(word, n) for word, n in counts.items() if LEAST_REQUESTS <= n <= MOST_OF_ALL * len(seen)]
+    for word, _ in sorted(fit, key=lambda each: (-each[1], each[0]))[:MAX_WORDS]:
+        yield Test("text", "has", word), np.array([word in words for words in texts])
+
+
+def _steps(seen: Sequence[Seen]) -> Iterator[tuple[Test, Mask]]:
+    for name in sorted({each.step for each in seen if each.step}):
+        yield Test("step", "is", name), np.array([each.step == name for each in seen])
+
+
+# ── as a model reads it ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def told(group: Group) -> dict[str, Json]:
+    """A group as JSON for a prompt."""
+    return {
+        "when": group.test.text,
+        "feature": group.test.feature,
+        "op": group.test.op,
+        "value": group.test.value,
+        "requests": group.requests,
+        "worth_now": round(group.now, 3),
+        "best": {"strategy": group.best[0], "backend": group.best[1]},
+        "worth_then": round(group.then, 3),
+        "gain_at_least": round(group.gain_low, 3),
+        "worth_by_arm": {f"{strategy} x {backend}": round(value, 3) for (strategy, backend), value in group.worth.items()},
+    }
+
+
+def example(each: Seen) -> dict[str, Json]:
+    """A bad choice as JSON for a prompt: what the request was like, what was chosen, what it came to."""
+    features = {name: value for name, value in each.features.items() if name not in ("text", "arms")}
+    text = str(each.features.get("text") or "")[:EXAMPLE_CHARS]
+    guesses = {f"{strategy} x {backend}": round(value, 2) for (strategy, backend), value in each.guesses.items()}
+    chosen = f"{each.arm[0]} x {each.arm[1]}"
+    return {"text": text, **features, "chosen": chosen, "worth": round(each.worth, 2), "expected": guesses}
