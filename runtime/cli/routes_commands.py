@@ -91,7 +91,7 @@ def decline(version: Router, why: Annotated[str, typer.Option(help="For the reco
 
 @routes_app.command()
 def back(as_json: AsJson = False) -> None:
-    """Go back to the router before the one in force, or to the learner alone."""
+    """Go back to the router before. To the learner alone, where there is none."""
     from runtime.cli import routers
 
     routers.back(as_json=as_json)
