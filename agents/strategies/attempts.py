@@ -34,6 +34,14 @@ class Attempts:
     error: AgentError | None = None
     asked: list[str] = field(default_factory=list)
     found: CodeFound = NOTHING
+    repeated: bool = False
+    """The last program was the one before it, word for word: its author must not be shown it again."""
+
+    def hear(self, said: str, backend: str) -> None:
+        """Take in an answer."""
+        self.repeated = bool(said.strip()) and said.strip() == self.said.strip()
+        self.said, self.backend = said, backend
+        self.asked.append(backend)
 
 
 def confirming(own: Choice, first: str, toolbox: Toolbox) -> Iterator[Choice]:
@@ -64,7 +72,7 @@ def steps(
 
 
 def question(step: Step, problem: Problem, tried: Attempts) -> ChatRequest:
-    if step == "repair" and tried.said:
+    if step == "repair" and tried.said and not tried.repeated:
         return repair_request(problem, tried.said, tried.failures, tried.found)
     if step == "adapt":
         return adapting(write_request(problem, found=tried.found), problem.work.known)

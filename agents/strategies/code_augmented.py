@@ -31,6 +31,7 @@ from agents.strategies.program import (
     judge_run,
     problem_of,
     read_program,
+    with_given,
     write_request,
 )
 from agents.strategies.reuse import with_known
@@ -169,8 +170,7 @@ async def _computed(problem: Problem, spec: CodeAugmented, toolbox: Toolbox, cho
             tried.error = error
             toolbox.note("code", step=step, state="failed", error=error.code)
             continue
-        tried.said, tried.backend = reply.text, reply.backend
-        tried.asked.append(reply.backend)
+        tried.hear(reply.text, reply.backend)
         judged, code = await _tried(reply.text, problem, step, toolbox, tried, seed=problem.work.index + _PRIME * number)
         if code is not None:
             return _Computed(value=judged.value, backend=tried.backend, code=code)
@@ -224,7 +224,7 @@ async def _tried(
 ) -> tuple[Judged, CodeUsed | None]:
     """One program read, run and judged, all of it in the trace; and the program where its result passed every check."""
     try:
-        program = read_program(text, tried.found)
+        program = with_given(read_program(text, tried.found), problem)
     except NoProgram as error:
         toolbox.note("code", step=step, backend=tried.backend, state="no program", error=str(error))
         return Judged(value=None, failures=(str(error),)), None

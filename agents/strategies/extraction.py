@@ -14,7 +14,8 @@ from typing import Any, Final
 from agents.llm.chat import ChatRequest
 from agents.llm.prompts import render
 from agents.quality.constraints import parse_constraints, within
-from agents.quality.statistical_constraints import fields_of
+from agents.quality.distributions import FAMILIES, MAX_COMPONENTS
+from agents.quality.statistical_constraints import ORDERS, fields_of
 from agents.records import AgentError, BudgetExceeded, Choice, DeadlineExceeded, InvalidRequest, Json, Work
 from agents.schema_check import resolve
 from agents.shaping import array_path
@@ -27,14 +28,34 @@ from agents.verdicts import Constraint
 MAX_EXTRACTED: Final = 20
 MAX_FIELDS: Final = 200
 ROUNDS: Final = 2
-_SCHEMA: Final[dict[str, Json]] = {
-    "type": "object",
-    "properties": {"constraints": {"type": "array", "maxItems": MAX_EXTRACTED, "items": {"type": "object"}}},
-    "required": ["constraints"],
-    "additionalProperties": False,
-}
+_PARAMETERS: Final = (
+    ("normal", ("mean", "std")),
+    ("lognormal", ("mu", "sigma")),
+    ("lognormal", ("median", "sigma")),
+    ("lognormal", ("mean", "std")),
+    ("uniform", ("low", "high")),
+    ("exponential", ("mean",)),
+    ("gamma", ("shape", "scale")),
+    ("poisson", ("mean",)),
+    ("bimodal", ("components",)),
+    ("mixture", ("components",)),
+)
+"""The families as a request gives them; each also without parameters."""
 _NUMBER: Final = re.compile(r"(?<![\w])[-−]?\d[\d,_]*(?:\.\d+)?(?:\s?[kKmM]\b)?")
 _TAKEN: Final = frozenset({"distribution", "correlation", "ratios", "monotonic", "sum", "range", "unique"})
+_SPOKEN: Final = tuple(
+    (re.compile(pattern, re.I), frozenset(kinds))
+    for pattern, kinds in (
+        (r"\blog-?normal\w*", ("lognormal",)),
+        (r"(?<!log[- ])\bnormal(?:ly)?[- ]distribut\w+|\bgaussian\b", ("normal", "mixture", "bimodal")),
+        (r"\bbimodal\w*", ("mixture", "bimodal")),
+        (r"\bexponential(?:ly)? distribut\w+", ("exponential",)),
+        (r"\buniform(?:ly)? distribut\w+", ("uniform",)),
+        (r"\bpoisson\b", ("poisson",)),
+        (r"\bcorrelat\w+", ("correlation",)),
+    )
+)
+"""Words that name a condition for certain, and the constraints that hold it."""
 FREE_NUMBERS: Final = frozenset({0.0, 1.0, -1.0, 0.01})
 """What may stand in a constraint without standing in the request: ends, signs, the usual alpha."""
 _WORDS: Final = {
@@ -76,9 +97,10 @@ async def extract(work: Work, spec: Single, toolbox: Toolbox, choice: Choice) ->
         {"role": "user", "content": question},
     ]
     found: tuple[Constraint, ...] = ()
+    schema = entries_schema([line.removeprefix("- ").split(":")[0] for line in fields])
     heard = False
     for _ in range(ROUNDS):
-        request = ChatRequest(messages=tuple(messages), schema=_SCHEMA, schema_name="constraints")
+        request = ChatRequest(messages=tuple(messages), schema=schema, schema_name="constraints")
         try:
             answer = await toolbox.ask_structured(request, choice_for(spec, choice))
         except (DeadlineExceeded, BudgetExceeded):
@@ -89,6 +111,7 @@ async def extract(work: Work, spec: Single, toolbox: Toolbox, choice: Choice) ->
         heard = True
         read, problems = read_extracted(answer.data, work)
         found = joined(read, found)
+        problems += [f"the request speaks of {words}, and no entry says so of a field" for words in unread(work, found)]
         if not problems:
             break
         toolbox.note("note", text="conditions as they were read cannot be used", problems=problems[:5])
@@ -100,6 +123,50 @@ async def extract(work: Work, spec: Single, toolbox: Toolbox, choice: Choice) ->
 
 
 # ── what needs no model ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def entries_schema(paths: Sequence[str]) -> dict[str, Json]:
+    """The form of the list that is asked for, with the fields that may be named: a small model that writes by a grammar then
+    gets the form right, and is left with what the request says."""
+    number: dict[str, Json] = {"type": "number"}
+    ends: dict[str, Json] = {"type": "array", "items": number, "minItems": 2, "maxItems": 2}
+    component = _object({"mean": number, "std": number, "weight": number}, optional=("weight",))
+    components: dict[str, Json] = {"type": "array", "items": component, "minItems": 2, "maxItems": MAX_COMPONENTS}
+    families = [(family, names) for family, names in (*_PARAMETERS, *((one, ()) for one in FAMILIES))]
+    distributions = [
+        _object(
+            {
+                "family": {"enum": [family]},
+                **{name: components if name == "components" else number for name in names},
+                "clip": ends,
+                "round": {"type": "boolean"},
+            },
+            optional=("clip", "round"),
+        )
+        for family, names in families
+    ]
+    scale: dict[str, Json] = {"enum": ["linear", "log"]}
+    of_one: dict[str, Json] = {
+        "distribution": {"anyOf": distributions},
+        "ratios": {"type": "object", "additionalProperties": number, "minProperties": 1},
+        "monotonic": {"enum": list(ORDERS)},
+        "sum": number,
+        "range": ends,
+        "unique": {"enum": [True]},
+    }
+    one: dict[str, Json] = {"enum": list(paths)}
+    two: dict[str, Json] = {"type": "array", "items": one, "minItems": 2, "maxItems": 2}
+    strengths = (("r2_at_least", number), ("r", ends))
+    correlations = [_object({name: form, "scale": scale}, optional=("scale",)) for name, form in strengths]
+    entries = [_object({"field": one, kind: form}) for kind, form in of_one.items()]
+    if len(paths) > 1:
+        entries.append(_object({"fields": two, "correlation": {"anyOf": correlations}}))
+    return _object({"constraints": {"type": "array", "maxItems": MAX_EXTRACTED, "items": {"anyOf": entries}}})
+
+
+def _object(properties: Mapping[str, Json], optional: Sequence[str] = ()) -> dict[str, Json]:
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": dict(properties), "required": required, "additionalProperties": False}
 
 
 def field_lines(schema: Mapping[str, Json]) -> Iterator[str]:
@@ -151,6 +218,14 @@ def read_extracted(data: Json, work: Work) -> tuple[tuple[Constraint, ...], list
         else:
             read += [completed(one, work) for one in found]
     return tuple(read), problems
+
+
+def unread(work: Work, found: Sequence[Constraint]) -> list[str]:
+    """The request's own words for distributions and correlations of which no constraint speaks. Pure."""
+    text = words_of_users(work)
+    held = {str(one.value.get("family")) if one.kind == "distribution" else one.kind for one in (*work.constraints, *found)}
+    spoken = ((pattern.search(text), kinds) for pattern, kinds in _SPOKEN)
+    return [repr(match.group()) for match, kinds in spoken if match is not None and not held & kinds]
 
 
 def made_up(entry: Json, text: str) -> set[float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
@@ -22,6 +22,7 @@ from agents.quality.constraints import to_json, to_rules, within
 from agents.records import InvalidRequest, Json, Work
 from agents.shaping import array_path, compile_schema, conform, sub_schema
 from agents.strategies.candidates import improvements_of, offered, picked, same_code, told
+from agents.strategies.givens import given_parameters, sketch
 from agents.strategies.problem import Layout
 from agents.strategies.runner import request_text
 from agents.verdicts import Check, Constraint
@@ -128,6 +129,8 @@ def write_request(
         "code_task",
         request=request_text(problem.work.messages, 20_000),
         form=_dumped(problem.schema) if problem.schema is not None else "any JSON value",
+        sketch=sketch(problem.schema) if problem.schema is not None else "any value that is plain JSON",
+        given=_dumped(given_parameters(problem.constraints)),
         count=str(problem.total) if problem.total is not None else "as the request says",
         rules="\n".join(f"- {rule}" for rule in rules) or "- none beyond the request's words",
         constraints=_dumped(to_json(problem.constraints)),
@@ -191,6 +194,37 @@ def read_program(text: str, found: CodeFound = NOTHING) -> Program:
     return Program(code=code, parameters=parameters)
 
 
+def with_given(program: Program, problem: Problem) -> Program:
+    """``program`` with the parameters that it was given and reads. Raises NoProgram where it reads one that has no value."""
+    read = _read_inputs(ast.parse(program.code))
+    given = {name: value for name, value in given_parameters(problem.constraints).items() if name in read}
+    program = replace(program, parameters={**program.parameters, **given})
+    if missing := sorted(read - {*program.parameters, *_OWN_INPUTS}):
+        raise NoProgram(
+            f"the program reads inputs[{missing[0]!r}], and the json block gives no such parameter"
+            f" (it gives: {', '.join(program.parameters) or 'none'}): add {', '.join(missing)[:200]} to it with the value of the"
+            " task, or write the value into the program"
+        )
+    return program
+
+
+def _read_inputs(tree: ast.Module) -> set[str]:
+    """The names that ``run`` takes from its inputs by ``inputs["name"]`` without having asked for them or set them."""
+    runs = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "run" and node.args.args]
+    if not runs:
+        return set()
+    called = runs[-1].args.args[0].arg
+    read: set[str] = set()
+    known: set[str] = set()
+    for node in ast.walk(runs[-1]):
+        match node:
+            case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=str(key)), ctx=context) if name == called:
+                (read if isinstance(context, ast.Load) else known).add(key)
+            case ast.Compare(left=ast.Constant(value=str(key)), ops=[ast.In() | ast.NotIn()], comparators=[ast.Name(id=name)]):
+                known.update([key] if name == called else [])
+    return read - known
+
+
 def _json(block: str) -> Json:
     try:
         return orjson.loads(block)
@@ -226,15 +260,26 @@ def judge_run(problem: Problem, result: RunResult) -> Judged:
         if isinstance(value, bool) and not _YES_OR_NO.search(request_text(problem.work.messages, 20_000)):
             failures.append(f"the result is {value}, and the request asks for no true or false")
         return Judged(value=value, failures=tuple(failures[:MAX_FAILURES]))
-    value = conform(value, problem.schema)
+    value = conform(_wrapped(value, problem.schema), problem.schema)
     try:
         verdict = quality.check(value, schema=problem.schema, constraints=problem.constraints)
     except InvalidRequest as error:
         return Judged(value=value, failures=(error.message,))
     errors = compile_schema(problem.schema).errors(value)[:5]
     found = [*quality.issues(verdict), *(error for error in errors if not quality.issues(verdict))]
+    if errors:
+        found.append(f"the result must look like {sketch(problem.schema)}")
+    if failures and not found:
+        failures.append("every condition that is checked from outside holds: correct the program's own check, or leave it out")
     failures += [one[:MAX_FAILURE_CHARS] for one in found]
     return Judged(value=value, failures=tuple(dict.fromkeys(failures))[:MAX_FAILURES], checks=verdict.checks)
+
+
+def _wrapped(value: Json, schema: Mapping[str, Json]) -> Json:
+    """A bare list where the form is an object that holds nothing but a list: the list in that object."""
+    path = array_path(schema)
+    alone = bool(path) and list(schema.get("properties", {})) == list(path or ())
+    return {(path or ("",))[0]: value} if alone and isinstance(value, list) else value
 
 
 def read_result(result: RunResult) -> tuple[Json, list[str]]:

@@ -119,6 +119,13 @@ async def test_another_model_stands_in_for_one_that_fails() -> None:
         )
 
 
+async def test_a_model_that_gives_the_same_program_again_is_not_shown_it_a_third_time() -> None:
+    box = scripted([ok(ages(mean=60)), ok(ages(mean=60)), ok(ages())])
+    assert (await run(box, work("Ages", [{"age": "integer"}], 300, [{"field": "[].age", **AGES}]))).complete
+    assert [PROGRAM in texts(request) for request, _, _ in box.asked] == [False, True, False]
+    assert "Kolmogorov" in texts(box.asked[2][0]), "what failed is told all the same"
+
+
 async def test_without_a_sandbox_a_person_is_asked() -> None:
     box = scripted([ok(1)])
     box.runner = None

@@ -6,7 +6,8 @@ from agents.calls import Usage
 from agents.llm.chat import ChatReply, ChatRequest
 from agents.quality.constraints import parse_constraints, to_json
 from agents.records import BackendFailed, Choice, Json, Work
-from agents.strategies.extraction import completed, field_lines, made_up, read_extracted
+from agents.shaping import compile_schema
+from agents.strategies.extraction import completed, entries_schema, field_lines, made_up, read_extracted, unread
 from tests.fakes.programs import CODER, PROGRAM, ages, ok, run, work
 from tests.fakes.toolbox import FakeToolbox
 
@@ -38,6 +39,32 @@ def test_only_what_the_request_says_is_taken() -> None:
         " there is no kind 'colour'"[:26],
         " a constraint must be an o"[:26],
     ]
+
+
+def test_conditions_that_the_words_name_and_nobody_read_are_named() -> None:
+    asked = work("Log-normal worths; ages normally distributed; the two correlate", {"people": [{"age": "integer"}]})
+    (normal,) = parse_constraints([{"field": "people[].age", "distribution": {"family": "normal", "mean": 40, "std": 10}}])
+    assert unread(asked, ()) == ["'Log-normal'", "'normally distributed'", "'correlate'"]
+    assert unread(asked, (normal,)) == ["'Log-normal'", "'correlate'"]
+    assert unread(work("Log-normally distributed worths"), ()) == ["'Log-normally'"]
+    assert unread(work("Ordinary people in a normal year"), ()) == []
+
+
+def test_the_form_of_the_list_allows_what_can_be_read_and_names_the_fields() -> None:
+    form = compile_schema(entries_schema(["[].a", "[].b"]))
+    good = [
+        {"field": "[].a", "distribution": {"family": "normal", "mean": 1, "std": 2, "clip": [0, 9], "round": True}},
+        {"field": "[].a", "distribution": {"family": "lognormal"}},
+        {"field": "[].a", "distribution": {"family": "bimodal", "components": [{"mean": 1, "std": 1}, {"mean": 9, "std": 1}]}},
+        {"fields": ["[].a", "[].b"], "correlation": {"r2_at_least": 0.8, "scale": "log"}},
+        {"field": "[].b", "ratios": {"x": 0.5, "y": 0.5}},
+        {"field": "[].b", "sum": 9},
+    ]
+    assert form.errors({"constraints": good}) == []
+    assert len(parse_constraints(good)) == len(good)
+    for bad in ({"field": "[].c", "sum": 9}, {"field": "[].a", "distribution": {"family": "normal", "mu": 1}}, {"field": "[].a"}):
+        assert not form.is_valid({"constraints": [bad]})
+    assert not compile_schema(entries_schema(["[].a"])).is_valid({"constraints": good[3:4]}), "one field correlates with nothing"
 
 
 def test_numbers_in_other_writings_are_no_inventions() -> None:
