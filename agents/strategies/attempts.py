@@ -36,6 +36,9 @@ class Attempts:
     found: CodeFound = NOTHING
     repeated: bool = False
     """The last program was the one before it, word for word: its author must not be shown it again."""
+    doubted: bool = False
+    """A result kept to every constraint and only its program's own check did not hold. Once that is worth a repair; what says so
+    again is overruled, because the constraints are checked by rule and the program's word is a model's."""
 
     def hear(self, said: str, backend: str) -> None:
         """Take in an answer."""

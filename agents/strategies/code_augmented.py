@@ -140,7 +140,9 @@ async def _constraints(
     constraints = joined(work.constraints, extracted.constraints)
     added = [one for one in extracted.constraints if one in constraints]
     toolbox.note("stage", name="constraints", state="read from the words", constraints=to_json(added))
-    if extracted.heard or work.constraints:
+    if extracted.heard:
+        return constraints, tuple(f"nothing holds what the request says by {words}" for words in extracted.unread)
+    if work.constraints:
         return constraints, ()
     return constraints, ("no model could read the conditions in the request's words, so that they were not checked",)
 
@@ -252,6 +254,11 @@ async def _tried(
     if result.problem is RunProblem.UNAVAILABLE:
         raise Escalated(f"code cannot be run here, so that a person is asked: {result.error[:400]}", partial=tried.best)
     judged = await asyncio.to_thread(judge_run, problem, result)
+    overruled = judged.failures if judged.only_own and tried.doubted else ()
+    tried.doubted = tried.doubted or judged.only_own
+    if overruled:
+        toolbox.note("note", text="the program's own checks are overruled: every constraint holds", problems=list(overruled[:5]))
+        judged = replace(judged, failures=())
     if result.ok:
         said = [f"{one.name}: {one.detail}" if one.detail else one.name for one in judged.checks]
         state = "failed" if judged.failures else "passed"

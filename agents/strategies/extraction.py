@@ -21,6 +21,7 @@ from agents.schema_check import resolve
 from agents.shaping import array_path
 from agents.strategies.complexity import words_of_users
 from agents.strategies.runner import choice_for, request_text
+from agents.strategies.spoken import named_families, unread
 from agents.strategy_specs import Single
 from agents.toolbox import Toolbox
 from agents.verdicts import Constraint
@@ -43,19 +44,6 @@ _PARAMETERS: Final = (
 """The families as a request gives them; each also without parameters."""
 _NUMBER: Final = re.compile(r"(?<![\w])[-−]?\d[\d,_]*(?:\.\d+)?(?:\s?[kKmM]\b)?")
 _TAKEN: Final = frozenset({"distribution", "correlation", "ratios", "monotonic", "sum", "range", "unique"})
-_SPOKEN: Final = tuple(
-    (re.compile(pattern, re.I), frozenset(kinds))
-    for pattern, kinds in (
-        (r"\blog-?normal\w*", ("lognormal",)),
-        (r"(?<!log[- ])\bnormal(?:ly)?[- ]distribut\w+|\bgaussian\b", ("normal", "mixture", "bimodal")),
-        (r"\bbimodal\w*", ("mixture", "bimodal")),
-        (r"\bexponential(?:ly)? distribut\w+", ("exponential",)),
-        (r"\buniform(?:ly)? distribut\w+", ("uniform",)),
-        (r"\bpoisson\b", ("poisson",)),
-        (r"\bcorrelat\w+", ("correlation",)),
-    )
-)
-"""Words that name a condition for certain, and the constraints that hold it."""
 FREE_NUMBERS: Final = frozenset({0.0, 1.0, -1.0, 0.01})
 """What may stand in a constraint without standing in the request: ends, signs, the usual alpha."""
 _WORDS: Final = {
@@ -81,10 +69,12 @@ _WORDS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extracted:
-    """``constraints`` that were found; ``heard`` False where no model could say any."""
+    """``constraints`` that were found; ``heard`` False where no model could say any; ``unread`` are the request's words for
+    conditions that none of them holds."""
 
     constraints: tuple[Constraint, ...] = ()
     heard: bool = True
+    unread: tuple[str, ...] = ()
 
 
 async def extract(work: Work, spec: Single, toolbox: Toolbox, choice: Choice) -> Extracted:
@@ -119,7 +109,10 @@ async def extract(work: Work, spec: Single, toolbox: Toolbox, choice: Choice) ->
             {"role": "assistant", "content": answer.reply.text[:8000]},
             {"role": "user", "content": render("repair", problems="\n".join(f"- {problem}" for problem in problems))},
         ]
-    return Extracted(constraints=found, heard=heard)
+    if heard:
+        numbers = [line.removeprefix("- ").split(": ")[0] for line in fields if line.endswith((": number", ": integer"))]
+        found = joined(found, [completed(one, work) for one in named_families(work, numbers, found)])
+    return Extracted(constraints=found, heard=heard, unread=tuple(unread(work, found)))
 
 
 # ── what needs no model ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -218,14 +211,6 @@ def read_extracted(data: Json, work: Work) -> tuple[tuple[Constraint, ...], list
         else:
             read += [completed(one, work) for one in found]
     return tuple(read), problems
-
-
-def unread(work: Work, found: Sequence[Constraint]) -> list[str]:
-    """The request's own words for distributions and correlations of which no constraint speaks. Pure."""
-    text = words_of_users(work)
-    held = {str(one.value.get("family")) if one.kind == "distribution" else one.kind for one in (*work.constraints, *found)}
-    spoken = ((pattern.search(text), kinds) for pattern, kinds in _SPOKEN)
-    return [repr(match.group()) for match, kinds in spoken if match is not None and not held & kinds]
 
 
 def made_up(entry: Json, text: str) -> set[float]:

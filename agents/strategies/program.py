@@ -70,11 +70,14 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """``value`` is the result, where there is one; ``failures`` what is wrong, in words; ``checks`` what was checked here."""
+    """``value`` is the result, where there is one; ``failures`` what is wrong, in words; ``checks`` what was checked here.
+
+    ``only_own`` says that every constraint holds, of which there are some, and only the program's word is against it."""
 
     value: Json
     failures: tuple[str, ...]
     checks: tuple[Check, ...] = ()
+    only_own: bool = False
 
 
 def problem_of(work: Work, layout: Layout | None, constraints: tuple[Constraint, ...]) -> Problem:
@@ -269,10 +272,12 @@ def judge_run(problem: Problem, result: RunResult) -> Judged:
     found = [*quality.issues(verdict), *(error for error in errors if not quality.issues(verdict))]
     if errors:
         found.append(f"the result must look like {sketch(problem.schema)}")
-    if failures and not found:
+    only_own = bool(failures and problem.constraints and not found)
+    if only_own:
         failures.append("every condition that is checked from outside holds: correct the program's own check, or leave it out")
     failures += [one[:MAX_FAILURE_CHARS] for one in found]
-    return Judged(value=value, failures=tuple(dict.fromkeys(failures))[:MAX_FAILURES], checks=verdict.checks)
+    told = tuple(dict.fromkeys(failures))[:MAX_FAILURES]
+    return Judged(value=value, failures=told, checks=verdict.checks, only_own=only_own)
 
 
 def _wrapped(value: Json, schema: Mapping[str, Json]) -> Json:

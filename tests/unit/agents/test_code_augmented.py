@@ -126,6 +126,17 @@ async def test_a_model_that_gives_the_same_program_again_is_not_shown_it_a_third
     assert "Kolmogorov" in texts(box.asked[2][0]), "what failed is told all the same"
 
 
+async def test_a_programs_own_check_against_every_constraint_is_worth_one_repair() -> None:
+    box = scripted([ok(ages(), size=False), ok(ages(2), size=False)])
+    draft = await run(box, work("Ages", [{"age": "integer"}], 300, [{"field": "[].age", **AGES}]))
+    assert draft.complete
+    assert steps(box) == ["write", "repair"]
+    assert "checked from outside holds" in texts(box.asked[1][0])
+    assert any("overruled" in str(data.get("text")) for kind, data in box.notes if kind == "note")
+    with pytest.raises(Escalated):
+        await run(scripted([ok(40, size=False)]), work("Calculate the median of 9, 40 and 62 exactly"))
+
+
 async def test_without_a_sandbox_a_person_is_asked() -> None:
     box = scripted([ok(1)])
     box.runner = None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
 from agents.calls import Usage
 from agents.llm.chat import ChatReply, ChatRequest
 from agents.quality.constraints import parse_constraints, to_json
 from agents.records import BackendFailed, Choice, Json, Work
 from agents.shaping import compile_schema
-from agents.strategies.extraction import completed, entries_schema, field_lines, made_up, read_extracted, unread
-from tests.fakes.programs import CODER, PROGRAM, ages, ok, run, work
+from agents.strategies.extraction import completed, entries_schema, field_lines, made_up, read_extracted
+from agents.strategies.spoken import named_families, unread
+from tests.fakes.programs import CODER, PROGRAM, ages, ok, run, scripted, work
 from tests.fakes.toolbox import FakeToolbox
 
 ASKED = work(
@@ -48,6 +51,32 @@ def test_conditions_that_the_words_name_and_nobody_read_are_named() -> None:
     assert unread(asked, (normal,)) == ["'Log-normal'", "'correlate'"]
     assert unread(work("Log-normally distributed worths"), ()) == ["'Log-normally'"]
     assert unread(work("Ordinary people in a normal year"), ()) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "field"),
+    [
+        ("Firms where annual revenue must be log-normally distributed and size correlates with it", "[].revenue"),
+        ("Firms with a log-normal size, and any revenue", "[].size"),
+        ("Some revenue. All of it is log-normal", None),
+        ("A log-normal town", None),
+    ],
+)
+def test_a_family_that_is_named_beside_a_field_holds_for_it(said: str, field: str | None) -> None:
+    asked = work(said, [{"revenue": "number", "size": "integer", "town": "string"}])
+    found = named_families(asked, ["[].revenue", "[].size"], ())
+    assert [one.field for one in found] == ([field] if field else [])
+    assert all(one.value["family"] == "lognormal" for one in found)
+
+
+async def test_conditions_that_nobody_could_read_are_said_to_be_unchecked_where_a_model_answered() -> None:
+    box = scripted([ok(ages())])
+    asked = work(
+        "Normally distributed ages with a standard deviation of 10 that correlate with nothing", [{"age": "integer"}], 300
+    )
+    draft = await run(box, asked)
+    assert not draft.complete
+    assert "'correlate'" in draft.issues[0]
 
 
 def test_the_form_of_the_list_allows_what_can_be_read_and_names_the_fields() -> None:
