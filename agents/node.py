@@ -16,11 +16,13 @@ from agents.llm.chat import BackendSpec
 from agents.llm.http import HttpBackend
 from agents.llm.pool import Pool
 from agents.llm.retry import RetryPolicy
+from agents.peers import Peers
 from agents.records import AgentError, Choice, DeadlineExceeded, Draft, Draining, Event, Json, NodeSpec, Overloaded, Reply, Task
 from agents.strategies.compose import run_strategy, strategy_name
 from agents.strategies.runner import number_of, with_system
 from agents.strategy_specs import StrategySpec
-from agents.task_toolbox import CodeRunner, EventSink, PoolPort, TaskToolbox
+from agents.task_ports import CodeRunner, PoolPort
+from agents.task_toolbox import EventSink, TaskToolbox
 from agents.toolbox import Hub
 from sandbox.records import Setup
 from sandbox.runner import Sandbox
@@ -178,6 +180,7 @@ class Node:
             runner=gear.sandbox,
             code_limits=gear.kit.sandbox.limits,
             search=partial(self._hub.search_code, node=self.spec.name, locale=self.spec.locale, task_id=task.task_id),
+            peers=Peers(self._hub, task, locale=self.spec.locale, clock=self._clock),
             clock=self._clock,
             wall=self._wall,
         )

@@ -159,7 +159,34 @@ class CodeAugmented:
     confirm: bool = True
 
 
-StrategySpec = Single | Pipeline | Parallel | ValidationLoop | Routed | Consensus | SelfDialogue | SelfHealing | CodeAugmented
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """A member of a committee: what it knows, and its ``task`` there. ``code``: it writes a program, which the sandbox runs."""
+
+    speciality: str
+    task: str = ""
+    code: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committee:
+    """A committee forms for the request: ``members`` (none given: ``designer`` designs it, at most ``size``; None: by rule)
+    contribute at once and discuss for at most ``rounds``; ``chair`` writes the answer, which must pass the rules and ``critic``
+    or is revised once. ``nodes``: members are other nodes where any are at hand; else all are roles of the node that works."""
+
+    members: tuple[Seat, ...] = ()
+    size: int = 5
+    rounds: int = 3
+    designer: Single | None = field(default_factory=lambda: Single(tier="premium"))
+    chair: StrategySpec = field(default_factory=lambda: Single(tier="premium"))
+    critic: Single | None = field(default_factory=lambda: Single(tier="quality"))
+    rules: tuple[str, ...] = ()
+    nodes: bool = True
+
+
+StrategySpec = (
+    Single | Pipeline | Parallel | ValidationLoop | Routed | Consensus | SelfDialogue | SelfHealing | CodeAugmented | Committee
+)
 
 
 def first_parts(spec: StrategySpec) -> tuple[StrategySpec, ...]:
@@ -178,12 +205,12 @@ def first_parts(spec: StrategySpec) -> tuple[StrategySpec, ...]:
 
 def draws_samples(part: Any) -> bool:
     """Whether a program may draw a sample anywhere in a strategy (or in a stage, an aspect, a gate of one). Such a sample is
-    drawn at once: in parts, what is said of it would hold for none of them."""
+    drawn at once: in parts, what is said of it would hold for none of them. A committee meets once, for the whole list."""
     if isinstance(part, tuple):
         return any(map(draws_samples, part))
     if not is_dataclass(part):
         return False
-    return isinstance(part, CodeAugmented) or any(draws_samples(getattr(part, each.name)) for each in fields(part))
+    return isinstance(part, CodeAugmented | Committee) or any(draws_samples(getattr(part, each.name)) for each in fields(part))
 
 
 def parts_of(spec: StrategySpec) -> Iterator[StrategySpec]:
@@ -203,3 +230,7 @@ def parts_of(spec: StrategySpec) -> Iterator[StrategySpec]:
             yield from (code, words)
         case Routed(mid=mid):
             yield mid
+        case Committee():
+            seats = len(spec.members) or spec.size
+            yield from (Single(),) * (seats * (1 + spec.rounds))
+            yield from (spec.designer or Single(), spec.chair, spec.critic or Single())

@@ -7,24 +7,37 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Protocol
 
-from agents.calls import CallRecord, Health, Permit
+from agents.calls import CallRecord, Permit, cost_usd_of, usage_of
+from agents.committee.records import Convened, Design, PeerAnswer, Taken
 from agents.llm.chat import BackendSpec, ChatReply, ChatRequest, Chunk
 from agents.llm.heard import PLAIN, Heard
 from agents.llm.selection import carries
 from agents.llm.structured import ask_structured
 from agents.llm.wire import estimate_usage
+from agents.peers import Peers
 from agents.programs import CodeFound
-from agents.records import AgentError, BudgetExceeded, Capability, Choice, DeadlineExceeded, Event, EventKind, Json, Task
+from agents.records import (
+    AgentError,
+    BudgetExceeded,
+    Capability,
+    Choice,
+    DeadlineExceeded,
+    Event,
+    EventKind,
+    Json,
+    NotFound,
+    Task,
+)
+from agents.strategy_specs import Seat
+from agents.task_ports import CodeRunner, OnCall, PoolPort
 from agents.toolbox import Structured
 from sandbox.records import Limits, Problem, RunResult
 
 EventSink = Callable[[Event], None]
-OnCall = Callable[[CallRecord], None]
 
 MAX_NOTES = 1_000
 """Longest trace of one task, deltas and calls aside; the rest is left out."""
@@ -35,50 +48,6 @@ SEARCH_S = 2.0
 MIN_RUN_S = 0.01
 _ALWAYS = frozenset({"delta", "call", "run", "restart"})
 MAX_ERROR_CHARS = 500
-
-
-class PoolPort(Protocol):
-    """What a task needs of ``agents.llm.pool.Pool``; see there."""
-
-    @property
-    def specs(self) -> tuple[BackendSpec, ...]: ...
-
-    async def chat(
-        self,
-        request: ChatRequest,
-        choice: Choice,
-        *,
-        deadline_s: float,
-        holder: str,
-        permits: Sequence[Permit] = (),
-        health: Mapping[str, Health] | None = None,
-        on_call: OnCall,
-        assumed_tokens: int | None = None,
-    ) -> ChatReply: ...
-
-    def stream(
-        self,
-        request: ChatRequest,
-        choice: Choice,
-        *,
-        deadline_s: float,
-        holder: str,
-        permits: Sequence[Permit] = (),
-        health: Mapping[str, Health] | None = None,
-        on_call: OnCall,
-        may_restart: bool = True,
-        assumed_tokens: int | None = None,
-    ) -> AsyncGenerator[Chunk, None]: ...
-
-    async def aclose(self) -> None: ...
-
-
-class CodeRunner(Protocol):
-    """What a task needs of ``sandbox.runner.Sandbox``; see there."""
-
-    async def run(self, code: str, inputs: Json = None, limits: Limits | None = None) -> RunResult: ...
-
-    async def aclose(self) -> None: ...
 
 
 class TaskToolbox:
@@ -95,12 +64,14 @@ class TaskToolbox:
         runner: CodeRunner | None = None,
         code_limits: Limits = DEFAULT_LIMITS,
         search: Callable[[str], Awaitable[CodeFound]] | None = None,
+        peers: Peers | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._runner = runner
         self._code_limits = code_limits
         self._search = search
+        self._peers = peers
         self._task = task
         self._pool = pool
         self._sink = sink
@@ -188,6 +159,50 @@ class TaskToolbox:
     def remaining_usd(self) -> float | None:
         limit = self._task.budget.usd
         return None if limit is None else max(0.0, limit - self._spent_usd)
+
+    def remaining_tokens(self) -> int | None:
+        limit = self._task.budget.tokens
+        return None if limit is None else max(0, limit - self._spent_tokens)
+
+    async def ask_peer(
+        self, peer: str, question: str, *, instructions: str = "", max_tokens: int | None = None, within_s: float | None = None
+    ) -> PeerAnswer:
+        """See the port. What the peer spent counts here as well, so that the strategy sees what is left."""
+        if self._peers is None:
+            raise NotFound("this node has no peers", param="peer")
+        async with self._slots:
+            self._within_budget(ChatRequest(messages=({"role": "user", "content": question},)))
+            left_s = self.remaining_s()
+            try:
+                answer = await self._peers.ask(
+                    peer,
+                    question,
+                    deadline_s=left_s if within_s is None else min(within_s, left_s),
+                    instructions=instructions,
+                    max_tokens=max_tokens,
+                )
+            except AgentError as error:
+                self._spent_usd += cost_usd_of(error.calls)
+                self._spent_tokens += usage_of(error.calls).total_tokens
+                raise
+            self._spent_usd += answer.cost_usd
+            self._spent_tokens += answer.tokens
+            return answer
+
+    async def pooled_design(self, problem: str) -> Design | None:
+        return None if self._peers is None else await self._peers.pooled_design(problem, self._tell)
+
+    async def convene(self, problem: str, seats: Sequence[Seat]) -> Convened:
+        if self._peers is None:
+            return Convened(committee_id="", seats=tuple(Taken(speciality=seat.speciality) for seat in seats))
+        return await self._peers.convene(problem, seats, self._tell)
+
+    async def dissolve(self, committee: Convened, *, design: Design, problem: str, passed: bool) -> None:
+        if self._peers is not None:
+            await self._peers.dissolve(committee, design=design, problem=problem, passed=passed, tell=self._tell)
+
+    def _tell(self, words: str) -> None:
+        self.note("note", text=words)
 
     def note(self, kind: EventKind, **data: Json) -> None:
         if kind not in _ALWAYS:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agents.calls import CallCost, CallRecord, Permit
+from agents.committee.records import Convened, Design, PeerAnswer
 from agents.llm.chat import BackendSpec, ChatReply, ChatRequest
 from agents.programs import CodeFound
 from agents.records import Choice, EventKind, Json
+from agents.strategy_specs import Seat
 from sandbox.records import Limits, RunResult
 
 
@@ -57,6 +59,10 @@ class Toolbox(Protocol):
         """What is left of the money reserved; never negative; None: there is no limit."""
         ...
 
+    def remaining_tokens(self) -> int | None:
+        """What is left of the tokens reserved; never negative; None: there is no limit."""
+        ...
+
     async def ask(self, request: ChatRequest, choice: Choice, *, visible: bool = False) -> ChatReply:
         """Ask one model. ``visible`` streams the tokens to the client when the task is a streaming one."""
         ...
@@ -76,6 +82,25 @@ class Toolbox(Protocol):
 
     async def search_code(self, problem: str) -> CodeFound:
         """What the registry offers for a problem in words. Never raises: without a registry, or in time, there is nothing."""
+        ...
+
+    async def ask_peer(
+        self, peer: str, question: str, *, instructions: str = "", max_tokens: int | None = None, within_s: float | None = None
+    ) -> PeerAnswer:
+        """Ask another node by name, within the task's time and budget. ``instructions`` say as what it is asked. Raises what the
+        hub and the peer raise."""
+        ...
+
+    async def pooled_design(self, problem: str) -> Design | None:
+        """The design of a committee that did well at a problem like this one. Never raises."""
+        ...
+
+    async def convene(self, problem: str, seats: Sequence[Seat]) -> Convened:
+        """Nodes for the seats of a committee, where any are at hand. Never raises: where there are none, all are roles."""
+        ...
+
+    async def dissolve(self, committee: Convened, *, design: Design, problem: str, passed: bool) -> None:
+        """Give the committee's nodes back; ``passed``: its design did well. Never raises. Idempotent."""
         ...
 
     def note(self, kind: EventKind, **data: Json) -> None:
@@ -109,8 +134,31 @@ class Hub(Admission, Protocol):
         """Code of the registry for a problem in words, as ``node`` may see it. Nothing while the registry is closed."""
         ...
 
-    async def ask_peer(self, peer: str, question: str, *, task_id: str, hops: int, deadline_s: float) -> str:
+    async def ask_peer(
+        self,
+        peer: str,
+        question: str,
+        *,
+        task_id: str,
+        hops: int,
+        deadline_s: float,
+        instructions: str = "",
+        max_tokens: int | None = None,
+    ) -> PeerAnswer:
         """Ask another node by name; hops and deadline are bounded by the daemon. Raises NotFound, InvalidRequest."""
+        ...
+
+    async def pooled_design(self, problem: str, *, task_id: str) -> Design | None:
+        """See ``Toolbox.pooled_design``."""
+        ...
+
+    async def convene(self, problem: str, seats: Sequence[Seat], *, task_id: str, hops: int, locale: str) -> Convened:
+        """Nodes for the seats of a committee of this task; what the host allows, and never more. The daemon gives them back by
+        itself when the task's request has ended."""
+        ...
+
+    async def dissolve(self, committee_id: str, *, task_id: str, design: Design, problem: str, passed: bool) -> None:
+        """The committee has ended. Idempotent."""
         ...
 
     async def announce(self, topic: str, body: Mapping[str, Json], *, task_id: str) -> None:

@@ -1,4 +1,4 @@
-"""What nodes reach of the daemon: permits from the desk, embeddings, their peers, the event stream.
+"""What nodes reach of the daemon: permits from the desk, embeddings, their peers, committees, the event stream.
 
 Built by daemon.py, served to nodes by the clusters (in process, or through the mailbox). The cluster is handed in after it was
 built, because the two need each other.
@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from agents.calls import CallCost, CallRecord, Permit
+from agents.calls import CallCost, CallRecord, Permit, cost_usd_of, usage_of
+from agents.committee.records import Convened, Design, PeerAnswer, Taken
 from agents.llm.desk import Desk
 from agents.programs import CodeFound
 from agents.records import (
@@ -31,10 +32,12 @@ from agents.records import (
     TaskId,
     Work,
 )
+from agents.strategy_specs import Seat
 from registry.embedding import Embedder
 from registry.records import RegistryError
 from runtime.admission import Cashier
 from runtime.cluster import Cluster, NodeStatus
+from runtime.committees.desk import CommitteeDesk
 
 MAX_QUESTION_CHARS = 32_768
 GRACE_S = 2.0
@@ -76,6 +79,7 @@ class DaemonHub:
         self._wall = wall
         self._ids = itertools.count(1)
         self.cluster: Cluster | None = None
+        self.committees: CommitteeDesk | None = None
         self.search_registry: SearchCode = _nothing_found
         self.account: Account = lambda task_id, peer, calls, error: None
         self.ran: Ran = lambda outcome, wall_s: None
@@ -99,20 +103,34 @@ class DaemonHub:
     async def search_code(self, problem: str, *, node: str, locale: str, task_id: str) -> CodeFound:
         return await self.search_registry(problem[:MAX_QUESTION_CHARS], node, locale, task_id)
 
-    async def ask_peer(self, peer: str, question: str, *, task_id: str, hops: int, deadline_s: float) -> str:
+    async def ask_peer(
+        self,
+        peer: str,
+        question: str,
+        *,
+        task_id: str,
+        hops: int,
+        deadline_s: float,
+        instructions: str = "",
+        max_tokens: int | None = None,
+    ) -> PeerAnswer:
         """The peer's answer in words. Raises NotFound, InvalidRequest (too many hops), and what the peer raises."""
         if hops >= self.max_hops:
             raise InvalidRequest(f"a question may pass {self.max_hops} nodes (cluster.max_hops)", param="cluster.max_hops")
         if deadline_s <= 0:
             raise DeadlineExceeded("no time is left to ask a peer")
-        if len(question) > MAX_QUESTION_CHARS:
+        if len(question) > MAX_QUESTION_CHARS or len(instructions) > MAX_QUESTION_CHARS:
             raise InvalidRequest(f"a question to a peer has at most {MAX_QUESTION_CHARS} characters", param="question")
         node = self._find(peer)
         usd, tokens = self.cashier.own_left(task_id)
+        system = ({"role": "system", "content": instructions},) if instructions else ()
         task = Task(
             task_id=TaskId(f"{task_id}/peer{next(self._ids)}"),
             request_id=RequestId(task_id.split("/", 1)[0]),
-            work=Work(messages=({"role": "user", "content": question},)),
+            work=Work(
+                messages=(*system, {"role": "user", "content": question}),
+                params={} if max_tokens is None else {"max_tokens": max_tokens},
+            ),
             budget=Budget(deadline_s=deadline_s, usd=usd, tokens=tokens, assumed_tokens=self.cashier.assumed_tokens(task_id)),
             health=self._desk.health(),
             hops=hops + 1,
@@ -136,14 +154,20 @@ class DaemonHub:
             self.cashier.release_later(task.task_id)
             self.account(task_id, peer, spent.calls, spent.error)
 
-    async def _answer(self, node: NodeStatus, task: Task, spent: _Spent) -> str:
+    async def _answer(self, node: NodeStatus, task: Task, spent: _Spent) -> PeerAnswer:
         assert self.cluster is not None
         async with aclosing(self.cluster.ask(node.spec.node_id, task)) as items:
             async for item in items:
                 if isinstance(item, Reply):
                     spent.calls = list(item.calls)
                     self.cashier.release_all(task.task_id, item.calls)
-                    return item.draft.text
+                    backend = item.draft.backend or next((call.backend for call in reversed(item.calls) if not call.error), "")
+                    return PeerAnswer(
+                        text=item.draft.text,
+                        backend=backend,
+                        cost_usd=cost_usd_of(item.calls),
+                        tokens=usage_of(item.calls).total_tokens,
+                    )
                 if item.kind == "call":
                     spent.calls.append(item.data["record"])
                 elif item.kind == "run":
@@ -152,6 +176,18 @@ class DaemonHub:
 
     async def announce(self, topic: str, body: Mapping[str, Json], *, task_id: str) -> None:
         self._announce(Event(kind="peer", at=self._wall(), data={"topic": topic, "task_id": task_id, **body}))
+
+    async def pooled_design(self, problem: str, *, task_id: str) -> Design | None:
+        return self.committees.design(problem) if self.committees is not None else None
+
+    async def convene(self, problem: str, seats: Sequence[Seat], *, task_id: str, hops: int, locale: str) -> Convened:
+        if self.committees is None:
+            return Convened(committee_id="", seats=tuple(Taken(speciality=seat.speciality) for seat in seats))
+        return await self.committees.convene(seats, task_id=task_id, hops=hops, locale=locale)
+
+    async def dissolve(self, committee_id: str, *, task_id: str, design: Design, problem: str, passed: bool) -> None:
+        if self.committees is not None:
+            self.committees.dissolve(committee_id, design=design, problem=problem, passed=passed)
 
     def _find(self, name: str) -> NodeStatus:
         for node in self.cluster.nodes() if self.cluster else ():

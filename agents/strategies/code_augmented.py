@@ -173,7 +173,7 @@ async def _computed(problem: Problem, spec: CodeAugmented, toolbox: Toolbox, cho
             toolbox.note("code", step=step, state="failed", error=error.code)
             continue
         tried.hear(reply.text, reply.backend)
-        judged, code = await _tried(reply.text, problem, step, toolbox, tried, seed=problem.work.index + _PRIME * number)
+        judged, code = await try_program(reply.text, problem, step, toolbox, tried, seed=problem.work.index + _PRIME * number)
         if code is not None:
             return _Computed(value=judged.value, backend=tried.backend, code=code)
         tried.failures = judged.failures
@@ -202,7 +202,7 @@ async def _confirmed(first: _Computed, problem: Problem, spec: CodeAugmented, to
             toolbox.note("code", step="confirm", state="failed", error=error.code)
             continue
         tried.backend = reply.backend
-        judged, code = await _tried(reply.text, problem, "confirm", toolbox, tried, seed=first.code.seed)
+        judged, code = await try_program(reply.text, problem, "confirm", toolbox, tried, seed=first.code.seed)
         if code is None:
             continue
         agreed = next((one for one in given if same_result(one.value, judged.value)), None)
@@ -221,7 +221,7 @@ async def _follows_seed(first: _Computed, problem: Problem, toolbox: Toolbox) ->
     return not drawn.failures and not same_result(drawn.value, first.value)
 
 
-async def _tried(
+async def try_program(
     text: str, problem: Problem, step: Step, toolbox: Toolbox, tried: Attempts, *, seed: int
 ) -> tuple[Judged, CodeUsed | None]:
     """One program read, run and judged, all of it in the trace; and the program where its result passed every check."""

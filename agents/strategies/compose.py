@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from agents.committee import meeting
 from agents.counting import gather, needs_counting
 from agents.records import Choice, Draft, Work
 from agents.strategies import (
@@ -28,6 +29,7 @@ from agents.strategies.parse import BUILTIN, MAX_DEPTH, default_strategy, parse_
 from agents.strategies.runner import Runner
 from agents.strategy_specs import (
     CodeAugmented,
+    Committee,
     Consensus,
     Parallel,
     Pipeline,
@@ -53,6 +55,7 @@ _RUNNERS: Final[Mapping[type, Runner]] = {
     SelfDialogue: self_dialogue.run,
     SelfHealing: self_healing.run,
     CodeAugmented: code_augmented.run,
+    Committee: meeting.run,
 }
 
 

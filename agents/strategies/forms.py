@@ -17,12 +17,14 @@ from agents.strategies.form import SWITCH, Field, Form, Place, option, text, tex
 from agents.strategy_specs import (
     Aspect,
     CodeAugmented,
+    Committee,
     Conflict,
     Consensus,
     Gate,
     Parallel,
     Pipeline,
     Routed,
+    Seat,
     SelfDialogue,
     SelfHealing,
     Single,
@@ -39,6 +41,11 @@ MAX_CHECKS: Final = 20
 MAX_ATTEMPTS: Final = 10
 MAX_PARTS_EACH: Final = 16
 MAX_MEMBERS: Final = 8
+MIN_SEATS: Final = 2
+MAX_SEATS: Final = 8
+MAX_ROUNDS: Final = 5
+MAX_SPECIALITY_CHARS: Final = 80
+MAX_TASK_CHARS: Final = 500
 CHECK_WORDS: Final = ("validate", "critic")
 CONDITION_NAMES: Final = frozenset({"data", "text", "score", "issues", "importance", "quality", "index"})
 """What a condition may speak of; gates.py says what each is."""
@@ -93,6 +100,19 @@ def _members(value: Json, place: Place) -> tuple[StrategySpec, ...]:
         short = isinstance(one, dict) and bool(one) and set(one) <= set(SINGLE.fields)
         members.append(_strategy({"single": one} if short else one, place.at(f"[{number}]")))
     return tuple(members)
+
+
+def _seats(value: Json, place: Place) -> tuple[Seat, ...]:
+    if not isinstance(value, list) or not (not value or MIN_SEATS <= len(value) <= MAX_SEATS):
+        raise place.invalid(f"must be a list of {MIN_SEATS} to {MAX_SEATS} members")
+    seats = []
+    for number, one in enumerate(value):
+        seats.append(SEAT.read({"speciality": one} if isinstance(one, str) else one, place.at(f"[{number}]")))
+    if len({seat.speciality.casefold() for seat in seats}) < len(seats):
+        raise place.invalid("two members have the same speciality")
+    if sum(seat.code for seat in seats) > 1:
+        raise place.invalid("at most one member writes the program (code)")
+    return tuple(seats)
 
 
 def _backend(value: Json, place: Place) -> str:
@@ -178,6 +198,14 @@ STAGE: Final = Form(
         "per_item": SWITCH,
     },
 )
+SEAT: Final = Form(
+    kind=Seat,
+    fields={
+        "speciality": text(MAX_SPECIALITY_CHARS, nullable=False),
+        "task": text(MAX_TASK_CHARS, nullable=False),
+        "code": SWITCH,
+    },
+)
 ASPECT: Final = Form(
     kind=Aspect,
     fields={"name": NAME, "strategy": STRATEGY, "prompt": PROMPT, "fields": texts(500, 500, "field names")},
@@ -259,6 +287,20 @@ FORMS: Final[Mapping[str, Form]] = MappingProxyType(
                 "others": whole(0, 5),
                 "confirm": SWITCH,
             },
+        ),
+        "committee": Form(
+            kind=Committee,
+            fields={
+                "members": Field(_seats, lambda seats: [SEAT.write(seat) for seat in seats]),
+                "size": whole(MIN_SEATS, MAX_SEATS),
+                "rounds": whole(0, MAX_ROUNDS),
+                "designer": OPTIONAL_VOICE,
+                "chair": STRATEGY,
+                "critic": OPTIONAL_VOICE,
+                "rules": RULES,
+                "nodes": SWITCH,
+            },
+            lead="members",
         ),
         "self_healing": Form(
             kind=SelfHealing,

@@ -16,6 +16,7 @@ from agents.strategies.form import Place, invalid
 from agents.strategies.forms import FORMS
 from agents.strategy_specs import (
     CodeAugmented,
+    Committee,
     Consensus,
     Parallel,
     Pipeline,
@@ -69,6 +70,8 @@ def default_strategy(name: str, backends: Sequence[BackendSpec] = ()) -> Strateg
             return SelfDialogue()
         case "code_augmented":
             return CodeAugmented()
+        case "committee":
+            return Committee()
         case "self_healing":
             return SelfHealing(generate=Single(tier="cheap"))
     raise NotFound(f"there is no strategy {name[:80]!r}", param="strategy")

@@ -26,7 +26,7 @@ _MAX_PAUSE_S = 30.0
 def of_the_whole(request: Request) -> bool:
     """Whether a request must not be cut into parts: a sample is drawn at once, and what is said of it holds for the whole."""
     named = request.target.name if request.target.kind == "strategy" else None
-    computed = draws_samples(request.strategy) or (request.strategy is None and named == "code_augmented")
+    computed = draws_samples(request.strategy) or (request.strategy is None and named in ("code_augmented", "committee"))
     return computed or any(one.kind in OF_THE_WHOLE for one in request.constraints)
 
 

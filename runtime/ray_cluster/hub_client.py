@@ -15,8 +15,10 @@ from typing import Any
 from ray.exceptions import RayError
 
 from agents.calls import CallCost, CallRecord, Permit
+from agents.committee.records import Convened, Design, PeerAnswer
 from agents.programs import CodeFound
 from agents.records import Draining, Json
+from agents.strategy_specs import Seat
 from runtime.ray_cluster.mailbox import Answer, Call, Message, Method, Release, Withdraw
 
 _log = logging.getLogger(__name__)
@@ -55,11 +57,41 @@ class MailboxHub:
         found: CodeFound = await self._call("search_code", problem=problem, node=node, locale=locale, task_id=task_id)
         return found
 
-    async def ask_peer(self, peer: str, question: str, *, task_id: str, hops: int, deadline_s: float) -> str:
-        answer: str = await self._call(
-            "ask_peer", peer=peer, question=question, task_id=task_id, hops=hops, deadline_s=deadline_s
+    async def ask_peer(
+        self,
+        peer: str,
+        question: str,
+        *,
+        task_id: str,
+        hops: int,
+        deadline_s: float,
+        instructions: str = "",
+        max_tokens: int | None = None,
+    ) -> PeerAnswer:
+        answer: PeerAnswer = await self._call(
+            "ask_peer",
+            peer=peer,
+            question=question,
+            task_id=task_id,
+            hops=hops,
+            deadline_s=deadline_s,
+            instructions=instructions,
+            max_tokens=max_tokens,
         )
         return answer
+
+    async def pooled_design(self, problem: str, *, task_id: str) -> Design | None:
+        design: Design | None = await self._call("pooled_design", problem=problem, task_id=task_id)
+        return design
+
+    async def convene(self, problem: str, seats: Sequence[Seat], *, task_id: str, hops: int, locale: str) -> Convened:
+        convened: Convened = await self._call(
+            "convene", problem=problem, seats=tuple(seats), task_id=task_id, hops=hops, locale=locale
+        )
+        return convened
+
+    async def dissolve(self, committee_id: str, *, task_id: str, design: Design, problem: str, passed: bool) -> None:
+        await self._call("dissolve", committee_id=committee_id, task_id=task_id, design=design, problem=problem, passed=passed)
 
     async def announce(self, topic: str, body: Mapping[str, Json], *, task_id: str) -> None:
         await self._call("announce", topic=topic, body=dict(body), task_id=task_id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ from ray.exceptions import RayError
 
 from agents.records import AgentError
 from agents.toolbox import Hub
-from runtime.ray_cluster.mailbox import Answer, Call, Message, Release, Withdraw
+from runtime.ray_cluster.mailbox import Answer, Call, Message, Method, Release, Withdraw
 
 _log = logging.getLogger(__name__)
 
@@ -114,15 +115,18 @@ class HubServer:
             task.add_done_callback(partial(self._done, message))
 
     async def _ask_hub(self, call: Call) -> Any:
-        if call.method == "lease":
-            return await self._hub.lease(**call.args)
-        if call.method == "embed":
-            return await self._hub.embed(**call.args)
-        if call.method == "search_code":
-            return await self._hub.search_code(**call.args)
-        if call.method == "ask_peer":
-            return await self._hub.ask_peer(**call.args)
-        return await self._hub.announce(**call.args)
+        hub = self._hub
+        served: dict[Method, Callable[..., Awaitable[Any]]] = {
+            "lease": hub.lease,
+            "embed": hub.embed,
+            "search_code": hub.search_code,
+            "ask_peer": hub.ask_peer,
+            "announce": hub.announce,
+            "pooled_design": hub.pooled_design,
+            "convene": hub.convene,
+            "dissolve": hub.dissolve,
+        }
+        return await served[call.method](**call.args)
 
     def _done(self, call: Call, task: asyncio.Task[Any]) -> None:
         self._serving.pop(call.call_id, None)

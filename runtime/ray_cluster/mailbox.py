@@ -18,7 +18,7 @@ from agents.records import AgentError, Overloaded
 MAX_WAITING = 20_000
 """Calls that may wait for the daemon; more are refused."""
 
-Method = Literal["lease", "embed", "search_code", "ask_peer", "announce"]
+Method = Literal["lease", "embed", "search_code", "ask_peer", "announce", "pooled_design", "convene", "dissolve"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
