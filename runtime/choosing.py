@@ -15,10 +15,14 @@ from agents.strategies.compose import BUILTIN, default_strategy, parse_strategy
 from agents.strategies.runner import choice_for
 from agents.strategy_specs import Single, StrategySpec, first_parts
 from runtime.cluster import NodeStatus
+from runtime.committees.rules import capped
+from runtime.config_committee import CommitteeSettings
 from runtime.records import Request, Target
 from runtime.router.records import Route
 
 MAX_NAMES = 12
+LARGEST = CommitteeSettings(size=8, rounds=5)
+"""Committees as large as one can be written."""
 NO_NODE_RETRY_S = 2.0
 
 
@@ -82,8 +86,19 @@ def choose_node(request: Request, nodes: Sequence[NodeStatus], among: Sequence[s
     return min(ready, key=lambda node: (node.state != "live", node.inflight, node.spec.name))
 
 
-def choose_strategy(request: Request, *, backends: Sequence[BackendSpec], strategies: Mapping[str, Json]) -> StrategySpec | None:
-    """The request's own, else the named one, else None: the node's."""
+def choose_strategy(
+    request: Request,
+    *,
+    backends: Sequence[BackendSpec],
+    strategies: Mapping[str, Json],
+    committee: CommitteeSettings = LARGEST,
+) -> StrategySpec | None:
+    """The request's own, else the named one, else None: the node's. A committee is no larger than the host allows."""
+    found = _named_strategy(request, backends, strategies)
+    return None if found is None else capped(found, committee)
+
+
+def _named_strategy(request: Request, backends: Sequence[BackendSpec], strategies: Mapping[str, Json]) -> StrategySpec | None:
     if request.strategy is not None or request.target.kind != "strategy":
         return request.strategy
     name = request.target.name or "single"

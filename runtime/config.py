@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from agents.llm.chat import BackendSpec
 from agents.records import Capability
+from runtime.config_committee import CommitteeSettings
 from runtime.config_embedding import EmbeddingSettings
 from runtime.config_library import LibrarySettings
 from runtime.config_registry import RegistrySettings
@@ -315,6 +316,7 @@ class Settings(BaseSettings):
     routing: RoutingSettings = RoutingSettings()
     routers: RoutersSettings = RoutersSettings()
     library: LibrarySettings = LibrarySettings()
+    committee: CommitteeSettings = CommitteeSettings()
     simulated: SimulatedSettings = SimulatedSettings()
     strategies: dict[Name, Any] = Field(default_factory=dict)
     """Named strategies, as JSON of agents/strategies/compose.py; strategy/<name> picks one."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from agents.records import InvalidRequest
 from agents.strategies.parse import BUILTIN, parse_strategy
+from runtime.committees.rules import check_caps
 from runtime.config import Settings
 
 
@@ -21,6 +22,7 @@ def check_strategies(settings: Settings) -> None:
             raise InvalidRequest("this name is built in; choose another", param=f"strategies.{name}")
     for name in settings.strategies:
         try:
-            parse_strategy(name, named=settings.strategies, is_backend=lambda one: not known or one in known)
+            found = parse_strategy(name, named=settings.strategies, is_backend=lambda one: not known or one in known)
+            check_caps(found, settings.committee)
         except InvalidRequest as error:
             raise InvalidRequest(error.message, param=f"strategies.{name}") from None

@@ -12,13 +12,11 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import uvicorn
 
 from agents.llm.desk import Desk
 from agents.llm.http import HttpBackend
@@ -29,9 +27,11 @@ from agents.strategies.compose import parse_strategy, to_json
 from registry.embedding import Embedder, SentenceEmbedder
 from registry.records import RegistryError
 from runtime.api.app import create_app
+from runtime.api.http_server import HttpServer, http_config
 from runtime.api.operator import product_version
 from runtime.backend_servers import BackendServers
 from runtime.cluster import Cluster
+from runtime.committees.build import Committees
 from runtime.config import Settings
 from runtime.config_file import LoadedConfig
 from runtime.config_strategies import check_strategies
@@ -48,7 +48,7 @@ from runtime.ledger.jobs import JobLedger
 from runtime.ledger.replies import ReplyLedger
 from runtime.ledger.spending import books
 from runtime.ledger.store import Ledger
-from runtime.library.build import both, build_library
+from runtime.library.build import build_library, told
 from runtime.listener import listener, shown
 from runtime.live import LiveParts, breaker_policy, node_kit
 from runtime.local_cluster import LocalCluster
@@ -136,9 +136,9 @@ async def running(settings: Settings, *, source: ConfigSource | None = None) -> 
         check_binding(settings.server.host, keys.has("client"))
         source = source or ConfigSource(loaded=LoadedConfig(settings=settings, path=None))
         service = await _build(settings, source, ledger, keys, stack)
-        server = _HttpServer(_uvicorn_config(create_app(service)))
+        server = HttpServer(http_config(create_app(service)))
         serving = asyncio.create_task(server.serve(sockets=[listening]))
-        stack.push_async_callback(_end_http, server, serving)
+        stack.push_async_callback(server.end, serving)
         while not server.started:
             if serving.done():
                 serving.result()
@@ -183,6 +183,8 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     library = build_library(settings, ledger, embedder, sandbox_desk.sandbox, metrics, pool, work)
     stack.push_async_callback(library.close)
     router = await stack.enter_async_context(routed(settings, pool, desk, cluster, ledger, cashier, metrics))
+    committees = Committees(settings.committee, hub, cluster, pool, ledger, router, cashier, metrics)
+    stack.push_async_callback(committees.aclose)
     dispatch = Dispatch(
         settings=settings,
         pool=pool,
@@ -193,10 +195,11 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         metrics=metrics,
         escalations=escalations,
         seen_before=library.seen_before,
-        learn=both(work.code.seen, library.seen),
+        learn=told(work.code.seen, library.seen, committees.seen),
         router=router,
     )
     hub.account, hub.ran = dispatch.account_peer, metrics.code_ran
+    committees.begin(dispatch)
     bell = Bell()
     job_ledger = JobLedger(ledger, on_written=bell.ring)
     tools = Tools(
@@ -276,37 +279,6 @@ def _cluster(settings: Settings, kit: NodeKit, hub: DaemonHub) -> Cluster:
     return RayCluster(
         kit=kit, hub=hub, settings=settings.cluster, ray=settings.ray, daemon_id=daemon_id, on_node_lost=on_node_lost
     )
-
-
-# ── the HTTP server ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class _HttpServer(uvicorn.Server):
-    """uvicorn without its signal handlers: the daemon has its own, which drain first."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _uvicorn_config(app: Callable[..., Any]) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        lifespan="on",
-        http="httptools",
-        ws="none",
-        server_header=False,
-        date_header=False,
-        timeout_graceful_shutdown=2,
-        timeout_keep_alive=65,
-    )
-
-
-async def _end_http(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
-    server.should_exit = True
-    await serving
 
 
 async def _end_task(task: asyncio.Task[None]) -> None:

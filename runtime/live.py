@@ -138,6 +138,8 @@ class LiveParts:
         service.router.renew(new)
         if service.routers is not None:
             service.routers.desk.renew(new.routers)
+        if self._hub.committees is not None:
+            self._hub.committees.renew(new.committee)
         service.cashier.purse.configure(new.budget)
         service.sandbox_desk.renew(new.sandbox.setup())
         self._hub.max_hops = new.cluster.max_hops

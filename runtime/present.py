@@ -28,6 +28,11 @@ LIBRARY_GAUGES: Final = {
     "solutions_suspended": "Of them those that were found wrong and answer nothing now.",
     "phrasings": "Requests that they answer.",
 }
+COMMITTEE_GAUGES: Final = {
+    "nodes_sitting": "Nodes that sit in a committee now.",
+    "nodes_waiting": "Nodes of committees that wait for another one.",
+    "designs": "Designs of committees that are kept for requests like theirs.",
+}
 _LEDGER: Final = {
     "queued_writes": "Writes that are not durable yet.",
     "waiting_requests": "Requests that wait for room in the ledger's queue.",
@@ -63,6 +68,7 @@ class Present:
     code: Callable[[], tuple[Mapping[str, int], Mapping[str, int]]] | None = None
     sandbox: Callable[[], tuple[Mapping[str, float], int]] | None = None
     library: Callable[[], Mapping[str, float]] | None = None
+    committees: Callable[[], tuple[Mapping[str, float], Mapping[str, int], Mapping[str, int]]] | None = None
 
     def series(self) -> Iterator[Series]:
         """All of them, as they stand."""
@@ -78,6 +84,7 @@ class Present:
         yield from of_code(*(self.code() if self.code else ({}, {})))
         yield from of_sandbox(*(self.sandbox() if self.sandbox else ({}, None)))
         yield from by_name("morphogen_library", LIBRARY_GAUGES, self.library() if self.library else {})
+        yield from of_committees(*(self.committees() if self.committees else ({}, {}, {})))
         yield from self.routing() if self.routing else ()
         yield from by_name("morphogen_budget", _BUDGET, self.budget() if self.budget else {})
 
@@ -142,6 +149,18 @@ def of_code(programs: Mapping[str, int], reviews: Mapping[str, int]) -> Iterator
     yield Series(name="morphogen_programs", text=text, labels=("outcome",), rows=rows, kind="counter")
     decided = tuple(((name,), float(reviews.get(name, 0))) for name in ("accept", "revise", "reject")) if programs else ()
     yield Series(name="morphogen_reviews", text="Decisions on drafts.", labels=("outcome",), rows=decided, kind="counter")
+
+
+def of_committees(gauges: Mapping[str, float], seats: Mapping[str, int], compared: Mapping[str, int]) -> Iterator[Series]:
+    """Nodes of committees, who took their seats, and how often they were better than the best other way."""
+    yield from by_name("morphogen_committee", COMMITTEE_GAUGES, gauges)
+    taken = tuple(((name,), float(seats.get(name, 0))) for name in ("specialist", "kept", "warm", "role")) if gauges else ()
+    text = "Seats of committees, by who took them: a specialist, a node that waited, one of the warm pool, a role."
+    yield Series(name="morphogen_committee_seats", text=text, labels=("taken_by",), rows=taken, kind="counter")
+    names = ("won", "lost", "tied", "none", "dropped", "no_money")
+    rows = tuple(((name,), float(compared.get(name, 0))) for name in names) if gauges else ()
+    text = "Committees compared with the best other way at the same tokens, by how the committee did."
+    yield Series(name="morphogen_committee_comparisons", text=text, labels=("outcome",), rows=rows, kind="counter")
 
 
 def of_sandbox(levels: Mapping[str, float], deaths: int | None) -> Iterator[Series]:

@@ -26,9 +26,9 @@ from runtime.programs.registry_desk import RegistryDesk
 from runtime.router.port import RoutingPort
 from runtime.routers.port import RoutersPort
 
-Source = Literal["openai", "mock", "native", "registry", "routers"]
+Source = Literal["openai", "mock", "native", "registry", "routers", "committee"]
 """The surface that a request came by; ``registry`` and ``routers``: the daemon's own chores asked (reviews, principles,
-standards; code of routers)."""
+standards; code of routers); ``committee``: what a committee answered is asked again, of the best other way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

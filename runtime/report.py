@@ -24,6 +24,9 @@ BAD: Final = 0.5
 """A favourite whose scores fall below this part of what they were has turned bad."""
 LEFT: Final = 0.25
 """Traffic has left an arm when it gets no more than this share."""
+FEW: Final = 5
+EVEN: Final = 0.1
+"""A committee that wins so much more or less than half is better or worse."""
 
 Row = Mapping[str, Any]
 
@@ -44,6 +47,7 @@ def report(
         "cost": cost_of(sums["tokens"], backends),
         "latency_s": _latency(sums["latencies_s"]),
         "ways": _ways(sums["ways"]),
+        "committees": committees_of(sums["committees"], sums["ways"]),
         "simplicity": _simplicity(decisions),
         "adaptability": adaptability(list(reversed(decisions))),
         "resilience": {
@@ -116,6 +120,34 @@ def _ways(rows: Sequence[Row]) -> dict[str, Json]:
         "answers": total,
         "shares": {name: _part(count, total) for name, count in counts.items()},
         "by_strategy": {row["strategy"]: row["answers"] for row in rows},
+    }
+
+
+def committees_of(rows: Sequence[Row], ways: Sequence[Row]) -> dict[str, Json]:
+    """How committees did beside the best other way at the same tokens: how often they won, and what they cost more. Ties count
+    half in ``won_share``; below FEW comparisons the verdict is that too little is known."""
+    counts = {row["outcome"]: int(row["compared"]) for row in rows}
+    won, lost, tied = (counts.get(name, 0) for name in ("won", "lost", "tied"))
+    judged = won + lost + tied
+    told = [row for row in rows if row["outcome"] != "none"]
+    share = _part(won + tied / 2, judged)
+    if judged < FEW or share is None:
+        verdict = "too few comparisons"
+    else:
+        verdict = "better" if share > 0.5 + EVEN else "worse" if share < 0.5 - EVEN else "as good"
+    return {
+        "answers": sum(int(row["answers"]) for row in ways if row["strategy"] == "committee"),
+        "compared": judged,
+        "won": won,
+        "lost": lost,
+        "tied": tied,
+        "not_compared": counts.get("none", 0),
+        "won_share": share,
+        "cost_ratio": _part(sum(row["committee_usd"] for row in told), sum(row["other_usd"] for row in told)),
+        "latency_ratio": _part(sum(row["committee_s"] for row in told), sum(row["other_s"] for row in told)),
+        "compared_usd": sum(row["other_usd"] + row["judge_usd"] for row in rows),
+        "verdict": verdict,
+        "simulated": any(row["simulated"] for row in rows),
     }
 
 

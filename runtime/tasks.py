@@ -19,6 +19,7 @@ from runtime.accounts import Amount
 from runtime.admission import Cashier
 from runtime.choosing import choice_of, choose_strategy, learned, opening_choice, preferring
 from runtime.cluster import NodeStatus
+from runtime.committees.rules import committee_of, wants_committee
 from runtime.config import Settings
 from runtime.open_request import OpenRequest
 from runtime.records import Request
@@ -44,10 +45,13 @@ class Tasks:
         """The task of ``run`` for ``node``; notes in ``run`` who works on it and how."""
         request = run.request
         strategies: Mapping[str, Json] = self._settings.strategies
-        strategy = choose_strategy(request, backends=self._pool.specs, strategies=strategies)
+        committee = self._settings.committee
+        strategy = choose_strategy(request, backends=self._pool.specs, strategies=strategies, committee=committee)
         choice = preferring(choice_of(request, may_replace_named=bool(self._settings.requests.fallback)), node)
         if run.route is not None:
             strategy, choice = run.route.strategy or strategy, learned(choice, run.route)
+        elif strategy is None and wants_committee(request, committee):
+            strategy = committee_of(committee)
         used = strategy or node.spec.strategy
         run.node, run.locale, run.strategy = node.spec.name, node.spec.locale, strategy_name(used)
         task_id = TaskId(f"{run.work_id}/{run.attempts}")

@@ -2,7 +2,8 @@
 revised once.
 
 Called by meeting.py. The gate is that of pipelines (gates.py): rules first, and a critic where they find nothing. Code runs in
-the sandbox alone; a result that keeps to the form and to every constraint is taken as it is, and words are laid beside it.
+the sandbox alone. A result that constraints hold, or that is a list of data, is taken as it is where it keeps to them and to the
+form, and words are laid beside it; any other is told to the chairperson, who decides what to make of it.
 """
 
 from __future__ import annotations
@@ -54,11 +55,11 @@ async def _computed(meeting: Meeting) -> Computed:
     if problem is None or not meeting.program:
         return Computed()
     toolbox, text = meeting.toolbox, meeting.program
-    tried = Attempts()
+    tried = Attempts(backend=meeting.programmer)
     for step in ("write", "repair"):
         try:
             if step == "repair":
-                text = await _repaired(meeting, problem, text, tried.failures)
+                text, tried.backend = await _repaired(meeting, problem, text, tried.failures)
             judged, code = await try_program(text, problem, step, toolbox, tried, seed=problem.work.index)
         except InvalidRequest:
             raise
@@ -76,10 +77,12 @@ async def _computed(meeting: Meeting) -> Computed:
     return Computed(told=f"The program of the committee did not pass its checks ({listed}); do not rely on its numbers.")
 
 
-async def _repaired(meeting: Meeting, problem: Problem, said: str, failures: Sequence[str]) -> str:
+async def _repaired(meeting: Meeting, problem: Problem, said: str, failures: Sequence[str]) -> tuple[str, str]:
+    """(the program again, by which backend)."""
     choice = meeting.choice if meeting.choice.backend else replace(meeting.choice, preferred=(), tier="quality")
     asked = repair_request(problem, said, failures)
-    return (await meeting.toolbox.ask(asked, replace(choice, needs=choice.needs | {"code"}))).text
+    reply = await meeting.toolbox.ask(asked, replace(choice, needs=choice.needs | {"code"}))
+    return reply.text, reply.backend
 
 
 def _shown(judged: Judged, problem: Problem) -> str:
@@ -93,6 +96,8 @@ def _shown(judged: Judged, problem: Problem) -> str:
 async def _written(meeting: Meeting, computed: Computed, run_child: RunChild) -> Draft:
     """The program's result where it is the answer, with words beside it where it needs some; else the chairperson's."""
     problem, done = meeting.problem, computed.draft
+    if problem is not None and problem.layout is not None and not problem.constraints and problem.layout.path is None:
+        done = None  # nothing of ours could check it
     notes = await _notes(meeting, computed)
     work = with_user(inner(meeting.work), notes)
     if done is None or problem is None or problem.layout is None:

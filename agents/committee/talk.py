@@ -46,8 +46,8 @@ _SIDE: Final = re.compile(r"^[\s*_`>#-]*(AGREE|OBJECT)(?:S|D|ED)?\b[*_`]*\s*[:.,
 class Meeting:
     """A committee at work: what it is, and what was said so far. ``keep_s`` of time stays for the chairperson.
 
-    ``problem`` is set where a member writes a program; ``program`` is its last answer whole. ``ended`` says why the discussion
-    ended before its last round.
+    ``problem`` is set where a member writes a program; ``program`` is its last answer whole, of the backend ``programmer``.
+    ``ended`` says why the discussion ended before its last round.
     """
 
     work: Work
@@ -65,6 +65,7 @@ class Meeting:
     summary: str = ""
     summed_up: int = 0
     program: str = ""
+    programmer: str = ""
     ended: str = ""
     rounds_held: int = 0
 
@@ -234,7 +235,7 @@ async def _speak(meeting: Meeting, place: int, round_: int, question: Callable[[
         meeting.toolbox.note("committee", state="silent", member=seat.speciality, round=round_, why="it said nothing")
         return None
     if seat.code and "def run(" in said:
-        meeting.program = said[:MAX_PROGRAM_CHARS]
+        meeting.program, meeting.programmer = said[:MAX_PROGRAM_CHARS], backend
     statement = read_statement(seat.speciality, round_, said)
     meeting.toolbox.note(
         "committee",

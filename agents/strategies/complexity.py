@@ -29,6 +29,7 @@ from typing import Any, Final
 from agents.records import Json, Work
 from agents.shaping import array_path, array_schema
 
+MAX_SCORE: Final = 10.0
 MAX_CHARS: Final = 100_000
 MAX_PARTS: Final = 5_000
 MAX_DEPTH: Final = 64
@@ -77,7 +78,7 @@ def complexity(work: Work) -> Complexity:
     """How hard ``work`` is; see the module's table."""
     parts = {**_of_form(work), **_of_words(words_of_users(work))}
     found = {name: round(value, 3) for name, value in parts.items() if value > 0.0005}
-    return Complexity(score=round(min(10.0, sum(found.values())), 2), parts=found)
+    return Complexity(score=round(min(MAX_SCORE, sum(found.values())), 2), parts=found)
 
 
 def field_count(schema: Mapping[str, Json]) -> int:

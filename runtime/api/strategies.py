@@ -9,6 +9,7 @@ from agents.records import InvalidRequest, Json
 from agents.strategies.compose import parse_strategy
 from agents.strategy_specs import StrategySpec
 from runtime.api.errors import bad_request
+from runtime.committees.rules import check_caps
 from runtime.records import Service, Target
 
 
@@ -22,9 +23,11 @@ def read_strategy(service: Service, value: Json, *, param: str) -> StrategySpec:
             return False
 
     try:
-        return parse_strategy(value, named=service.settings.strategies, is_backend=is_backend)
+        found = parse_strategy(value, named=service.settings.strategies, is_backend=is_backend)
+        check_caps(found, service.settings.committee)
     except InvalidRequest as error:
         raise bad_request(error.message, param=param) from None
+    return found
 
 
 def named_strategy(service: Service, name: str, *, param: str) -> Target:

@@ -197,6 +197,8 @@ def measures(found: Mapping[str, Json], window: str) -> Iterator[str]:
     latency = found["latency_s"]
     yield f"  latency       {tables.seconds(latency['p50'])} median, {tables.seconds(latency['p95'])} p95"
     yield "  answered by   " + ", ".join(f"{name} {_percent(part)}" for name, part in ways["shares"].items())
+    if (committees := found["committees"])["answers"] or committees["compared"]:
+        yield f"  committees    {committees_told(committees)}"
     simple = found["simplicity"]
     rules = f"; the same by {_rules(simple['rules'])} in {simple['fidelity']:.0%}" if simple["rules"] else ""
     yield f"  simplicity    {simple['paths']} decision paths{rules}"
@@ -208,6 +210,18 @@ def measures(found: Mapping[str, Json], window: str) -> Iterator[str]:
     met, saved = held["hit_by_failures"], held["answered_all_the_same"]
     yield f"  resilience    {saved} of {met} requests that met a failure were answered"
     yield from (f"Proposal: {each}" for each in simple["proposals"])
+
+
+def committees_told(found: Mapping[str, Json]) -> str:
+    """Whether committees were worth it, in one line."""
+    said = f"{found['answers']} answers; {found['compared']} compared with the best other way at the same tokens"
+    if found["compared"]:
+        said += f": {found['won']} better, {found['tied']} as good, {found['lost']} worse ({found['verdict']})"
+    if found["cost_ratio"] is not None:
+        said += f", at {found['cost_ratio']:.1f} times the cost"
+    if found["latency_ratio"] is not None:
+        said += f" and {found['latency_ratio']:.1f} times the time"
+    return said + (", SIMULATED" if found["simulated"] else "")
 
 
 def _rules(count: int) -> str:

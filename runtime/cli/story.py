@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from runtime.cli.story_committee import committee_told
 from runtime.cli.tables import MADE_UP, clip, printable, seconds, usd
 
 Json = Any
@@ -183,6 +184,11 @@ def _events(events: Sequence[Json], *, start: Json) -> Iterator[str]:
         if kind in ("call", "delta"):  # the calls are told above, with all that is known of them
             continue
         at = f"+{seconds(max(0.0, event['at'] - start))}" if event.get("at") and start else ""
+        if kind == "committee" and isinstance(data, dict):
+            words, below = committee_told(data)
+            yield f"      {at:>8}  {words}"
+            yield from (f"                  {line}" for line in below)
+            continue
         yield f"      {at:>8}  {_event_words(str(kind), data)}"
         yield from _told_whole(str(kind), data)
 

@@ -49,6 +49,11 @@ SELECT count(*) AS hit, coalesce(sum(o.status IN ('ok', 'partial')), 0) AS answe
 WHERE o.at >= :since AND o.at < :until AND EXISTS (SELECT 1 FROM calls c WHERE c.request_id = o.request_id AND c.error IS NOT NULL
     AND c.error <> 'cancelled')
 """
+_COMMITTEES: Final = """
+SELECT outcome, count(*) AS compared, sum(committee_usd) AS committee_usd, sum(other_usd) AS other_usd,
+    sum(judge_usd) AS judge_usd, sum(committee_s) AS committee_s, sum(other_s) AS other_s, sum(simulated) AS simulated
+FROM committee_comparisons WHERE at >= :since AND at < :until GROUP BY outcome
+"""
 
 
 class MeasureLedger:
@@ -58,11 +63,11 @@ class MeasureLedger:
         self._ledger = ledger
 
     async def sums(self, *, since: float, until: float) -> dict[str, Any]:
-        """``outcomes``, ``feedback`` and ``hit`` are one row each, ``quality``, ``ways`` and ``tokens`` lists of rows, and
-        ``latencies_s`` a list of numbers. Raises LedgerUnavailable."""
+        """``outcomes``, ``feedback`` and ``hit`` are one row each, ``quality``, ``ways``, ``tokens`` and ``committees`` lists of
+        rows, and ``latencies_s`` a list of numbers. Raises LedgerUnavailable."""
         window = {"since": since, "until": until}
         one = {"outcomes": _OUTCOMES, "feedback": _FEEDBACK, "hit": _HIT}
-        many = {"quality": _QUALITY, "ways": _WAYS, "tokens": _TOKENS}
+        many = {"quality": _QUALITY, "ways": _WAYS, "tokens": _TOKENS, "committees": _COMMITTEES}
         found: dict[str, Any] = {name: (await self._rows(sql, window))[0] for name, sql in one.items()}
         found |= {name: await self._rows(sql, window) for name, sql in many.items()}
         found["latencies_s"] = [row["latency_s"] for row in await self._rows(_LATENCY, window)]

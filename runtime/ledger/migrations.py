@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+from runtime.ledger.committee_schema import COMPARISONS
 from runtime.ledger.records import LedgerForeign, LedgerTooNew
 from runtime.ledger.registry_schema import WRITTEN
 from runtime.ledger.routing_schema import ROUTERS, ROUTING, ROUTING_FACTS
@@ -307,7 +308,7 @@ ALTER TABLE outcomes ADD COLUMN library TEXT;
 """
 
 _FIRST_SIX = ((1, _FIRST), (2, _JOBS), (3, _QUALITY), (4, _SPEND), (5, _REGISTRY), (6, _ESCALATIONS))
-_NEXT = ((7, ROUTING), (8, SUMS), (9, WRITTEN), (10, _LIBRARY), (11, ROUTING_FACTS), (12, ROUTERS))
+_NEXT = ((7, ROUTING), (8, SUMS), (9, WRITTEN), (10, _LIBRARY), (11, ROUTING_FACTS), (12, ROUTERS), (13, COMPARISONS))
 MIGRATIONS: tuple[tuple[int, str], ...] = (*_FIRST_SIX, *_NEXT)
 
 

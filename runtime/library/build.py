@@ -44,11 +44,11 @@ def build_library(
     )
 
 
-def both(first: Learn, second: Learn) -> Learn:
-    """Tells both that a request ended."""
+def told(*hearers: Learn) -> Learn:
+    """Tells all of them that a request ended."""
 
     def learn(run: OpenRequest, answer: Answer | None) -> None:
-        first(run, answer)
-        second(run, answer)
+        for hear in hearers:
+            hear(run, answer)
 
     return learn

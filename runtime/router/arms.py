@@ -6,13 +6,13 @@ Called by desk.py. Pure: what a list depends on is passed in.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agents.calls import Health
 from agents.llm.chat import BackendSpec
 from agents.records import Json
 from agents.strategies.compose import BUILTIN, default_strategy, parse_strategy, strategy_name
-from agents.strategy_specs import Single, StrategySpec, first_parts
+from agents.strategy_specs import Committee, Single, StrategySpec, first_parts
 from runtime.choosing import choose_strategy, ready_nodes
 from runtime.cluster import NodeStatus
 from runtime.records import Request
@@ -40,8 +40,10 @@ def options(
     strategies: Mapping[str, Json],
     also: Sequence[str],
     most: int,
+    committee: Committee | None = None,
 ) -> list[Option]:
-    """At most ``most`` options; the node's own strategy comes first. Empty where the client named the backend."""
+    """At most ``most`` options; the node's own strategy comes first. Empty where the client named the backend. ``committee`` is
+    the one that the request goes to where nothing better is known: the other ways have no weight beside it."""
     if request.backend is not None or request.target.kind == "backend":
         return []
     named = choose_strategy(request, backends=backends, strategies=strategies)
@@ -52,7 +54,15 @@ def options(
         for label, strategy in _strategies(request, own, backends, strategies, also):
             for option in _over_backends(label, strategy, strategy or own, group, able):
                 found.setdefault(option.arm.key, option)
-    return list(found.values())[:most]
+        if committee is not None:
+            hard = Arm(strategy=strategy_name(committee), node=group[0].spec.name, backend=OWN)
+            names = tuple(node.spec.name for node in group)
+            found[hard.key] = Option(arm=hard, backend=None, strategy=committee, nodes=names, weight=1.0)
+    every = list(found.values())
+    if committee is None:
+        return every[:most]
+    every.sort(key=lambda option: option.strategy is not committee)
+    return [option if option.strategy is committee else replace(option, weight=0.0) for option in every[:most]]
 
 
 def usd_per_1m(spec: BackendSpec) -> float:

@@ -20,21 +20,17 @@ from runtime.ledger.store import Ledger
 from runtime.ledger.trials import TrialLedger
 from runtime.metrics import Metrics
 from runtime.router.desk import Router
+from runtime.router.judge import Ask
 from runtime.router.views import series_of
 
 JUDGE_WITHIN_S: Final = 60.0
 JUDGE_HOLDER: Final = "judge"
 
 
-@asynccontextmanager
-async def routed(
-    settings: Settings, pool: Pool, desk: Desk, cluster: Cluster, ledger: Ledger, cashier: Cashier, metrics: Metrics
-) -> AsyncIterator[Router]:
-    """A router that has taken up what was learned before, and writes down what it learns until the block ends."""
+def judge_ask(pool: Pool, cashier: Cashier, metrics: Metrics) -> Ask:
+    """One call to a judge: nobody's work, so the day pays for it."""
 
     async def ask(request: ChatRequest, judge: BackendSpec, booked: Callable[[CallRecord], None]) -> ChatReply:
-        """One call to a judge: nobody's work, so the day pays for it."""
-
         def called(call: CallRecord) -> None:
             booked(call)
             metrics.call_finished(call)
@@ -48,6 +44,15 @@ async def routed(
             assumed_tokens=cashier.assumed_tokens(JUDGE_HOLDER),
         )
 
+    return ask
+
+
+@asynccontextmanager
+async def routed(
+    settings: Settings, pool: Pool, desk: Desk, cluster: Cluster, ledger: Ledger, cashier: Cashier, metrics: Metrics
+) -> AsyncIterator[Router]:
+    """A router that has taken up what was learned before, and writes down what it learns until the block ends."""
+
     router = Router(
         settings=settings,
         backends=lambda: pool.specs,
@@ -56,7 +61,7 @@ async def routed(
         book=DecisionLedger(ledger),
         trial_book=TrialLedger(ledger),
         folder=settings.data.dir.expanduser() / "routing",
-        ask=ask,
+        ask=judge_ask(pool, cashier, metrics),
         load=lambda: _load(pool, desk),
     )
     await router.load()

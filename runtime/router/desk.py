@@ -21,6 +21,7 @@ from agents.calls import CallRecord, Health, cost_usd_of
 from agents.llm.chat import BackendSpec
 from agents.records import AgentError, Event, Json
 from runtime.cluster import NodeStatus
+from runtime.committees.rules import COMMITTEE
 from runtime.config import Settings
 from runtime.config_routing import RoutingSettings
 from runtime.ledger.records import LedgerError
@@ -28,7 +29,8 @@ from runtime.open_request import OpenRequest
 from runtime.records import Answer
 from runtime.router import keeping
 from runtime.router.advice import consult, place_of, reasoned
-from runtime.router.arms import Option, options
+from runtime.router.arms import Option
+from runtime.router.choices import Choices
 from runtime.router.evidence import KeyTrust, of_answer, of_failure
 from runtime.router.features import context_of, conversation_of, facts_of
 from runtime.router.judge import Ask, JudgeDesk
@@ -44,8 +46,10 @@ log = logging.getLogger(__name__)
 MAX_CONVERSATIONS: Final = 4096
 MAX_REQUESTS: Final = 8192
 MAX_PARTS: Final = 16
+COMPARED: Final = 0.6
+"""How far a comparison may be believed: as far as a judge."""
 """Of a long list, so many of its newest parts hear of the feedback on the whole."""
-REAL: Final = frozenset({"checks", "failure", "empty", "judge", "feedback"})
+REAL: Final = frozenset({"checks", "failure", "empty", "judge", "feedback", "comparison"})
 """Sources that say something of one answer."""
 
 
@@ -67,16 +71,18 @@ class Router:
         rng: np.random.Generator | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._settings, self._strategies = settings.routing, settings.strategies
+        self._settings, self._strategies, self._committee = settings.routing, settings.strategies, settings.committee
         self._keep_text = settings.data.store_bodies
         self.advisor: Advisor | None = None
         self._backends, self._health, self._nodes, self._load = backends, health, nodes, load
+        self._choices = Choices(backends=backends, health=health, nodes=nodes)
         self._folder, self._wall = folder, wall
         self._rng = rng or np.random.default_rng()
         self.book = book
         self.counts = Counts()
         self.learner = Learner(learner_settings(settings.routing), rng=self._rng)
         self.heard = 0
+        self.heard_committees = 0
         self.trials = Trials(book=trial_book, decisions=book, settings=lambda: self._settings, wall=wall)
         self.judge = JudgeDesk(ask=ask, hear=self.hear, backends=backends, counts=self.counts, rng=self._rng, wall=wall)
         self.judge.settings = settings.routing
@@ -85,8 +91,6 @@ class Router:
         self._of_request: OrderedDict[str, list[str]] = OrderedDict()
         self._said: OrderedDict[str, float] = OrderedDict()
         self._voted: OrderedDict[tuple[str, str], None] = OrderedDict()
-        self._seen: tuple[object, ...] = ()
-        self._open: list[Option] = []
         self._dirty = False
         self._trouble = ""
 
@@ -97,7 +101,7 @@ class Router:
 
     def renew(self, settings: Settings) -> None:
         """Choices from now on go by ``settings``."""
-        self._settings, self._strategies = settings.routing, settings.strategies
+        self._settings, self._strategies, self._committee = settings.routing, settings.strategies, settings.committee
         self.judge.settings = settings.routing
 
     # ── choosing ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -130,24 +134,8 @@ class Router:
         run.note(Event(kind="route", at=decision.at, data=said))
 
     def options_of(self, run: OpenRequest) -> list[Option]:
-        """What the request leaves open now; the same list again while nothing that it depends on has changed."""
-        settings, request, nodes, backends = self._settings, run.request, self._nodes(), self._backends()
-        health = self._health()
-        resting = [name for name, each in health.items() if each.state == "open"]
-        shape = [(node.spec, node.state) for node in nodes]
-        seen = (request.target, request.backend, request.strategy, shape, backends, resting, settings, self._strategies)
-        if seen != self._seen:
-            found = options(
-                request,
-                nodes=nodes,
-                backends=backends,
-                health=health,
-                strategies=self._strategies,
-                also=settings.strategies,
-                most=settings.max_arms,
-            )
-            self._seen, self._open = seen, found
-        return self._open
+        """What the request leaves open now."""
+        return self._choices.of(run.request, self._settings, self._strategies, self._committee)
 
     def _decide(self, run: OpenRequest, open_: Sequence[Option], settings: RoutingSettings, told: Told | None) -> Route:
         now = self._wall()
@@ -167,7 +155,7 @@ class Router:
             weights_of(side, run.request.routing),
             now=now,
             held=held,
-            manner=manner_of(side, usual=usual_of(open_, heard=self.heard), advised=advised, explore=explore),
+            manner=manner_of(side, usual=usual_of(open_, heard=self._heard_of(open_)), advised=advised, explore=explore),
         )
         decision = reasoned(decision, told)
         _keep(self._conversations, name, decision.arm, MAX_CONVERSATIONS)
@@ -186,6 +174,10 @@ class Router:
             experiment_id=experiment_id,
             group=group,
         )
+
+    def _heard_of(self, open_: Sequence[Option]) -> int:
+        """Verdicts that say something of such a choice: whether a committee is worth it, only those on committees say."""
+        return self.heard_committees if open_[0].arm.strategy == COMMITTEE else self.heard
 
     def _follow(self, settings: RoutingSettings) -> None:
         """What a reload may have changed."""
@@ -248,8 +240,10 @@ class Router:
             return False
         self.counts.bump(self.counts.verdicts, evidence.source)
         self.counts.alarms += heard.changed
-        self.heard += evidence.source in REAL
-        if logged and evidence.source in ("judge", "feedback"):
+        if evidence.source in REAL:
+            self.heard += 1
+            self.heard_committees += waiting.arm.strategy == COMMITTEE
+        if logged and evidence.source in ("judge", "feedback", "comparison"):
             self.trials.heard(name, evidence.score)
         if evidence.source in ("checks", "judge"):
             _keep(self._said, name, evidence.score, MAX_REQUESTS)
@@ -272,6 +266,11 @@ class Router:
             if (other := self._said.get(name)) is not None:
                 self._trust.compare(voter[1], score, other)
             self.hear(name, Evidence(score=score, reliability=reliability / len(names), source="feedback"))
+
+    def compared(self, request_id: str, score: float) -> None:
+        """How an answer did beside another one to the same request: 1 better, 0 worse, 0.5 as good."""
+        for name in self._of_request.get(request_id, ()):
+            self.hear(name, Evidence(score=score, reliability=COMPARED, source="comparison"))
 
     def _usual(self) -> float:
         """What an answer of the pool is worth on average, as far as is known."""
@@ -298,8 +297,9 @@ class Router:
         except OSError as error:
             log.error("what was learned of routing cannot be read: %s", error)
             return
-        heard = header.get("heard")
+        heard, committees = header.get("heard"), header.get("heard_committees")
         self.heard = heard if isinstance(heard, int) and heard >= 0 else self.learner.quality.seen
+        self.heard_committees = committees if isinstance(committees, int) and committees >= 0 else 0
         try:
             self.judge.load(header["judge"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -322,7 +322,8 @@ class Router:
         if not self._dirty:
             return
         self._dirty = False
-        header, arrays = {"heard": self.heard, "judge": self.judge.dump()}, state.gather(self.learner)
+        header = {"heard": self.heard, "heard_committees": self.heard_committees, "judge": self.judge.dump()}
+        arrays = state.gather(self.learner)
         try:
             await asyncio.to_thread(lambda: keeping.write(self._folder, header, state.pack(arrays)))
         except OSError as error:

@@ -13,7 +13,7 @@ from runtime.routing.records import Arm, Decision
 
 OWN = "own"
 """Stands for the backend of an arm whose strategy picks its backends itself."""
-Source = Literal["checks", "failure", "empty", "delivered", "judge", "feedback"]
+Source = Literal["checks", "failure", "empty", "delivered", "judge", "feedback", "comparison"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,16 @@ class FakeHub:
     async def search_code(self, problem: str, **who: Any) -> Any:
         raise NotImplementedError
 
-    async def ask_peer(self, peer: str, question: str, *, task_id: str, hops: int, deadline_s: float) -> str:
+    async def ask_peer(self, peer: str, question: str, **more: Any) -> Any:
+        raise AssertionError("no task of these tests needs it")
+
+    async def pooled_design(self, problem: str, *, task_id: str) -> Any:
+        raise AssertionError("no task of these tests needs it")
+
+    async def convene(self, problem: str, seats: Any, **more: Any) -> Any:
+        raise AssertionError("no task of these tests needs it")
+
+    async def dissolve(self, committee_id: str, **more: Any) -> None:
         raise AssertionError("no task of these tests needs it")
 
     async def announce(self, topic: str, body: Any, *, task_id: str) -> None:

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from agents.calls import CallRecord, Permit
+from agents.committee.records import Convened, Taken
 from agents.llm.breaker import BreakerPolicy
 from agents.llm.chat import BackendSpec
 from agents.llm.desk import Desk
@@ -34,6 +35,7 @@ from agents.records import (
     TaskId,
     Work,
 )
+from agents.strategy_specs import Seat
 
 SCRIPT = {
     "echo TEXT": "one delta, then TEXT",
@@ -112,7 +114,7 @@ class FakeNode:
             found = await self.hub.search_code(rest, node=self.spec.name, locale=self.spec.locale, task_id=task.task_id)
             return ",".join(each.version for each in found.candidates)
         elif word == "peer":
-            return str(await self.hub.ask_peer(rest, "how?", task_id=task.task_id, hops=1, deadline_s=5.0))
+            return str((await self.hub.ask_peer(rest, "how?", task_id=task.task_id, hops=1, deadline_s=5.0)).text)
         elif word == "announce":
             await self.hub.announce(rest, {"from": self.spec.name}, task_id=task.task_id)
         return rest if rest else str(os.getpid())
@@ -238,10 +240,19 @@ class DeskHub:
         found = Candidate(version=f"{problem}-for-{node}-of-{locale}@1.0.0", code="", parameters={}, author="somebody")
         return CodeFound(candidates=(found,))
 
-    async def ask_peer(self, peer: str, question: str, *, task_id: str, hops: int, deadline_s: float) -> str:
+    async def ask_peer(self, peer: str, question: str, **more: Any) -> Any:
         if peer == "defect":
             raise RuntimeError("a defect of the hub")
         raise NotFound(f"no node {peer!r}", param="peer")
+
+    async def pooled_design(self, problem: str, *, task_id: str) -> Any:
+        return None
+
+    async def convene(self, problem: str, seats: Sequence[Seat], *, task_id: str, hops: int, locale: str) -> Convened:
+        return Convened(committee_id=task_id, seats=tuple(Taken(speciality=seat.speciality, node=locale) for seat in seats))
+
+    async def dissolve(self, committee_id: str, **more: Any) -> None:
+        self.announced.append(("dissolved", {"passed": more["passed"]}, more["task_id"]))
 
     async def announce(self, topic: str, body: Mapping[str, Json], *, task_id: str) -> None:
         self.announced.append((topic, body, task_id))

@@ -10,10 +10,12 @@ from typing import Any
 import orjson
 
 from agents.calls import CallRecord, Health, Permit, Usage
+from agents.committee.records import Convened, Design, PeerAnswer, Taken
 from agents.llm.chat import BackendSpec, ChatReply, ChatRequest, Chunk
 from agents.programs import CodeFound
 from agents.records import Choice, EventKind, Json, StructuredFailed
 from agents.shaping import compile_schema
+from agents.strategy_specs import Seat
 from agents.toolbox import Structured
 from sandbox.records import Limits, Problem, RunResult
 
@@ -48,6 +50,41 @@ class FakeToolbox:
     """What the registry offers."""
     searched: list[str] = field(default_factory=list)
 
+    left_s: float | Callable[[], float] = 60.0
+    tokens: int | None = None
+    peers: dict[str, Callable[[str], Any]] = field(default_factory=dict)
+    """What nodes say to a question, or raise, by name; seats get them in order."""
+    design: Design | None = None
+    """The pooled design."""
+    dissolved: list[tuple[Convened, bool]] = field(default_factory=list)
+
+    async def ask_peer(
+        self, peer: str, question: str, *, instructions: str = "", max_tokens: int | None = None, within_s: float | None = None
+    ) -> PeerAnswer:
+        said = self.peers[peer](question)
+        if asyncio.isfuture(said) or asyncio.iscoroutine(said):
+            said = await said
+        if isinstance(said, BaseException):
+            raise said
+        return PeerAnswer(text=said, backend="theirs")
+
+    async def pooled_design(self, problem: str) -> Design | None:
+        return self.design
+
+    async def convene(self, problem: str, seats: Sequence[Seat]) -> Convened:
+        names = [*self.peers, *(None for _ in seats)]
+        taken = (
+            Taken(speciality=seat.speciality, node=name, by="warm" if name else "role")
+            for seat, name in zip(seats, names, strict=False)
+        )
+        return Convened(committee_id="c1", seats=tuple(taken))
+
+    async def dissolve(self, committee: Convened, *, design: Design, problem: str, passed: bool) -> None:
+        self.dissolved.append((committee, passed))
+
+    def remaining_tokens(self) -> int | None:
+        return self.tokens
+
     async def search_code(self, problem: str) -> CodeFound:
         self.searched.append(problem)
         return self.found
@@ -62,7 +99,7 @@ class FakeToolbox:
         return self.usd
 
     def remaining_s(self) -> float:
-        return 60.0
+        return self.left_s() if callable(self.left_s) else self.left_s
 
     async def ask(self, request: ChatRequest, choice: Choice, *, visible: bool = False) -> ChatReply:
         value = await self._answered(request, choice, visible)
@@ -90,6 +127,8 @@ class FakeToolbox:
             value = self.answer(request, choice)
         finally:
             self.active -= 1
+        if asyncio.iscoroutine(value):
+            value = await value
         if isinstance(value, BaseException):
             raise value
         return value

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from agents.llm.simulated.code_critic import about_code, asks_for_revision, revise_code
+from agents.llm.simulated.committee import COMPARISON, DESIGN, compare, design, is_member, speak
 from agents.llm.simulated.conditions import misread
 from agents.llm.simulated.conditions import of_prompt as conditions_of
 from agents.llm.simulated.critic import JUDGEMENTS, Finding, is_judgement, judge
@@ -64,6 +65,8 @@ def answer(reading: Reading, profile: Profile, seed: int, *, json_mode: bool = F
         return Answer(text=write_program(reading, profile.skill("code"), Random(seed ^ 0xC0DE)))
     if asks_for_revision(reading):
         return Answer(text=revise_code(reading, profile.skill("code"), Random(seed ^ 0x2E51)))
+    if is_member(reading):
+        return Answer(text=speak(reading, profile.skill("critique"), Random(seed ^ 0x5EA7)))
     wanted = reading.wanted
     if wanted is None and (json_mode or _AS_JSON.search(reading.asked[:4000])):
         wanted = schema_of_words(reading.asked)
@@ -105,6 +108,9 @@ def _structured(wanted: Json, reading: Reading, profile: Profile, kind: Kind, se
         return Answer(text=_dumped(said), data=said, structured=True)
     if (routed := about_router(reading, root, profile.skill("code"), Random(seed ^ 0x40073))) is not None:
         return Answer(text=_dumped(routed), data=routed, structured=True)
+    if reading.wanted_name in (DESIGN, COMPARISON):
+        said = design(reading, root) if reading.wanted_name == DESIGN else compare(reading, critical, Random(seed ^ 0xC0BA))
+        return Answer(text=_dumped(said), data=said, structured=True)
     if reading.wanted_name in (QUESTIONS, ANSWERS):
         asked = reading.wanted_name == QUESTIONS
         data = questions(reading, root, critical, Random(seed)) if asked else answers(reading, root)

@@ -23,11 +23,13 @@ from agents.strategies.compose import (
 from agents.strategies.forms import NAMES as NAMES_OF
 from agents.strategy_specs import (
     Aspect,
+    Committee,
     Consensus,
     Gate,
     Parallel,
     Pipeline,
     Routed,
+    Seat,
     SelfDialogue,
     SelfHealing,
     Single,
@@ -44,6 +46,7 @@ SINGLES = st.builds(Single, backend=TEXTS, tier=st.sampled_from([None, "cheap", 
 
 EXPRESSIONS = st.sampled_from(["index % 10 == 0", "importance == 'critical'", "score < quality", "data.price / data.seats > 2"])
 RULES = st.lists(NAMES, max_size=2).map(tuple)
+SEATS = st.builds(Seat, speciality=NAMES, task=st.just("") | NAMES)
 
 
 def wrap(inner: st.SearchStrategy[StrategySpec]) -> st.SearchStrategy[StrategySpec]:
@@ -94,6 +97,17 @@ def wrap(inner: st.SearchStrategy[StrategySpec]) -> st.SearchStrategy[StrategySp
             pick=st.sampled_from(["best", "majority"]),
             judge=st.none() | SINGLES,
             quorum=st.none() | st.just(1),
+        )
+        | st.builds(
+            Committee,
+            members=st.just(()) | st.lists(SEATS, min_size=2, max_size=5, unique_by=lambda s: s.speciality.casefold()).map(tuple),
+            size=st.integers(2, 8),
+            rounds=st.integers(0, 5),
+            designer=st.none() | SINGLES,
+            chair=inner,
+            critic=st.none() | SINGLES,
+            rules=RULES,
+            nodes=st.booleans(),
         )
         | st.builds(
             SelfDialogue,
@@ -244,7 +258,7 @@ def test_bare_names() -> None:
     assert isinstance(stages, Pipeline)
     assert [stage.strategy for stage in stages.stages] == [Single(tier="cheap"), Single(tier="quality"), Single(tier="premium")]
     with pytest.raises(NotFound):
-        default_strategy("committee")
+        default_strategy("parliament")
 
 
 async def test_strategies_nest() -> None:

@@ -52,7 +52,7 @@ def make(
 
 
 async def ask(hub: DaemonHub, peer: str = "generalist", **changes: Any) -> str:
-    return await hub.ask_peer(peer, **{"question": "why?", "task_id": "r1/x.1.1", "hops": 0, "deadline_s": 5.0, **changes})
+    return (await hub.ask_peer(peer, **{"question": "why?", "task_id": "r1/x.1.1", "hops": 0, "deadline_s": 5.0, **changes})).text
 
 
 async def test_a_peer_is_asked_one_hop_further_for_the_same_request() -> None:

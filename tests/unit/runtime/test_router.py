@@ -13,7 +13,7 @@ import pytest
 from agents.calls import CallRecord, Health
 from agents.llm.chat import BackendSpec
 from agents.records import AgentError, BackendFailed, Draft, InvalidRequest, RequestId
-from agents.strategy_specs import Consensus, Single
+from agents.strategy_specs import Committee, Consensus, Single
 from agents.verdicts import Verdict
 from runtime.cluster import NodeStatus
 from runtime.open_request import OpenRequest
@@ -38,6 +38,7 @@ class World:
     health: dict[str, Health] = field(default_factory=dict)
     nodes: list[NodeStatus] = field(default_factory=lambda: [node("generalist")])
     routing: dict[str, Any] = field(default_factory=dict)
+    committee: dict[str, Any] = field(default_factory=dict)
     seed: int = 1
     now: float = 1_000_000.0
     asked: int = 0
@@ -46,7 +47,7 @@ class World:
         self.book = MemoryBook()
         self.trial_book = MemoryTrials()
         self.router = Router(
-            settings=fake_settings(routing=self.routing, data={"dir": self.folder}),
+            settings=fake_settings(routing=self.routing, committee=self.committee, data={"dir": self.folder}),
             backends=lambda: self.backends,
             health=lambda: self.health,
             nodes=lambda: self.nodes,
@@ -294,3 +295,55 @@ def test_a_backend_that_vanishes_is_not_chosen_and_one_that_appears_is_tried(wor
     chosen = world.live(60, {"a": 0.3, "c": 0.9})
     assert "b" not in chosen
     assert share(chosen[30:], "c") > 0.6
+
+
+# ── committees ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_hard_request_goes_to_a_committee_until_comparisons_say_otherwise(tmp_path: Path) -> None:
+    world = World(tmp_path, committee={"threshold": 0.0})
+    for _ in range(6):
+        run = world.open()
+        assert run.route is not None
+        assert run.route.decision.arm.strategy == "committee"
+        assert isinstance(run.route.strategy, Committee)
+        world.answer(run, backend="a")
+        world.router.compared(run.request.request_id, 0.0)
+    chosen = []
+    for _ in range(80):
+        run = world.open()
+        assert run.route is not None
+        chosen.append(run.route.decision.arm.strategy)
+        world.answer(run, backend=run.route.backend or "a")
+        world.router.compared(run.request.request_id, 0.0 if chosen[-1] == "committee" else 1.0)
+    assert chosen[-30:].count("committee") <= 6, "what does not win is left"
+    assert world.router.counts.verdicts["comparison"] > 50
+
+
+def test_a_committee_that_wins_is_kept(tmp_path: Path) -> None:
+    world = World(tmp_path, committee={"threshold": 0.0})
+    chosen = []
+    for _ in range(80):
+        run = world.open()
+        assert run.route is not None
+        chosen.append(run.route.decision.arm.strategy)
+        world.answer(run, backend=run.route.backend or "a")
+        world.router.compared(run.request.request_id, 1.0 if chosen[-1] == "committee" else 0.0)
+    assert chosen[-30:].count("committee") >= 24
+
+
+async def test_what_was_heard_of_committees_survives_a_restart(tmp_path: Path) -> None:
+    world = World(tmp_path, committee={"threshold": 0.0})
+    run = world.open()
+    world.answer(run, backend="a")
+    world.router.compared(run.request.request_id, 0.0)
+    assert world.router.heard_committees == 1
+    await world.router.save()
+    again = World(tmp_path, committee={"threshold": 0.0})
+    await again.router.load()
+    assert again.router.heard_committees == 1
+
+
+def test_an_easy_request_never_meets_a_committee(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    assert {option.arm.strategy for option in world.router.options_of(world.open())} == {"single"}
