@@ -156,7 +156,7 @@ def of_committees(gauges: Mapping[str, float], seats: Mapping[str, int], compare
     yield from by_name("morphogen_committee", COMMITTEE_GAUGES, gauges)
     taken = tuple(((name,), float(seats.get(name, 0))) for name in ("specialist", "kept", "warm", "role")) if gauges else ()
     text = "Seats of committees, by who took them: a specialist, a node that waited, one of the warm pool, a role."
-    yield Series(name="morphogen_committee_seats", text=text, labels=("taken_by",), rows=taken, kind="counter")
+    yield Series(name="morphogen_committee_seats", text=text, labels=("source",), rows=taken, kind="counter")
     names = ("won", "lost", "tied", "none", "dropped", "no_money")
     rows = tuple(((name,), float(compared.get(name, 0))) for name in names) if gauges else ()
     text = "Committees compared with the best other way at the same tokens, by how the committee did."
