@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 DRAIN_S: Final = 1.0
 MEMBER_CONCURRENCY: Final = 4
 MEMBER_INBOX: Final = 8
+LEAST_WAIT_S: Final = 0.01
 MAX_OPEN: Final = 1_000
 """Committees at once; a further one has roles alone."""
 
@@ -81,6 +82,7 @@ class CommitteeDesk:
         self._kept: dict[str, _Member] = {}
         self._names: set[str] = set()
         self._background: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
 
     def renew(self, settings: CommitteeSettings) -> None:
         """Committees from now on go by ``settings``."""
@@ -209,16 +211,24 @@ class CommitteeDesk:
                 self._put_away(member)
                 continue
             self._kept[member.name] = replace(member, idle_since=self._clock())
-        if self._kept:
-            asyncio.get_running_loop().call_later(keep_s, self.expire)
+        self._look_again()
 
     def expire(self) -> None:
         """Put away the nodes that have waited for long enough."""
+        self._timer = None
         now = self._clock()
         for member in list(self._kept.values()):
             if now - member.idle_since >= self.settings.keep_s:
                 del self._kept[member.name]
                 self._put_away(member)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """When the first of those that wait will have waited for long enough. A timer may ring a moment early: then again."""
+        if self._kept and self._timer is None:
+            first = min(member.idle_since for member in self._kept.values())
+            left_s = max(LEAST_WAIT_S, first + self.settings.keep_s - self._clock())
+            self._timer = asyncio.get_running_loop().call_later(left_s, self.expire)
 
     def _put_away(self, member: _Member) -> None:
         task = asyncio.get_running_loop().create_task(self._parked(member.name), name=f"put away {member.name}")
@@ -236,6 +246,8 @@ class CommitteeDesk:
 
     async def aclose(self) -> None:
         """Wait for what is being put away; the cluster ends the rest."""
+        if self._timer is not None:
+            self._timer.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
 
 

@@ -137,6 +137,19 @@ async def test_a_node_waits_for_the_next_committee_and_is_put_away_after_that() 
     assert by(await world.form()) == ["warm", "warm", "warm"]
 
 
+async def test_a_timer_that_rings_a_moment_early_rings_again() -> None:
+    world = World(settings={"keep_s": 0.02})
+    world.end(await world.form())
+    world.now = 0.0199
+    world.desk.expire()
+    assert world.desk.gauges()["nodes_waiting"] == 3
+    assert world.desk._timer is not None
+    world.now = 0.03
+    world.desk.expire()
+    await world.settled()
+    assert not world.members()
+
+
 async def test_without_waiting_nodes_go_back_at_once() -> None:
     world = World(settings={"keep_s": 0.0})
     world.end(await world.form())
