@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from agents.node import NodeKit
-from agents.records import Event, NodeId, NodeSpec, Reply, Task
+from agents.records import Event, NodeId, NodeSpec, Reply, Task, TaskId
 
 NodeState = Literal["starting", "live", "draining", "parked", "dead"]
 
@@ -43,8 +43,12 @@ class ClusterStatus:
     detail: str = ""
 
 
+def nobody(node_id: NodeId, tasks: tuple[TaskId, ...]) -> None:
+    """Nobody wants to know that a node was lost."""
+
+
 class Cluster(Protocol):
-    """Live nodes. Every method is safe to call concurrently; start, park and stop are idempotent."""
+    """Live nodes. Every method is safe to call concurrently; start, park, respec and stop are idempotent."""
 
     async def start(self) -> None:
         """Connect, adopt or kill what an earlier daemon left, fill the warm pool."""
@@ -60,6 +64,15 @@ class Cluster(Protocol):
 
     async def park(self, node_id: NodeId, *, drain_s: float) -> None:
         """Drain a node and give its actor back; its spec lives on in the ledger."""
+        ...
+
+    async def respec(self, spec: NodeSpec) -> None:
+        """Let the live node of ``spec.node_id`` work by ``spec``: new tasks at once, running ones end as they began. One that is
+        not live is left alone. Raises AgentError when it cannot, and then it is as it was."""
+        ...
+
+    async def keep_warm(self, size: int | None) -> None:
+        """Keep so many blank actors ready; None: what the configuration says. Idempotent."""
         ...
 
     async def update(self, kit: NodeKit) -> None:

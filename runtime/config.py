@@ -24,6 +24,7 @@ from runtime.config_routers import RoutersSettings
 from runtime.config_routing import RoutingSettings
 from runtime.config_sandbox import SandboxSettings
 from runtime.config_section import Section as _Section
+from runtime.config_topology import TopologySettings
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -317,6 +318,7 @@ class Settings(BaseSettings):
     routers: RoutersSettings = RoutersSettings()
     library: LibrarySettings = LibrarySettings()
     committee: CommitteeSettings = CommitteeSettings()
+    topology: TopologySettings = TopologySettings()
     simulated: SimulatedSettings = SimulatedSettings()
     strategies: dict[Name, Any] = Field(default_factory=dict)
     """Named strategies, as JSON of agents/strategies/compose.py; strategy/<name> picks one."""

@@ -35,6 +35,7 @@ from runtime.committees.build import Committees
 from runtime.config import Settings
 from runtime.config_file import LoadedConfig
 from runtime.config_strategies import check_strategies
+from runtime.controlling.build import controlled
 from runtime.dispatch import Dispatch
 from runtime.first_backends import choose_backends, probe_ollama
 from runtime.hang_up import HangUp
@@ -59,7 +60,6 @@ from runtime.reload import ConfigSource, Reloader
 from runtime.router.build import routed
 from runtime.sandbox_desk import SandboxDesk
 from runtime.service import DaemonService
-from runtime.topology.first import desired_nodes
 
 log = logging.getLogger("morphogen")
 
@@ -170,9 +170,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     hub.cluster = cluster
     stack.push_async_callback(cluster.stop, drain_s=1.0)
     await cluster.start()
-    for spec in desired_nodes(await ledger.nodes(), settings.cluster):
-        await cluster.spawn(spec)
-        await ledger.save_node(spec, "live")
+    controller = await controlled(settings, cluster, ledger, metrics)
     pool = Pool([HttpBackend(spec) for spec in specs], admission=cashier, retry=kit.retry, fallback=kit.fallback)
     stack.push_async_callback(pool.aclose)
     escalations = EscalationLedger(ledger)
@@ -226,9 +224,10 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         code=work.code,
         library=library,
         router=router,
+        controller=controller,
         sandbox_desk=sandbox_desk,
     )
-    service.routers = work.begin(dispatch, cluster, lambda: service.pool.specs, router)
+    service.routers = work.begin(dispatch, cluster, lambda: service.pool.specs, router, controller.remember)
     stack.push_async_callback(work.end)
     parts = LiveParts(service=service, hub=hub, servers=servers, found=found, kit=kit)
     stack.push_async_callback(parts.stop)
@@ -293,7 +292,7 @@ async def _end_task(task: asyncio.Task[None]) -> None:
 def _chores(service: DaemonService) -> list[Coroutine[Any, Any, None]]:
     """What goes on beside the requests."""
     chores: list[Coroutine[Any, Any, None]] = [LoopLag(service.metrics.loop_lagged).run(), _retain(service)]
-    chores += [service.registry.run(), service.library.run(), service.sandbox_desk.watch()]
+    chores += [service.registry.run(), service.library.run(), service.sandbox_desk.watch(), service.controller.run()]
     if service.reloader is not None:
         chores.append(service.reloader.watch())
     if service.embedder is not None:

@@ -140,6 +140,7 @@ class LiveParts:
             service.routers.desk.renew(new.routers)
         if self._hub.committees is not None:
             self._hub.committees.renew(new.committee)
+        service.controller.renew(new)
         service.cashier.purse.configure(new.budget)
         service.sandbox_desk.renew(new.sandbox.setup())
         self._hub.max_hops = new.cluster.max_hops

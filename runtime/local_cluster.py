@@ -30,17 +30,16 @@ from agents.records import (
     TaskId,
 )
 from agents.toolbox import Hub
-from runtime.cluster import ClusterStatus, NodeState, NodeStatus
+from runtime.cluster import ClusterStatus, NodeState, NodeStatus, nobody
 from runtime.config import ClusterSettings
 
 MAX_PARKED = 1000
 """Parked nodes remembered for the status; their specs live in the ledger."""
 
+RETIRE_S = 30.0
+"""How long a node that was replaced may finish its tasks."""
+
 Outbox = asyncio.Queue[Event | Reply | None]
-
-
-def _nobody(node_id: NodeId, tasks: tuple[TaskId, ...]) -> None:
-    """Nobody wants to know that a node was lost."""
 
 
 @dataclass(slots=True, eq=False)
@@ -65,7 +64,7 @@ class LocalCluster:
         hub: Hub,
         settings: ClusterSettings,
         build: Callable[[NodeSpec, NodeKit, Hub], Node] = build_node,
-        on_node_lost: Callable[[NodeId, tuple[TaskId, ...]], None] = _nobody,
+        on_node_lost: Callable[[NodeId, tuple[TaskId, ...]], None] = nobody,
     ) -> None:
         self._kit = kit
         self._hub = hub
@@ -73,6 +72,7 @@ class LocalCluster:
         self._build = build
         self._on_node_lost = on_node_lost
         self._nodes: dict[NodeId, _Local] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
         self._running = False
 
     async def start(self) -> None:
@@ -81,6 +81,9 @@ class LocalCluster:
     async def stop(self, *, drain_s: float) -> None:
         self._running = False
         await asyncio.gather(*(self._put_away(local, drain_s) for local in list(self._nodes.values())))
+        for task in list(self._retiring):
+            task.cancel()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
 
     async def spawn(self, spec: NodeSpec) -> NodeStatus:
         """Make a node live; one that is live already is left as it is. Raises Refused at the cap."""
@@ -117,6 +120,22 @@ class LocalCluster:
             parked = [node_id for node_id, other in self._nodes.items() if other.state == "parked"]
             for node_id in parked[:-MAX_PARKED]:
                 del self._nodes[node_id]
+
+    async def respec(self, spec: NodeSpec) -> None:
+        """New tasks go to a new node of the same id; the old one ends what it has and is closed."""
+        local = self._nodes.get(spec.node_id)
+        if local is None:
+            return
+        async with local.lock:
+            if local.state != "live" or local.spec == spec:
+                return
+            old, local.node, local.spec = local.node, self._build(spec, self._kit, self._hub), spec
+        retiring = asyncio.create_task(_retire(old), name=f"retire {spec.node_id}")
+        self._retiring.add(retiring)
+        retiring.add_done_callback(self._retiring.discard)
+
+    async def keep_warm(self, size: int | None) -> None:
+        """A node needs no process here, so that nothing is kept ready."""
 
     async def update(self, kit: NodeKit) -> None:
         """Nodes that are live get the kit now, those that come later are built with it."""
@@ -165,6 +184,13 @@ class LocalCluster:
     def status(self) -> ClusterStatus:
         live = sum(local.state == "live" for local in self._nodes.values())
         return ClusterStatus(kind="local", live=live, warm=0, restarts=0, detail="" if self._running else "not running")
+
+
+async def _retire(node: Node) -> None:
+    try:
+        await node.drain(RETIRE_S)
+    finally:
+        await node.park()
 
 
 async def _pump(node: Node, task: Task, outbox: Outbox) -> None:

@@ -120,6 +120,7 @@ class Metrics:
         )
         self._cache = self._counter("morphogen_mock_cache_lookups_total", "Look-ups in the mock API's cache.", "result")
         self._lag = self._histogram("morphogen_event_loop_lag_seconds", "How late the event loop wakes its sleepers.", _LAG_S)
+        self._rounds = self._histogram("morphogen_control_round_seconds", "Length of the control loop's rounds.", _RUN_S)
 
     def _call_metrics(self) -> None:
         self._calls = self._counter("morphogen_backend_calls_total", "Calls to a backend.", "backend", "error")
@@ -306,6 +307,10 @@ class Metrics:
     def loop_lagged(self, lag_s: float) -> None:
         """How much later than asked the event loop woke a sleeper."""
         self._lag.observe(lag_s)
+
+    def control_round(self, length_s: float) -> None:
+        """How long the control loop looked."""
+        self._rounds.observe(length_s)
 
     def render(self) -> tuple[bytes, str]:
         """The exposition and its content type."""

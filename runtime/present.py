@@ -69,6 +69,7 @@ class Present:
     sandbox: Callable[[], tuple[Mapping[str, float], int]] | None = None
     library: Callable[[], Mapping[str, float]] | None = None
     committees: Callable[[], tuple[Mapping[str, float], Mapping[str, int], Mapping[str, int]]] | None = None
+    topology: Callable[[], Iterable[Series]] | None = None
 
     def series(self) -> Iterator[Series]:
         """All of them, as they stand."""
@@ -86,6 +87,7 @@ class Present:
         yield from by_name("morphogen_library", LIBRARY_GAUGES, self.library() if self.library else {})
         yield from of_committees(*(self.committees() if self.committees else ({}, {}, {})))
         yield from self.routing() if self.routing else ()
+        yield from self.topology() if self.topology else ()
         yield from by_name("morphogen_budget", _BUDGET, self.budget() if self.budget else {})
 
 

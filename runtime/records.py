@@ -19,6 +19,7 @@ from runtime.accounts import Limits
 from runtime.cluster import ClusterStatus, NodeStatus
 from runtime.config import Settings
 from runtime.config_status import ConfigStatus, ReloadResult
+from runtime.controlling.port import TopologyPort
 from runtime.escalations import Escalations
 from runtime.jobs.records import Caller, Feedback, Job, JobEvent, Part, StoredReply
 from runtime.library.looked import LibraryUse, Looked
@@ -226,6 +227,9 @@ class Service(Protocol):
 
     @property
     def generated(self) -> RoutersPort: ...
+
+    @property
+    def topology(self) -> TopologyPort: ...
 
     @property
     def settings(self) -> Settings: ...

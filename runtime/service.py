@@ -25,6 +25,8 @@ from runtime.choosing import read_model
 from runtime.cluster import Cluster, ClusterStatus, NodeStatus
 from runtime.config import Settings
 from runtime.config_status import ConfigStatus, ReloadResult
+from runtime.controlling.controller import Controller
+from runtime.controlling.front import TopologyFront
 from runtime.dispatch import Dispatch
 from runtime.escalations import Escalations
 from runtime.jobs.runner import JobRunner
@@ -71,6 +73,7 @@ class DaemonService:
     library: LibraryDesk
     escalations: Escalations
     router: Router
+    controller: Controller
     wall: Callable[[], float] = time.time
     started_at: float = field(default_factory=time.time)
     starting: bool = True
@@ -92,6 +95,11 @@ class DaemonService:
         if self.routers is None:
             raise RegistryUnavailable("the daemon is starting")
         return self.routers.front
+
+    @property
+    def topology(self) -> TopologyFront:
+        names = {spec.name for spec in self.pool.specs}
+        return TopologyFront(self.controller, cluster=self.settings.cluster, backends=names)
 
     def readiness(self) -> Mapping[str, str]:
         status = self.cluster_port.status()

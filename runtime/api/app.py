@@ -39,6 +39,7 @@ from runtime.api.registry_routes import registry_routes
 from runtime.api.routers import RoutersSurface, router_routes
 from runtime.api.routes import ERROR_SCHEMA, PROBLEM_SCHEMA, RouteSpec, describe, route_table
 from runtime.api.routing import RoutingSurface, routing_routes
+from runtime.api.topology import TopologySurface, topology_routes
 from runtime.records import Service
 
 log = logging.getLogger(__name__)
@@ -100,6 +101,7 @@ def create_app(
     more += library_routes(LibrarySurface(service, clock=clock, read=native_surface.request_of))
     more += routing_routes(RoutingSurface(service, clock=clock))
     more += router_routes(RoutersSurface(service))
+    more += topology_routes(TopologySurface(service))
     app.specs = route_table(openai, mock, more, operator, ConfigSurface(service), health, keys)
     for spec in app.specs:
         app.add_route(spec.path, spec.endpoint, methods=list(spec.methods), include_in_schema=False)

@@ -21,6 +21,7 @@ from runtime.cli.library_commands import library_app
 from runtime.cli.options import AsJson, ConfigFile
 from runtime.cli.registry_commands import registry_app
 from runtime.cli.routes_commands import report_app, routes_app
+from runtime.cli.topology_commands import proposals_app, topology_app
 
 app = typer.Typer(
     name="morphogen",
@@ -57,6 +58,8 @@ app.add_typer(registry_app, name="registry")
 app.add_typer(library_app, name="library")
 app.add_typer(escalations_app, name="escalations")
 app.add_typer(routes_app, name="routes")
+app.add_typer(topology_app, name="topology")
+app.add_typer(proposals_app, name="proposals")
 app.add_typer(report_app)
 
 UsdPerDay = Annotated[float | None, typer.Option(min=0, help="Most that it spends in a day (UTC), in USD.")]

@@ -15,6 +15,7 @@ from runtime.ledger.records import LedgerForeign, LedgerTooNew
 from runtime.ledger.registry_schema import WRITTEN
 from runtime.ledger.routing_schema import ROUTERS, ROUTING, ROUTING_FACTS
 from runtime.ledger.sums_schema import SUMS
+from runtime.ledger.topology_schema import TOPOLOGY
 
 APPLICATION_ID = 0x4D474C31
 """Marks the file as ours ("MGL1"), so that somebody else's database is never taken over."""
@@ -307,9 +308,9 @@ CREATE TABLE library_journal (
 ALTER TABLE outcomes ADD COLUMN library TEXT;
 """
 
-_FIRST_SIX = ((1, _FIRST), (2, _JOBS), (3, _QUALITY), (4, _SPEND), (5, _REGISTRY), (6, _ESCALATIONS))
-_NEXT = ((7, ROUTING), (8, SUMS), (9, WRITTEN), (10, _LIBRARY), (11, ROUTING_FACTS), (12, ROUTERS), (13, COMPARISONS))
-MIGRATIONS: tuple[tuple[int, str], ...] = (*_FIRST_SIX, *_NEXT)
+_FIRST_SIX = (_FIRST, _JOBS, _QUALITY, _SPEND, _REGISTRY, _ESCALATIONS)
+_NEXT = (ROUTING, SUMS, WRITTEN, _LIBRARY, ROUTING_FACTS, ROUTERS, COMPARISONS, TOPOLOGY)
+MIGRATIONS: tuple[tuple[int, str], ...] = tuple(enumerate((*_FIRST_SIX, *_NEXT), start=1))
 
 
 def version_of(connection: sqlite3.Connection) -> int:

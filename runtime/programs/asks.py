@@ -38,7 +38,8 @@ class Runs(Protocol):
 
 SpentSince = Callable[[float], Awaitable[float]]
 """USD that such requests have cost since a Unix time, from the ledger: a restart must not begin a day anew."""
-SaveNode = Callable[[NodeSpec, str], Awaitable[None]]
+RememberNode = Callable[[NodeSpec], Awaitable[None]]
+"""Keeps a node that is woken when it is needed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +75,12 @@ class Asks:
         bounds: Callable[[], Bounds],
         backends: Callable[[], Sequence[BackendSpec]],
         spent_since: SpentSince,
-        save_node: SaveNode,
+        remember: RememberNode,
         source: Source = "registry",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._runs, self._cluster, self._bounds, self._backends, self._source = runs, cluster, bounds, backends, source
-        self._spent_since, self._save_node, self._clock = spent_since, save_node, clock
+        self._spent_since, self._remember, self._clock = spent_since, remember, clock
         self._day, self._spent_usd = -1, 0.0
         self._asked: deque[float] = deque()
         self._live: set[NodeId] = set()
@@ -150,7 +151,7 @@ class Asks:
         if spec.node_id in self._live:
             return True
         try:
-            await self._save_node(spec, "parked")
+            await self._remember(spec)
             await self._cluster.spawn(spec)
         except (AgentError, LedgerError) as error:
             self.why = f"{name} cannot be woken: {error}"

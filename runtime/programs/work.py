@@ -20,7 +20,7 @@ from runtime.ledger.records import LedgerError
 from runtime.ledger.registry import LedgerEvidence, LedgerJournal, spent_since
 from runtime.ledger.store import Ledger
 from runtime.programs.advising import Advising
-from runtime.programs.asks import Asks, Bounds, Runs
+from runtime.programs.asks import Asks, Bounds, RememberNode, Runs
 from runtime.programs.desk import CodeDesk
 from runtime.programs.offers import Offers
 from runtime.programs.registry_desk import RegistryDesk
@@ -46,8 +46,16 @@ class RegistryWork:
         self._reviewing: Reviewing | None = None
         self._routers: RouterWork | None = None
 
-    def begin(self, runs: Runs, cluster: Cluster, backends: Callable[[], Sequence[BackendSpec]], router: Router) -> RouterWork:
-        """``runs`` asks models for reviewers and the advisor, which are nodes of ``cluster``, and for code of routers."""
+    def begin(
+        self,
+        runs: Runs,
+        cluster: Cluster,
+        backends: Callable[[], Sequence[BackendSpec]],
+        router: Router,
+        remember: RememberNode,
+    ) -> RouterWork:
+        """``runs`` asks models for reviewers and the advisor, which are nodes of ``cluster`` that ``remember`` keeps, and for
+        code of routers."""
         settings = self._settings.registry
         asks = Asks(
             runs=runs,
@@ -55,7 +63,7 @@ class RegistryWork:
             bounds=lambda: Bounds(per_hour=settings.reviews_per_hour, usd_per_day=settings.review_usd_per_day),
             backends=backends,
             spent_since=lambda since: spent_since(self._ledger, "registry", since),
-            save_node=self._ledger.save_node,
+            remember=remember,
         )
         limits = self._settings.sandbox.setup().limits
         reviewing = self._reviewing = Reviewing(self.desk, asks, self._sandbox, cluster, settings=settings, limits=limits)
@@ -73,6 +81,7 @@ class RegistryWork:
             runs=runs,
             cluster=cluster,
             backends=backends,
+            remember=remember,
         )
         self._routers.begin()
         return self._routers

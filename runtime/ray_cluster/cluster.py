@@ -21,13 +21,14 @@ import ray
 from agents.node import NodeKit, build_node
 from agents.records import AgentError, Draining, Event, NodeId, NodeLost, NodeSpec, Overloaded, Reply, Task, TaskId
 from agents.toolbox import Hub
-from runtime.cluster import ClusterStatus, NodeStatus
+from runtime.cluster import ClusterStatus, NodeStatus, nobody
 from runtime.config import ClusterSettings, RaySettings
 from runtime.ray_cluster.actor import BuildNode
 from runtime.ray_cluster.connect import RayConnection, actor_class
 from runtime.ray_cluster.hosts import Host, HostFactory
 from runtime.ray_cluster.hub_server import HubServer
 from runtime.ray_cluster.mailbox import MAX_WAITING, Mailbox
+from runtime.ray_cluster.memory import watch_memory
 from runtime.ray_cluster.orphans import kill_orphans
 from runtime.ray_cluster.table import Entry, NodeTable, restart_delay_s
 from runtime.ray_cluster.warm import WarmPool
@@ -42,10 +43,6 @@ MAX_WAIT_S = 30.0
 """How long a task waits for its node to come back."""
 RETIRE_S = 30.0
 """How long a node that is replaced for its size may finish its tasks."""
-
-
-def _nobody(node_id: NodeId, tasks: tuple[TaskId, ...]) -> None:
-    """Nobody wants to know that a node was lost."""
 
 
 class RayCluster:
@@ -64,7 +61,7 @@ class RayCluster:
         settings: ClusterSettings,
         ray: RaySettings,
         daemon_id: str,
-        on_node_lost: Callable[[NodeId, tuple[TaskId, ...]], None] = _nobody,
+        on_node_lost: Callable[[NodeId, tuple[TaskId, ...]], None] = nobody,
         build: BuildNode = build_node,
         poll_s: float = 5.0,
         min_replace_age_s: float = STEADY_S,
@@ -116,7 +113,8 @@ class RayCluster:
         )
         self._pool = WarmPool(size=self._settings.warm_nodes, create=factory.create)
         await self._pool.start()
-        self._later(self._watch_memory(), "watch memory")
+        bounds = {"max_bytes": self._settings.max_node_memory_bytes, "min_age_s": self._min_replace_age_s}
+        self._later(watch_memory(self._table.entries, self._replace_later, poll_s=self._poll_s, **bounds), "watch memory")
         self._detail = ""
 
     async def stop(self, *, drain_s: float) -> None:
@@ -177,6 +175,19 @@ class RayCluster:
             raise
         return host
 
+    async def respec(self, spec: NodeSpec) -> None:
+        """A fresh actor works by ``spec``, and the old one ends what it has. Raises NodeLost when none comes up."""
+        entry = self._table.get(spec.node_id)
+        if entry is None or entry.state == "parked" or entry.spec == spec:
+            return
+        if entry.host is None or not await self._exchange(entry, entry.host, spec):
+            raise NodeLost(f"node {spec.node_id} died as it was changed")
+
+    async def keep_warm(self, size: int | None) -> None:
+        """The pool grows and shrinks by itself from now on."""
+        if self._pool is not None:
+            await self._pool.resize(self._settings.warm_nodes if size is None else size)
+
     async def update(self, kit: NodeKit) -> None:
         """Live nodes get the kit now; blank actors and restarted nodes begin with it."""
         self._kit = kit
@@ -189,12 +200,11 @@ class RayCluster:
         except AgentError as error:
             _log.warning("%s cannot take the new configuration and is replaced: %s", host.name, error)
             if not host.lost:
-                self._later(self._replace(entry, host), f"replace {host.name}")
+                self._replace_later(entry, host)
 
     async def park(self, node_id: NodeId, *, drain_s: float) -> None:
         """Drain a node and end its actor. A node that is parked or unknown is left alone."""
-        entry = next((entry for entry in self._table.entries() if entry.spec.node_id == node_id), None)
-        if entry is not None:
+        if (entry := self._table.get(node_id)) is not None:
             await self._put_away(entry, drain_s)
 
     async def _put_away(self, entry: Entry, drain_s: float) -> None:
@@ -284,41 +294,31 @@ class RayCluster:
                 self._detail = ""
                 return
 
-    async def _watch_memory(self) -> None:
-        """Measure every node; one that has outgrown its cap is replaced by a fresh actor."""
-        while True:
-            await asyncio.sleep(self._poll_s)
-            for entry in self._table.entries():
-                host = entry.host
-                if entry.state != "live" or host is None:
-                    continue
-                try:
-                    entry.rss_bytes = (await host.status(timeout_s=self._poll_s)).rss_bytes
-                except AgentError as error:
-                    _log.warning("%s does not say how it is: %s", host.name, error)
-                    continue
-                young = time.monotonic() - entry.host_since < self._min_replace_age_s
-                if not young and (entry.rss_bytes or 0) > self._settings.max_node_memory_bytes:
-                    _log.warning("%s holds %d bytes and is replaced", host.name, entry.rss_bytes or 0)
-                    self._later(self._replace(entry, host), f"replace {host.name}")
+    def _replace_later(self, entry: Entry, old: Host) -> None:
+        self._later(self._replace(entry, old), f"replace {old.name}")
 
     async def _replace(self, entry: Entry, old: Host) -> None:
         """Give a node a fresh actor; the old one finishes what it has."""
+        try:
+            await self._exchange(entry, old)
+        except AgentError as error:
+            _log.warning("%s is not replaced: %s", old.name, error)
+
+    async def _exchange(self, entry: Entry, old: Host, spec: NodeSpec | None = None) -> bool:
+        """The node's next tasks go to a fresh actor (that works by ``spec``), if it still has ``old``; that ends by itself."""
         async with entry.lock:
             if entry.state != "live" or entry.host is not old:
-                return
-            try:
-                host = await self._new_host(entry.spec)
-            except AgentError as error:
-                _log.warning("%s is not replaced: %s", old.name, error)
-                return
+                return False
+            host = await self._new_host(spec or entry.spec)
             if entry.state != "live" or entry.host is not old:
                 await host.kill()
-                return
+                return False
             entry.host, entry.host_since, entry.rss_bytes = host, time.monotonic(), None
-            entry.restarts += 1
-            self._restarts += 1
-        await self._retire(entry.spec.node_id, old)
+            entry.restarts += spec is None
+            self._restarts += spec is None
+            entry.spec = spec or entry.spec
+        self._later(self._retire(entry.spec.node_id, old), f"retire {old.name}")
+        return True
 
     async def _retire(self, node_id: NodeId, old: Host) -> None:
         try:

@@ -84,6 +84,9 @@ class NodeTable:
     def entries(self) -> list[Entry]:
         return list(self._entries.values())
 
+    def get(self, node_id: NodeId) -> Entry | None:
+        return self._entries.get(node_id)
+
     def find(self, node_id: NodeId) -> Entry:
         """Raises NotFound for a node that is unknown or parked."""
         entry = self._entries.get(node_id)

@@ -51,6 +51,13 @@ class WarmPool:
         asyncio.get_running_loop().call_later(REFILL_DELAY_S, self._refill)
         return host
 
+    async def resize(self, size: int) -> None:
+        """Keep ``size`` from now on; those that are too many end."""
+        self._size = size
+        while len(self._ready) > size:
+            await self._ready.pop().kill()
+        self._refill()
+
     def discard(self, host: Host) -> None:
         """A blank host died; make another."""
         if host in self._ready:

@@ -12,7 +12,7 @@ from runtime.config import Settings
 from runtime.ledger.registry import spent_since
 from runtime.ledger.rounds import RoundLedger
 from runtime.ledger.store import Ledger
-from runtime.programs.asks import Asks, Bounds, Runs
+from runtime.programs.asks import Asks, Bounds, RememberNode, Runs
 from runtime.programs.registry_desk import RegistryDesk
 from runtime.router.desk import Router
 from runtime.routers.desk import RouterDesk
@@ -37,6 +37,7 @@ class RouterWork:
         runs: Runs,
         cluster: Cluster,
         backends: Callable[[], Sequence[BackendSpec]],
+        remember: RememberNode,
     ) -> None:
         trials = router.trials
         self.desk = RouterDesk(
@@ -53,7 +54,7 @@ class RouterWork:
             bounds=self._bounds,
             backends=backends,
             spent_since=lambda since: spent_since(ledger, "routers", since),
-            save_node=ledger.save_node,
+            remember=remember,
             source="routers",
         )
         self._evolution = Evolution(

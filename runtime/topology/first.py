@@ -1,17 +1,30 @@
 """The network's first shape: one generalist. Everything else is grown from here.
 
-Called by daemon.py at start. Pure.
+Called by the controller at start, when also an older shape has to fit the cap of live nodes. Pure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from agents.records import NodeId, NodeSpec
 from agents.strategy_specs import Single
 from runtime.config import ClusterSettings
+from runtime.topology.shape import Member, MemberStep, Step, Topology
 
 GENERALIST = "generalist"
+
+
+def first_steps(topology: Topology, settings: ClusterSettings, *, now: float) -> tuple[Step, ...]:
+    """What has to change before a start: a generalist where there is none, and those parked that the cap has no room for."""
+    wanted = desired_nodes([(member.spec, member.life) for member in topology.members.values()], settings)
+    ids = {spec.node_id for spec in wanted}
+    extra = [member for member in topology.live if member.node_id not in ids]
+    parked = [MemberStep(node_id=each.node_id, before=each, after=replace(each, life="parked")) for each in extra]
+    new = [spec for spec in wanted if spec.node_id not in topology.members]
+    born = [MemberStep(node_id=spec.node_id, before=None, after=Member(spec=spec, born_at=now)) for spec in new]
+    return (*parked, *born)
 
 
 def desired_nodes(kept: Sequence[tuple[NodeSpec, str]], settings: ClusterSettings) -> tuple[NodeSpec, ...]:

@@ -31,6 +31,7 @@ class Kind(StrEnum):
     REWIRE = "rewire"
     ADOPT_ROUTER = "adopt_router"
     POOL = "pool"
+    RESTORE = "restore"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +108,14 @@ class Pool:
     size: int | None
 
 
-Payload = Spawn | Split | Prune | Merge | Park | Wake | Recover | Rewire | AdoptRouter | Pool
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restore:
+    """The shape as it was at ``revision``. Nodes that came later are parked, and deleted when the change is kept."""
+
+    revision: int
+
+
+Payload = Spawn | Split | Prune | Merge | Park | Wake | Recover | Rewire | AdoptRouter | Pool | Restore
 
 KIND_OF: Final[Mapping[type[Payload], Kind]] = {
     Spawn: Kind.SPAWN,
@@ -120,6 +128,7 @@ KIND_OF: Final[Mapping[type[Payload], Kind]] = {
     Rewire: Kind.REWIRE,
     AdoptRouter: Kind.ADOPT_ROUTER,
     Pool: Kind.POOL,
+    Restore: Kind.RESTORE,
 }
 
 
@@ -138,3 +147,5 @@ def subject_of(payload: Payload) -> str:
             return "router"
         case Pool(name=name):
             return name
+        case Restore(revision=revision):
+            return f"revision {revision}"

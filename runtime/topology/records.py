@@ -191,7 +191,6 @@ class Caps:
     descendants: int = 200
     spawns_per_minute: int = 6
     open_proposals: int = 100
-    applying: int = 1
     verifying: int = 8
     spend_usd_per_day: float = 1.0
 

@@ -59,6 +59,10 @@ class ScriptedCluster:
     async def park(self, node_id: NodeId, *, drain_s: float) -> None:
         self.statuses = [status for status in self.statuses if status.spec.node_id != node_id]
 
+    async def respec(self, spec: NodeSpec) -> None: ...
+
+    async def keep_warm(self, size: int | None) -> None: ...
+
     async def update(self, kit: NodeKit) -> None:
         self.kits.append(kit)
 

@@ -63,8 +63,8 @@ def made(
         assert since % 86_400 == 0
         return spent if since == 86_400.0 * 20_000 else 0.0
 
-    async def save(spec: NodeSpec, state: str) -> None:
-        saved.append((spec.name, state))
+    async def save(spec: NodeSpec) -> None:
+        saved.append(spec.name)
 
     cluster: Any = nodes
     chosen = RegistrySettings(**settings)
@@ -74,7 +74,7 @@ def made(
         bounds=lambda: Bounds(per_hour=chosen.reviews_per_hour, usd_per_day=chosen.review_usd_per_day),
         backends=lambda: backends,
         spent_since=spent_since,
-        save_node=save,
+        remember=save,
         clock=clock,
     )
     return asks, runs, nodes, clock, saved
@@ -132,7 +132,7 @@ async def test_nodes_are_woken_and_rest() -> None:
     asks, _, nodes, _, saved = made()
     assert await asks.awake("reviewer-quality", "reviewer", "code quality", "You review code.")
     assert await asks.awake("reviewer-quality", "reviewer", "code quality", "You review code.")
-    assert (nodes.live, saved) == (["reviewer-quality"], [("reviewer-quality", "parked")])
+    assert (nodes.live, saved) == (["reviewer-quality"], ["reviewer-quality"])
     await asks.rest()
     assert nodes.live == []
     nodes.full = True
