@@ -21,6 +21,7 @@ from tests.fakes.jobs import FakeJobs
 from tests.fakes.library import FakeLibrary
 from tests.fakes.registry import MemoryEvidence, MemoryJournal
 from tests.fakes.routing import FakeRouting
+from tests.fakes.topology_port import FakeTopology
 
 OPERATOR_KEY = "op-secret"
 CLIENT_KEY = "client-secret"
@@ -58,6 +59,7 @@ class FakeService:
         self.library = FakeLibrary()
         self.replays = 0
         self.routing = FakeRouting(self._settings)
+        self.topology = FakeTopology()
         self.arrived = asyncio.Event()
         self.release: asyncio.Event | None = None
         self.cancelled = 0

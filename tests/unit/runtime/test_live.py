@@ -26,6 +26,7 @@ from tests.fakes.cluster import RecordingLedger, RecordingMetrics, ScriptedClust
 from tests.fakes.escalations import FakeEscalations
 from tests.fakes.routing import idle_router
 from tests.fakes.service import fake_settings
+from tests.fakes.topology_port import idle_controller
 
 
 class Child:
@@ -77,6 +78,7 @@ class World:
             "code": object(),
             "library": object(),
             "router": idle_router(settings),
+            "controller": idle_controller(settings),
         }
         self.hub = hub
         self.service = DaemonService(

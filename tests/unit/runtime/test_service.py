@@ -25,6 +25,7 @@ from tests.fakes.cluster import RecordingLedger, RecordingMetrics, ScriptedClust
 from tests.fakes.escalations import FakeEscalations
 from tests.fakes.routing import idle_router
 from tests.fakes.service import fake_settings
+from tests.fakes.topology_port import idle_controller
 
 
 class Embedder:
@@ -79,6 +80,7 @@ def make(
         code=jobs,
         library=jobs,
         router=idle_router(settings),
+        controller=idle_controller(settings),
         sandbox_desk=jobs,
         **fields,
     )
