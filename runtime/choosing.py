@@ -107,6 +107,15 @@ def _named_strategy(request: Request, backends: Sequence[BackendSpec], strategie
     return default_strategy(name, backends)
 
 
+def strategy_ahead(
+    request: Request, *, backends: Sequence[BackendSpec], strategies: Mapping[str, Json], nodes: Iterable[NodeStatus]
+) -> StrategySpec | None:
+    """What ``request`` will run by as far as it says so itself: its own, the named one, that of the node it names."""
+    if request.target.kind == "node" and request.strategy is None:
+        return next((node.spec.strategy for node in nodes if node.spec.name == request.target.name), None)
+    return choose_strategy(request, backends=backends, strategies=strategies)
+
+
 def choice_of(request: Request, *, may_replace_named: bool) -> Choice:
     """Which backends may answer. A named one is replaced by another only where the operator gave an order for that."""
     named = request.backend or (request.target.name if request.target.kind == "backend" else None)

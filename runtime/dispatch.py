@@ -34,9 +34,10 @@ from agents.records import (
     TaskId,
 )
 from agents.strategies.runner import to_text
+from agents.strategy_specs import StrategySpec
 from runtime.accounts import Limits
 from runtime.admission import Cashier
-from runtime.choosing import busy_s, choice_of, choose_node, goes_straight
+from runtime.choosing import busy_s, choice_of, choose_node, goes_straight, strategy_ahead
 from runtime.cluster import Cluster
 from runtime.config import Settings
 from runtime.escalations import Escalations
@@ -108,6 +109,11 @@ class Dispatch:
                 if isinstance(item, Answer):
                     return item
         raise AgentError("the request ended without an answer")
+
+    def strategy_ahead(self, request: Request) -> StrategySpec | None:
+        """What ``request`` will run by as far as it says so itself (choosing.py)."""
+        named = self.settings.strategies
+        return strategy_ahead(request, backends=self._pool.specs, strategies=named, nodes=self._cluster.nodes())
 
     async def stream(self, request: Request, spent: Spent | None = None) -> AsyncGenerator[Event | Answer, None]:
         """Deltas as they come, the Answer last. Closing the iterator cancels the work.

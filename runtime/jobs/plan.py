@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from agents.quality.statistical_constraints import OF_THE_WHOLE
 from agents.records import AgentError, BudgetExceeded, Escalated, InvalidRequest, Refused
-from agents.strategy_specs import draws_samples
+from agents.strategy_specs import StrategySpec, draws_samples
 from runtime.jobs.records import Job, Range
 from runtime.records import Request
 
@@ -23,11 +23,10 @@ MAX_PROGRESS_EVENTS = 500
 _MAX_PAUSE_S = 30.0
 
 
-def of_the_whole(request: Request) -> bool:
-    """Whether a request must not be cut into parts: a sample is drawn at once, and what is said of it holds for the whole."""
-    named = request.target.name if request.target.kind == "strategy" else None
-    computed = draws_samples(request.strategy) or (request.strategy is None and named in ("code_augmented", "committee"))
-    return computed or any(one.kind in OF_THE_WHOLE for one in request.constraints)
+def of_the_whole(request: Request, strategy: StrategySpec | None) -> bool:
+    """Whether a request that ``strategy`` answers must not be cut into parts: a sample is drawn at once, and what is said of it
+    holds for the whole."""
+    return draws_samples(strategy) or any(one.kind in OF_THE_WHOLE for one in request.constraints)
 
 
 def split(missing: Iterable[Range], size: int) -> list[Range]:

@@ -133,7 +133,7 @@ class JobRunner:
         """How many items, where it is a batch. Raises InvalidRequest where the schema forbids as many."""
         if request.count is None or request.schema is None or request.count <= self._tools.settings().items_per_part:
             return None
-        if of_the_whole(request):
+        if of_the_whole(request, self._tools.runs.strategy_ahead(request)):
             return None
         part_schema(request.schema, request.count)
         return request.count

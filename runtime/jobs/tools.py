@@ -15,6 +15,7 @@ from typing import Protocol
 
 from agents.calls import cost_usd_of, usage_of
 from agents.records import AgentError, Event, Json, Refused
+from agents.strategy_specs import StrategySpec
 from runtime.config import JobSettings
 from runtime.jobs.plan import Again, Drop, Stop, on_failure
 from runtime.jobs.records import Job
@@ -31,6 +32,8 @@ _MAX_TOLD = 200
 
 class Runs(Protocol):
     """What is needed of ``runtime.dispatch.Dispatch``."""
+
+    def strategy_ahead(self, request: Request) -> StrategySpec | None: ...
 
     def stream(self, request: Request, spent: Spent | None = None) -> AsyncGenerator[Event | Answer, None]: ...
 

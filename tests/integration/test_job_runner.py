@@ -12,6 +12,7 @@ import pytest
 
 from agents.calls import CallRecord, Usage
 from agents.records import AgentError, BackendFailed, BudgetExceeded, Draft, Event, Incomplete, RequestId
+from agents.strategy_specs import StrategySpec
 from runtime.config import JobSettings
 from runtime.jobs.bell import Bell
 from runtime.jobs.records import Job
@@ -34,6 +35,9 @@ class Script:
     def __init__(self, work: Callable[[Request], Any]) -> None:
         self.work = work
         self.asked: list[Request] = []
+
+    def strategy_ahead(self, request: Request) -> StrategySpec | None:
+        return request.strategy
 
     async def stream(self, request: Request, spent: Spent | None = None) -> AsyncGenerator[Event | Answer, None]:
         self.asked.append(request)

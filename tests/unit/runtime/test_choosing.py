@@ -10,9 +10,30 @@ from hypothesis import strategies as st
 
 from agents.llm.chat import BackendSpec
 from agents.records import Choice, InvalidRequest, NotFound, Refused, RequestId
-from agents.strategy_specs import Aspect, Consensus, Parallel, Pipeline, Routed, SelfHealing, Single, Stage, ValidationLoop
+from agents.strategy_specs import (
+    Aspect,
+    CodeAugmented,
+    Consensus,
+    Parallel,
+    Pipeline,
+    Routed,
+    SelfHealing,
+    Single,
+    Stage,
+    StrategySpec,
+    ValidationLoop,
+)
 from agents.verdicts import Constraint
-from runtime.choosing import busy_s, choice_of, choose_node, choose_strategy, goes_straight, opening_choice, read_model
+from runtime.choosing import (
+    busy_s,
+    choice_of,
+    choose_node,
+    choose_strategy,
+    goes_straight,
+    opening_choice,
+    read_model,
+    strategy_ahead,
+)
 from runtime.records import Request, Target
 from tests.fakes.cluster import call, node
 
@@ -22,6 +43,20 @@ NAMED = {"mine": {"single": {"tier": "premium"}}, "twice": {"pipeline": ["mine",
 
 def request(**fields: Any) -> Request:
     return Request(request_id=RequestId("r1"), source="openai", messages=({"role": "user", "content": "hi"},), **fields)
+
+
+def test_what_a_request_will_run_by_is_known_ahead_where_it_says_so() -> None:
+    nodes = [node(), node("counter", strategy=CodeAugmented())]
+
+    def ahead(**fields: Any) -> StrategySpec | None:
+        return strategy_ahead(request(**fields), backends=BACKENDS, strategies=NAMED, nodes=nodes)
+
+    assert ahead() is None
+    assert ahead(target=Target(kind="node", name="counter")) == CodeAugmented()
+    assert ahead(target=Target(kind="node", name="counter"), strategy=Single()) == Single()
+    assert ahead(target=Target(kind="node", name="gone")) is None
+    assert isinstance(ahead(target=Target(kind="strategy", name="code_augmented")), CodeAugmented)
+    assert ahead(target=Target(kind="strategy", name="mine")) == Single(tier="premium")
 
 
 @pytest.mark.parametrize(

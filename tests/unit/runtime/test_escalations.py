@@ -15,7 +15,7 @@ from agents.strategy_specs import CodeAugmented, Pipeline, Single, Stage, Valida
 from runtime.api.errors import error_body, fault_headers, from_agent_error, problem_body
 from runtime.escalations import problems_with
 from runtime.jobs.plan import Stop, of_the_whole, on_failure
-from runtime.records import Request, Target
+from runtime.records import Request
 
 SCHEMA = parse_shape([{"age": "integer"}], limits=ShapeLimits())
 
@@ -44,13 +44,12 @@ def test_a_job_stops_at_a_question() -> None:
 
 
 def test_a_sample_is_never_cut_into_parts() -> None:
-    assert not of_the_whole(request())
-    assert of_the_whole(request(target=Target(kind="strategy", name="code_augmented")))
-    assert of_the_whole(request(strategy=default_strategy("code_augmented")))
-    assert of_the_whole(request(strategy=Pipeline(stages=(Stage(name="s", strategy=ValidationLoop(generate=CodeAugmented())),))))
-    assert not of_the_whole(request(strategy=Pipeline(stages=(Stage(name="s", strategy=Single()),))))
-    assert of_the_whole(request(constraints=parse_constraints([{"field": "[].age", "sum": 3}])))
-    assert not of_the_whole(request(constraints=parse_constraints([{"field": "[].age", "range": [1, 3]}])))
+    assert not of_the_whole(request(), None)
+    assert of_the_whole(request(), default_strategy("code_augmented"))
+    assert of_the_whole(request(), Pipeline(stages=(Stage(name="s", strategy=ValidationLoop(generate=CodeAugmented())),)))
+    assert not of_the_whole(request(), Pipeline(stages=(Stage(name="s", strategy=Single()),)))
+    assert of_the_whole(request(constraints=parse_constraints([{"field": "[].age", "sum": 3}])), None)
+    assert not of_the_whole(request(constraints=parse_constraints([{"field": "[].age", "range": [1, 3]}])), Single())
 
 
 @pytest.mark.parametrize(
