@@ -263,6 +263,8 @@ async def try_program(
         said = [f"{one.name}: {one.detail}" if one.detail else one.name for one in judged.checks]
         state = "failed" if judged.failures else "passed"
         toolbox.note("stage", name="check", state=state, checks=said, failures=list(judged.failures))
+    if judged.failures and tried.failures and code.how == "used":
+        tried.found = replace(tried.found, candidates=())  # handed back although it had failed: it leads its reader astray
     _note_evidence(code, tried, toolbox, passed=not judged.failures, latency_s=result.wall_s)
     return judged, None if judged.failures else replace(code, latency_s=result.wall_s)
 

@@ -143,3 +143,11 @@ def _in_turn(*answers: str) -> Any:
             return left.pop(0) if len(left) > 1 else left[0]
 
     return Turns()
+
+
+async def test_code_that_is_handed_back_after_it_failed_is_shown_no_more() -> None:
+    bad = RunResult(problem=Problem.RAISED, error="KeyError: 'sd'")
+    box, draft = await made(bad, bad, ok(ages()), said=_in_turn(USE, USE, ANEW))
+    assert draft.code.how == "new"
+    shown = ["39 of 40 runs passed" in texts(request) for request, _, _ in box.asked if request.schema is None]
+    assert shown[:3] == [True, True, False]
