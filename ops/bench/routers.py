@@ -28,10 +28,10 @@ from agents.llm.simulated.reading import Reading
 from agents.records import Json
 from ops.bench.plot import Panel, write_lines
 from ops.bench.report import Goal, at_least, at_most, emit, parser, progress
-from ops.bench.routers_world import ARMS, KEYS, MIX, POOL, REUSE, WEIGHTS, Asked, draw
+from ops.bench.routers_world import ARMS, KEYS, MIX, POOL, WEIGHTS, Asked, draw
 from runtime.config_routers import RoutersSettings
 from runtime.routers.checking import checked
-from runtime.routers.replay import sayings, scored
+from runtime.routers.replay import in_force, sayings, shadowed
 from runtime.routers.writing import task
 from runtime.routing.bandit import Learner
 from runtime.routing.experiment import Plan, Result, assign, begin, observe, rule
@@ -44,10 +44,13 @@ from sandbox.runner import Sandbox
 
 Row = dict[str, Any]
 
-SETTINGS = RoutersSettings(explore=0.1, least_confidence=0.0)
+SETTINGS = RoutersSettings(explore=0.25, least_confidence=0.0)
 CONFIGURED = frozenset(arm.backend for arm in ARMS)
 WRITER = replace(POOL[-1], name="writer", skills={"code": 0.9})
-LOGGED, TRIED, JUDGED = 1500, 6000, 3000
+LOGGED, TRIED, JUDGED = 2000, 15_000, 3000
+KEPT_LOG = 12_000
+KNOWS_NOTHING = 2000
+"""So many first requests are given to anybody, as by a daemon that has just begun."""
 ATTEMPTS, QUICK_ATTEMPTS = 14, 5
 SEEDS = 3
 JUDGED_FROM = 10_000_000
@@ -57,7 +60,7 @@ CALLS = 3000
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """A router of the line: ``code`` empty for the configured weights alone, where all began."""
+    """A router of the line: ``code`` empty for none at all, where all began."""
 
     name: str
     steps: tuple[Step, ...] = ()
@@ -68,7 +71,8 @@ class Version:
 
 @dataclass
 class Stream:
-    """Requests one after the other; ``prior`` is what each arm was worth so far, which stands in for the learner's estimates."""
+    """Requests one after the other; ``sums`` is what each arm was worth so far, which stands in for the learner: the best
+    single arm by it answers what no router decides."""
 
     seed: int
     at: int = 0
@@ -76,6 +80,12 @@ class Stream:
     def __post_init__(self) -> None:
         self.rng = Random(self.seed)
         self.sums = dict.fromkeys(KEYS, (1.0, 0.5))
+        self.log: list[Seen] = []
+
+    @property
+    def usual(self) -> ArmKey:
+        """The best single arm as far as is known."""
+        return max(KEYS, key=lambda key: self.sums[key][1] / self.sums[key][0])
 
     def take(self, count: int) -> list[Asked]:
         found = [draw(self.at + number, self.seed) for number in range(count)]
@@ -83,11 +93,10 @@ class Stream:
         return found
 
     def given(self, asked: Asked, said: ArmKey | None, step: str = "") -> Seen:
-        """Choose as the daemon does (the router's arm but for exploring; the weights where it passes), and look what came."""
-        weights = {key: 0.0 if key == REUSE else 1 / len(POOL) for key in KEYS}
-        if said is not None:
-            weights = {key: (key == said) * 1.0 for key in KEYS}
-        share = {key: (1 - SETTINGS.explore) * weights[key] + SETTINGS.explore / len(KEYS) for key in KEYS}
+        """Choose as the daemon does (the router's arm but for exploring; the usual one where it passes), and look what came."""
+        wanted = said or self.usual
+        explore = 1.0 if len(self.log) < KNOWS_NOTHING else SETTINGS.explore
+        share = {key: (1 - explore) * (key == wanted) + explore / len(KEYS) for key in KEYS}
         arm = self.rng.choices(KEYS, [share[key] for key in KEYS])[0]
         guesses = {key: total / n for key, (n, total) in self.sums.items()}
         n, total = self.sums[arm]
@@ -125,10 +134,12 @@ async def attempt(
     """One turn of the loop: the next version where it won, and what came of it."""
     asked = stream.take(LOGGED)
     said = await said_by(sandbox, champion, asked)
-    log = [stream.given(each, arm, step) for each, (arm, step) in zip(asked, said, strict=True)]
+    fresh = [stream.given(each, arm, step) for each, (arm, step) in zip(asked, said, strict=True)]
+    stream.log = [*stream.log, *fresh][-KEPT_LOG:]
+    log = in_force(stream.log, await said_by_seen(sandbox, champion, stream.log)) if champion.code else stream.log
     told, kept = [each for each in log if for_lessons(each.unit)], [each for each in log if not for_lessons(each.unit)]
     found = lessons(told)
-    if found is None or not (found.groups or found.steps):
+    if found is None or not found.says_something:
         return None, "nothing to learn: no group has a gain for sure"
     try:
         edits = edits_of(written(found, champion.steps, failed, 1000 * stream.seed + number))
@@ -143,10 +154,10 @@ async def attempt(
     if not verdict.good:
         failed.extend(made.edits)
         return None, f"refused by the checks: {verdict.faults[0]}"
-    shadow = scored(kept, [arm for arm, _ in await said_by_seen(sandbox, made, kept)], explore=SETTINGS.explore)
-    if shadow is None or shadow.gain.mean <= 0:
+    _, gain = shadowed(kept, await said_by_seen(sandbox, made, kept), explore=SETTINGS.explore)
+    if gain <= 0:
         failed.extend(made.edits)
-        return None, f"refused in the shadow: gain {shadow.gain.mean if shadow else 0:+.3f}"
+        return None, f"refused in the shadow: gain {gain:+.3f} of {'; '.join(made.edits)}"
     won, why = await tried(sandbox, champion, made, stream)
     failed.extend([] if won else made.edits)
     return (made if won else None), f"{'; '.join(made.edits)} [{why}]"
@@ -187,15 +198,9 @@ def interval(values: np.ndarray[Any, np.dtype[np.float64]]) -> Row:
     return {"mean": float(values.mean()), "low": float(values.mean()) - half, "high": float(values.mean()) + half}
 
 
-def worth_of(asked: Sequence[Asked], said: Sequence[ArmKey | None]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """``(n,)``: the worth of each choice; by the weights, in expectation, where the router passes."""
-    usual = [key for key in KEYS if key != REUSE]
-    return np.array(
-        [
-            each.came(arm).worth if arm is not None else sum(each.came(key).worth for key in usual) / len(usual)
-            for each, arm in zip(asked, said, strict=True)
-        ]
-    )
+def worth_of(asked: Sequence[Asked], said: Sequence[ArmKey | None], usual: ArmKey) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """``(n,)``: the worth of each choice; ``usual`` answers where the router passes."""
+    return np.array([each.came(arm or usual).worth for each, arm in zip(asked, said, strict=True)])
 
 
 def learned(asked: Sequence[Asked], seed: int) -> float:
@@ -224,7 +229,7 @@ async def evolution(seed: int, attempts: int, judged: int) -> Row:
                 line.append(made)
                 failed.clear()
         fresh = [draw(JUDGED_FROM + number, seed) for number in range(judged)]
-        values = [worth_of(fresh, [arm for arm, _ in await said_by(sandbox, version, fresh)]) for version in line]
+        values = [worth_of(fresh, [arm for arm, _ in await said_by(sandbox, version, fresh)], stream.usual) for version in line]
     best = np.array([each.best() for each in fresh])
     versions = []
     for at, (version, worth) in enumerate(zip(line, values, strict=True)):

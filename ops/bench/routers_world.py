@@ -27,8 +27,8 @@ from runtime.router.shadow import worth
 from runtime.routing.lessons import ArmKey
 from runtime.routing.records import Arm, Weights
 
-WEIGHTS = Weights(per_usd=120.0, per_s=0.002)
-"""What an operator might set who pays for each answer: the dearest backend costs about a tenth of a perfect answer."""
+WEIGHTS = Weights(per_usd=300.0, per_s=0.002)
+"""What an operator might set who pays for each answer: the dearest backend costs about a fifth of a perfect answer."""
 REUSE: ArmKey = ("reuse", "library")
 NEAR = 0.9
 """From this similarity on, a stored program answers with the new numbers."""

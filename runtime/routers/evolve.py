@@ -12,7 +12,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Final
 
@@ -28,13 +28,13 @@ from runtime.programs.asks import Asks, Said
 from runtime.programs.desk import SIMULATED
 from runtime.programs.registry_desk import RegistryDesk
 from runtime.router.desk import Router
-from runtime.router.policy import weights_of
 from runtime.router.trials import ExperimentBusy
 from runtime.routers.checking import checked
 from runtime.routers.desk import BY, ROUTER, RouterDesk
 from runtime.routers.guiding import WRITER, Guiding
+from runtime.routers.logbook import Logbook
 from runtime.routers.records import Round, RoundBook, Stage
-from runtime.routers.replay import arms_of, arms_offered, sayings, scored, seen_of
+from runtime.routers.replay import arms_of, arms_offered, in_force
 from runtime.routers.writing import task
 from runtime.routing.lessons import Seen, for_lessons, lessons
 from runtime.routing.records import RoutingError
@@ -45,8 +45,6 @@ from sandbox.runner import Sandbox
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S: Final = 1.0
-LOG_S: Final = 14 * 86_400.0
-LOG_ROWS: Final = 6_000
 ROUNDS: Final = 500
 CASES: Final = 3
 DAY_S: Final = 86_400.0
@@ -72,6 +70,7 @@ class Evolution:
     ) -> None:
         self._book, self._router, self._desk, self._registry = book, router, desk, registry
         self._sandbox, self._asks, self._settings, self._reviews, self._clock = sandbox, asks, settings, reviews, clock
+        self._logbook = Logbook(router, desk, sandbox, clock)
         self._guiding = Guiding(registry, asks, reviews=reviews, rng=rng or np.random.default_rng())
         self._turn = asyncio.Lock()
         self._looked_at = clock()
@@ -133,6 +132,10 @@ class Evolution:
         if each.parent != (self._in_force() or ""):
             await self._move(each, "superseded", f"{self._in_force() or 'the learner'} is in force by now")
             return
+        if (known := await self._experiment_of(each.version)) is not None:
+            # A kill came between its beginning and this note.
+            await self._move(each, "trying", "", experiment=known["experiment_id"])
+            return
         settings = self._settings()
         try:
             trial = await self._router.trials.start_router(
@@ -149,18 +152,21 @@ class Evolution:
         await self._move(each, "trying", "", experiment=trial.plan.experiment_id)
 
     async def _tried(self, each: Round) -> None:
-        """What became of its experiment. One that a kill kept from being noted is found by its router."""
-        mine = [row for row in await self._router.trials.all() if row["changes"].get("router") == each.version]
-        if not mine:
+        """What became of its experiment."""
+        row = await self._experiment_of(each.version)
+        if row is None:
             await self._move(each, "reviewing", "its experiment is not known any more")
             return
-        row = mine[0]
         if row["stage"] != "over":
             return
         action = (row["ruling"] or {}).get("action")
         stage: Stage = "won" if action == "adopt" else "inconclusive" if action == "inconclusive" else "lost"
         stopped = row["note"].startswith(("stopped", "keep"))
         await self._move(each, "lost" if stopped else stage, row["note"], ruling=row["ruling"])
+
+    async def _experiment_of(self, version: str) -> dict[str, Json] | None:
+        rows = await self._router.trials.all()
+        return next((row for row in rows if row["changes"].get("router") == version), None)
 
     async def _decided(self, each: Round) -> None:
         """One that won: in force already, out of date, or for the policy to say."""
@@ -244,16 +250,17 @@ class Evolution:
         if parent is not None and not self._desk.serves(parent):
             self.why = f"{parent} is in force and cannot be asked now"
             return None
-        seen, fresh = await self._log(rounds, parent)
+        seen, fresh = await self._logbook.judged(rounds)
         least = settings.least_judged if least_judged is None else least_judged
         if fresh < least:
             self.why = f"{fresh} judged choices since the last attempt; {least} are needed"
             return None
+        steps = await self._steps(parent)
+        seen = in_force(seen, await self._logbook.said(compiled(steps), seen)) if parent is not None else seen
         found = await asyncio.to_thread(lessons, [each for each in seen if for_lessons(each.unit)])
-        if found is None or not (found.groups or found.steps):
+        if found is None or not found.says_something:
             self.why = "the log shows no group of requests for which another arm would be better for sure"
             return None
-        steps = await self._steps(parent)
         await self._guiding.improve(rounds)
         guide = await self._guiding.chosen(rounds)
         failed = [edit for each in rounds if each.parent == (parent or "") for edit in each.data.get("edits", ())][:12]
@@ -270,18 +277,6 @@ class Evolution:
             return await self._move(each, "unusable", f"{error.field}: {error}")
         each = replace(each, data={**each.data, "edits": [edit.told for edit in edits]})
         return await self._judged(each, made, edits, seen, said)
-
-    async def _log(self, rounds: Sequence[Round], parent: VersionId | None) -> tuple[list[Seen], int]:
-        """Judged choices under the router in force, and how many of them are newer than the last attempt."""
-        now = self._clock()
-        last = max((each.at for each in rounds), default=0.0)
-        began = max(
-            (each.updated_at for each in rounds if each.version == parent and each.stage == "adopted"), default=now - LOG_S
-        )
-        rows = await self._router.book.newest(since=max(began, now - LOG_S), limit=LOG_ROWS)
-        weights = weights_of(self._router.settings, {})
-        pairs = [(row, each) for row in rows if (each := seen_of(row, weights)) is not None]
-        return [each for _, each in pairs], sum(row["at"] > last for row, _ in pairs)
 
     async def _steps(self, parent: VersionId | None) -> tuple[Step, ...]:
         if parent is None:
@@ -306,15 +301,14 @@ class Evolution:
         if not verdict.good:
             return await self._move(each, "refused", "; ".join(verdict.faults))
         kept = [one for one in seen if not for_lessons(one.unit)]
-        said_ = await sayings(self._sandbox, code, kept, settings=settings, configured=configured)
-        shadow = scored(kept, [arm for arm, _ in said_], explore=settings.explore) if kept else None
-        if shadow is None or shadow.gain.mean <= 0:
-            gain = "it decides on none of them" if shadow is None else f"gain {shadow.gain.mean:+.3f}"
-            return await self._move(each, "refused", f"no better on logged choices that it was not written from: {gain}")
+        shadow, gain = await self._logbook.shadow(code, kept)
+        if shadow is None or gain <= 0:
+            why = "it decides on none of them" if shadow is None else f"gain {gain:+.3f}"
+            return await self._move(each, "refused", f"no better on logged choices that it was not written from: {why}")
         each = replace(each, data={**each.data, "shadow": asdict(shadow), "cases": [dict(one) for one, _ in told[:CASES]]})
         version = await self._drafted(each, code, steps, edits, said)
         each = replace(each, version=version.version_id)
-        return await self._move(each, "reviewing", f"gain on the log {shadow.gain.mean:+.3f}")
+        return await self._move(each, "reviewing", f"gain on the log {gain:+.3f}")
 
     async def _drafted(self, each: Round, code: str, steps: tuple[Step, ...], edits: tuple[Edit, ...], said: Said) -> Version:
         new = NewVersion(

@@ -6,6 +6,7 @@ Called by evolve.py and the bench. Rows are those of router/records.py, as mappi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from runtime.config_routers import RoutersSettings
@@ -14,7 +15,7 @@ from runtime.router.records import CANDIDATE_COLUMNS
 from runtime.routers.checking import available
 from runtime.routers.desk import fault_of, limits_of
 from runtime.routing.generated import Advice, offered, read
-from runtime.routing.lessons import ArmKey, Seen
+from runtime.routing.lessons import MOST_WEIGHT, ArmKey, Seen
 from runtime.routing.off_policy import Logged, OffPolicy, doubly_robust
 from runtime.routing.records import Arm, Weights
 from sandbox.runner import Sandbox
@@ -80,25 +81,37 @@ async def sayings(
     return found
 
 
-def scored(seen: Sequence[Seen], said: Sequence[ArmKey | None], *, explore: float) -> OffPolicy | None:
-    """The router on logged choices, doubly robust; where it passes, and for ``explore`` of the others, it does what was done.
+def scored(seen: Sequence[Seen], said: Sequence[tuple[ArmKey | None, str]], *, explore: float) -> OffPolicy:
+    """A router on logged choices (at least one), doubly robust; ``explore`` of them are made as they were. Where it says nothing,
+    the learner's best guess counts."""
+    rows = [_logged(each, arm, explore) for each, (arm, _) in zip(seen, said, strict=True)]
+    return doubly_robust(rows, most_weight=MOST_WEIGHT)
 
-    None where it says something of nothing that was logged.
-    """
-    rows = [_logged(each, arm, explore) for each, arm in zip(seen, said, strict=True)]
-    return doubly_robust(rows) if any(arm is not None for arm in said) else None
+
+def shadowed(
+    seen: Sequence[Seen], said: Sequence[tuple[ArmKey | None, str]], *, explore: float
+) -> tuple[OffPolicy | None, float]:
+    """How a router does on these, and its gain over the one in force (``Seen.now``; silence is the learner's best guess);
+    (None, 0) where it decides on none."""
+    if not any(arm is not None for arm, _ in said):
+        return None, 0.0
+    found, before = scored(seen, said, explore=explore), scored(seen, [(each.now, "") for each in seen], explore=explore)
+    return found, found.value.mean - before.value.mean
+
+
+def in_force(seen: Sequence[Seen], said: Sequence[tuple[ArmKey | None, str]]) -> list[Seen]:
+    """``seen`` with what the router in force says of each."""
+    return [replace(each, now=arm, now_step=step) for each, (arm, step) in zip(seen, said, strict=True)]
 
 
 def _logged(each: Seen, arm: ArmKey | None, explore: float) -> Logged:
+    wanted = arm if arm in each.guesses else each.usual
     guess = each.guesses.get(each.arm, each.worth)
-    if arm is None or arm not in each.guesses:
-        # As it was: neither gain nor loss.
-        return Logged(score=each.worth, propensity=1.0, target=1.0, guess=guess, target_guess=guess)
-    same = arm == each.arm
+    same = wanted == each.arm
     return Logged(
         score=each.worth,
         propensity=each.propensity,
         target=(1 - explore) * same + explore * each.propensity,
         guess=guess,
-        target_guess=(1 - explore) * each.guesses[arm] + explore * guess,
+        target_guess=(1 - explore) * (each.guesses[wanted] if wanted is not None else guess) + explore * guess,
     )

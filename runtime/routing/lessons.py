@@ -31,8 +31,10 @@ FLAGS: Final = ("question", "goes_on", "schema")
 NUMBERS: Final = ("words", "numbers", "lines", "messages", "complexity", "count", "rules", "tools", "library_similarity", "hour")
 MOST_WEIGHT: Final = 100.0
 LEAST_REQUESTS: Final = 12
-ERROR: Final = 0.1
-"""Share of logs on which a family of tests may tell a group that is none."""
+LEAST_GIVEN: Final = 4
+ERROR: Final = 0.5
+"""Share of logs on which a family of tests may tell a group that is none: an attempt is wasted then, and no more, since the other
+half of the log and the experiment are still to come."""
 MAX_WORDS: Final = 400
 MOST_OF_ALL: Final = 0.6
 """A word that stands in more of the requests says little of any."""
@@ -48,7 +50,8 @@ _WORD: Final = re.compile(r"[^\W\d_]{3,24}")
 class Seen:
     """A judged choice. ``guesses`` are what the learner thought each open arm was worth before the outcome; ``worth`` what came
     of
-    ``arm``, 0 to 1, which was given with ``propensity``. ``unit`` says which half of the log it is in."""
+    ``arm``, 0 to 1, which was given with ``propensity``. ``unit`` says which half of the log it is in. ``step`` is the step that
+    decided then, ``now`` and ``now_step`` what the router in force says of it (None: it leaves it to the learner)."""
 
     unit: str
     features: Mapping[str, Json]
@@ -57,6 +60,13 @@ class Seen:
     propensity: float
     guesses: Mapping[ArmKey, float]
     step: str = ""
+    now: ArmKey | None = None
+    now_step: str = ""
+
+    @property
+    def usual(self) -> ArmKey | None:
+        """What the learner takes where a router leaves the choice to it: the arm of the best guess."""
+        return max(self.guesses, key=lambda arm: self.guesses[arm], default=None)
 
 
 class Test(NamedTuple):
@@ -107,6 +117,11 @@ class Lessons:
     steps: tuple[Group, ...]
     worst: tuple[Seen, ...]
 
+    @property
+    def says_something(self) -> bool:
+        """Whether anything is known to be wrong."""
+        return bool(self.groups) or any(step.gain_low > 0 for step in self.steps)
+
 
 def for_lessons(unit: str) -> bool:
     """The half of the log that a model is told of; it is judged on the other half."""
@@ -118,14 +133,18 @@ def lessons(seen: Sequence[Seen]) -> Lessons | None:
     arms = sorted({arm for each in seen for arm in each.guesses})
     if not seen or len(arms) < 2:
         return None
-    worth = np.array([each.worth for each in seen])
-    values = _values(seen, arms, worth)
+    came = np.array([each.worth for each in seen])
+    values = _values(seen, arms, came)
+    worth = _now(seen, arms, values, came)
     overall = {arm: float(np.nanmean(values[:, at])) for at, arm in enumerate(arms)}
+    given = np.array([[each.arm == arm for arm in arms] for each in seen])
     found: list[Group] = []
     for family in (_shape(seen), _patterns(seen), _words(seen)):
         tests = list(family)
-        found += [g for test, mask in tests if (g := _group(test, mask, arms, values, worth, len(tests))) is not None]
-    steps = [g for test, mask in _steps(seen) if (g := _group(test, mask, arms, values, worth, 1, least=-np.inf)) is not None]
+        found += [g for test, mask in tests if (g := _group(test, mask, arms, values, worth, given, len(tests))) is not None]
+    steps = [
+        g for test, mask in _steps(seen) if (g := _group(test, mask, arms, values, worth, given, 1, least=-np.inf)) is not None
+    ]
     regrets = [max(each.guesses.values()) - each.worth for each in seen]
     worst = [seen[at] for at in np.argsort(regrets)[::-1][:MAX_EXAMPLES] if regrets[at] > 0]
     return Lessons(
@@ -148,15 +167,33 @@ def _values(seen: Sequence[Seen], arms: Sequence[ArmKey], worth: Vector) -> npt.
     return guesses
 
 
+def _now(seen: Sequence[Seen], arms: Sequence[ArmKey], values: npt.NDArray[np.float64], came: Vector) -> Vector:
+    """``(n,)``: what the router in force would have come to on each; its choices may be others than those of then."""
+    found = came.copy()
+    for at, each in enumerate(seen):
+        arm = each.now or each.usual
+        if arm in each.guesses:
+            found[at] = values[at, arms.index(arm)]
+    return found
+
+
 def _group(
-    test: Test, mask: Mask, arms: Sequence[ArmKey], values: npt.NDArray[np.float64], worth: Vector, tests: int, least: float = 0.0
+    test: Test,
+    mask: Mask,
+    arms: Sequence[ArmKey],
+    values: npt.NDArray[np.float64],
+    worth: Vector,
+    given: Mask,
+    tests: int,
+    least: float = 0.0,
 ) -> Group | None:
     n = int(mask.sum())
     if n < LEAST_REQUESTS:
         return None
     z = NormalDist().inv_cdf(1 - ERROR / (tests * len(arms)))
     mine, now = values[mask], worth[mask]
-    open_: Mask = np.logical_not(np.isnan(mine).any(axis=0))
+    # What was never tried on them is no more than a guess.
+    open_: Mask = np.logical_not(np.isnan(mine).any(axis=0)) & (given[mask].sum(axis=0) >= LEAST_GIVEN)
     if not open_.any():
         return None
     gains = mine - now[:, None]
@@ -222,8 +259,8 @@ def _words(seen: Sequence[Seen]) -> Iterator[tuple[Test, Mask]]:
 
 
 def _steps(seen: Sequence[Seen]) -> Iterator[tuple[Test, Mask]]:
-    for name in sorted({each.step for each in seen if each.step}):
-        yield Test("step", "is", name), np.array([each.step == name for each in seen])
+    for name in sorted({each.now_step for each in seen if each.now_step}):
+        yield Test("step", "is", name), np.array([each.now_step == name for each in seen])
 
 
 # ── as a model reads it ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -104,3 +104,44 @@ class FakeRouting:
 
     async def report(self, *, since: float, until: float) -> dict[str, Json]:
         return {"since": since, "until": until}
+
+
+class FakeGenerated:
+    """``runtime.routers.port.RoutersPort``: router@1.0.0 is in force, router@1.1.0 won; ``trouble`` is raised by all."""
+
+    def __init__(self) -> None:
+        self.in_force: str | None = "router@1.0.0"
+        self.declined = ""
+        self.trouble: Exception | None = None
+
+    async def all(self) -> dict[str, Json]:
+        self._ready()
+        return {"in_force": self.in_force, "routers": [], "rounds": []}
+
+    async def one(self, version: str) -> dict[str, Json] | None:
+        self._ready()
+        return {"version": version, "steps": []} if version in ("router@1.0.0", "router@1.1.0") else None
+
+    async def evolve(self) -> dict[str, Json]:
+        self._ready()
+        return {"round": None, "why": "10 judged choices since the last attempt; 20 are needed"}
+
+    async def adopt(self, version: str) -> dict[str, Json] | None:
+        self._ready()
+        if version == "router@0.9.0":
+            raise ExperimentBusy("another is in force by now", field="version")
+        self.in_force = version if version == "router@1.1.0" else self.in_force
+        return {"version": version, "stage": "adopted"} if version == "router@1.1.0" else None
+
+    async def decline(self, version: str, why: str) -> dict[str, Json] | None:
+        self._ready()
+        self.declined = why
+        return {"version": version, "stage": "declined"} if version == "router@1.1.0" else None
+
+    async def back(self) -> dict[str, Json] | None:
+        was, self.in_force = self.in_force, None
+        return None if was is None else {"was": was, "in_force": None}
+
+    def _ready(self) -> None:
+        if self.trouble is not None:
+            raise self.trouble

@@ -20,7 +20,7 @@ from tests.fakes.escalations import FakeEscalations
 from tests.fakes.jobs import FakeJobs
 from tests.fakes.library import FakeLibrary
 from tests.fakes.registry import MemoryEvidence, MemoryJournal
-from tests.fakes.routing import FakeRouting
+from tests.fakes.routing import FakeGenerated, FakeRouting
 from tests.fakes.topology_port import FakeTopology
 
 OPERATOR_KEY = "op-secret"
@@ -58,7 +58,7 @@ class FakeService:
         )
         self.library = FakeLibrary()
         self.replays = 0
-        self.routing = FakeRouting(self._settings)
+        self.routing, self.generated = FakeRouting(self._settings), FakeGenerated()
         self.topology = FakeTopology()
         self.arrived = asyncio.Event()
         self.release: asyncio.Event | None = None

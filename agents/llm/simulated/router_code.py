@@ -23,7 +23,8 @@ _FOR: Final = re.compile(r"[^a-z0-9]+")
 
 
 def about_router(reading: Reading, schema: Mapping[str, Any], skill: float, rng: Random) -> Json | None:
-    """Edits of the router of the conversation, or guidance for writing routers; None where it is about neither."""
+    """Edits of the router of the conversation (none where nothing is left to try), or guidance for writing routers; None for
+    anything else."""
     properties = schema.get("properties")
     if not isinstance(properties, Mapping):
         return None
@@ -37,8 +38,6 @@ def about_router(reading: Reading, schema: Mapping[str, Any], skill: float, rng:
     tried = found.get("tried_without_success")
     failed = [str(each) for each in tried] if isinstance(tried, list) else []
     edits = _edits(_dicts(found["mistakes"]), _dicts(found["steps"]), failed)
-    if not edits:
-        return None
     return {"edits": [edit if rng.random() < skill else _spoiled(edit, rng) for edit in edits]}
 
 
