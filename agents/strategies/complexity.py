@@ -38,21 +38,25 @@ _BOUNDS: Final = frozenset(
     | {"minLength", "maxLength", "if", "not", "dependentRequired"}
 )
 _REASONING: Final = re.compile(
-    r"\b(why|prove|proof|derive|deduce|infer|compare|contrast|trade-?offs?|optimi[sz]e|optimal|analy[sz]e|analysis|evaluate|justify"
+    r"why|prove|proof|derive|deduce|infer|compare|contrast|optimi[sz]e|optimal|analy[sz]e|analysis|evaluate|justify"
     r"|explain|argue|critique|debug|diagnose|design|architect(?:ure)?|plan|strategy|constraint|consistent|contradict\w*|assum\w+"
-    r"|step[- ]by[- ]step|reason\w*|calculate|estimate|probability|statistic\w*|correlat\w+|distribution|simulat\w+|schedule"
-    r"|at least|at most|exactly|unless|depending|therefore|implications?|edge cases?"
-    r"|warum|beweise|vergleiche|begründe|erkläre|berechne|pourquoi|compare[rz]|expliquez?|por qu[eé]|demuestra|explica)\b",
-    re.I,
+    r"|reason\w*|calculate|estimate|probability|statistic\w*|correlat\w+|distribution|simulat\w+|schedule"
+    r"|exactly|unless|depending|therefore|implications?"
+    r"|warum|beweise|vergleiche|begründe|erkläre|berechne|pourquoi|compare[rz]|expliquez?|demuestra|explica"
+)
+_PHRASES: Final = re.compile(r"\b(?:trade-?offs?|step[- ]by[- ]step|at least|at most|edge cases?|por qu[eé])\b")
+_CODE_WORDS: Final = frozenset(
+    {"python", "javascript", "typescript", "rust", "golang", "java", "sql", "regex", "algorithm", "refactor"}
 )
 _CODE: Final = re.compile(
-    r"```|\bdef \w+\(|\bclass \w+[:({]|\bSELECT\b.{1,200}?\bFROM\b|\bfunction\s*\w*\(|=>|;\s*\n"
-    r"|\b(?:python|javascript|typescript|rust|golang|java|sql|regex|algorithm|unit tests?|refactor|source code|stack trace)\b",
-    re.I | re.S,
+    r"```|\bdef \w+\(|\bclass \w+[:({]|\bselect\b.{1,200}?\bfrom\b|\bfunction\s*\w*\(|=>|;\s*\n"
+    r"|\b(?:unit tests?|source code|stack trace)\b",
+    re.S,
 )
-_TRANSLATION: Final = re.compile(
-    r"\btranslat\w+|\bübersetz\w+|\btradu(?:ce|is|ire|cir|zca)\w*|\bbilingual\b|\bmultilingual\b", re.I
-)
+_CODE_HINTS: Final = ("```", "def ", "class ", "select", "function", "=>", ";", "unit test", "source code", "stack trace")
+"""One of these stands in whatever _CODE finds; to look for them costs a tenth."""
+_TRANSLATION: Final = re.compile(r"translat\w+|übersetz\w+|tradu(?:ce|is|ire|cir|zca)\w*|bilingual|multilingual")
+_WORD: Final = re.compile(r"\w+")
 _OTHER_SCRIPTS: Final = re.compile(
     "[\u0370-\u03ff]{2}|[\u0400-\u04ff]{2}|[\u0590-\u05ff]{2}|[\u0600-\u06ff]{2}|[\u0900-\u097f]{2}|[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]"
 )
@@ -74,9 +78,9 @@ class Complexity:
         return ", ".join(f"{name} {value:.1f}" for name, value in ordered) or "nothing that makes it hard"
 
 
-def complexity(work: Work) -> Complexity:
-    """How hard ``work`` is; see the module's table."""
-    parts = {**_of_form(work), **_of_words(words_of_users(work))}
+def complexity(work: Work, *, chars: int = MAX_CHARS) -> Complexity:
+    """How hard ``work`` is; see the module's table. Of the users' words the last ``chars`` characters are read."""
+    parts = {**_of_form(work), **_of_words(words_of_users(work)[-chars:])}
     found = {name: round(value, 3) for name, value in parts.items() if value > 0.0005}
     return Complexity(score=round(min(MAX_SCORE, sum(found.values())), 2), parts=found)
 
@@ -175,16 +179,21 @@ def _texts(work: Work) -> Iterator[str]:
 
 
 def _of_words(text: str) -> dict[str, float]:
+    """Every regular expression runs over the different words, or only where something says that it may find something: this is
+    asked of every request, and a long text must cost it no more than a millisecond."""
     questions = text.count("?")
     parts = questions + len(_POINT.findall(text))
-    reasoning = {word.casefold() for word in _REASONING.findall(text)}
-    letters = re.search(r"[A-Za-z]{3}", text) is not None
-    languages = 0.75 * bool(_TRANSLATION.search(text)) + 0.75 * bool(letters and _OTHER_SCRIPTS.search(text))
+    small = text.lower()
+    words = set(_WORD.findall(small))
+    reasoning = {word for word in words if _REASONING.fullmatch(word)} | set(_PHRASES.findall(small))
+    code = not words.isdisjoint(_CODE_WORDS) or (any(hint in small for hint in _CODE_HINTS) and _CODE.search(small))
+    foreign = not text.isascii() and _OTHER_SCRIPTS.search(text) and re.search(r"[A-Za-z]{3}", text)
+    languages = 0.75 * any(_TRANSLATION.fullmatch(word) for word in words) + 0.75 * bool(foreign)
     return {
         "length": up(len(text.split()), 250, 2),
         "numbers": up(len(_NUMBER.findall(text)), 10, 1),
         "reasoning": up(len(reasoning), 2, 4),
-        "code": 1.5 if _CODE.search(text) else 0.0,
+        "code": 1.5 if code else 0.0,
         "parts": up(parts - 1, 2, 2) if parts > 1 else 0.0,
         "languages": languages,
     }

@@ -16,8 +16,12 @@ from runtime.config_committee import CommitteeSettings
 from runtime.records import Request
 
 Part = TypeVar("Part")
+READ_CHARS: Final = 8_000
+"""Of the users' words, the last: every request is looked at."""
 COMMITTEE: Final = "committee"
 """The strategy's name, in routes, metrics and the ledger; and the source of requests that are asked to compare with one."""
+_NEVER: Final = frozenset({COMMITTEE, "mock"})
+"""Requests to compare with, and mock data, whose forms may be large and whose answers must be quick."""
 _OF_ONE_MODEL: Final = frozenset({"tools", "functions", "tool_choice", "logprobs", "modalities", "audio"})
 _NOT_TEXT: Final = frozenset({"image_url", "input_audio", "file"})
 
@@ -28,7 +32,7 @@ def committee_of(settings: CommitteeSettings) -> Committee:
 
 
 def hardness(request: Request) -> float:
-    """Complexity as a share of its scale, 0 to 1."""
+    """Complexity as a share of its scale, 0 to 1; some tenths of a millisecond."""
     work = Work(
         messages=request.messages,
         schema=request.schema,
@@ -36,13 +40,13 @@ def hardness(request: Request) -> float:
         rules=request.rules,
         constraints=request.constraints,
     )
-    return complexity(work).score / MAX_SCORE
+    return complexity(work, chars=READ_CHARS).score / MAX_SCORE
 
 
 def wants_committee(request: Request, settings: CommitteeSettings) -> bool:
     """Whether a request is left to a committee where nothing better is known: it names no strategy, node or backend, is hard
     enough, and nothing in it is for one model alone (tools, several choices, pictures, a stream, a part of a longer list)."""
-    if not settings.enabled or request.source == COMMITTEE or request.target.kind != "auto":
+    if not settings.enabled or request.source in _NEVER or request.target.kind != "auto":
         return False
     if request.strategy is not None or request.backend is not None or request.stream or request.place is not None:
         return False

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from agents.calls import CallRecord, Permit
-from agents.committee.records import Convened, Taken
+from agents.committee.records import Convened, Design, Taken
 from agents.llm.breaker import BreakerPolicy
 from agents.llm.chat import BackendSpec
 from agents.llm.desk import Desk
@@ -49,6 +49,7 @@ SCRIPT = {
     "search WORDS": "what the registry has, as text",
     "peer NAME": "ask a peer",
     "announce TOPIC": "tell the others",
+    "convene A B": "a committee with these seats, dissolved again; who sits in it, as text",
     "kit [S]": "names of the backends in the kit as it was S seconds ago",
     "env NAME": "a variable of this process",
 }
@@ -115,9 +116,19 @@ class FakeNode:
             return ",".join(each.version for each in found.candidates)
         elif word == "peer":
             return str((await self.hub.ask_peer(rest, "how?", task_id=task.task_id, hops=1, deadline_s=5.0)).text)
+        elif word == "convene":
+            return await self._convened(rest.split(), task)
         elif word == "announce":
             await self.hub.announce(rest, {"from": self.spec.name}, task_id=task.task_id)
         return rest if rest else str(os.getpid())
+
+    async def _convened(self, names: Sequence[str], task: Task) -> str:
+        seats = tuple(Seat(speciality=name) for name in names)
+        known = await self.hub.pooled_design("problem", task_id=task.task_id)
+        found = await self.hub.convene("problem", seats, task_id=task.task_id, hops=task.hops, locale=self.spec.locale)
+        design = Design(members=seats, rounds=1, origin="given")
+        await self.hub.dissolve(found.committee_id, task_id=task.task_id, design=design, problem="problem", passed=True)
+        return f"{known} {found.committee_id} " + ",".join(f"{seat.speciality}@{seat.node}" for seat in found.seats)
 
     async def _called(self, word: str, rest: str, task: Task) -> str:
         permit = task.permits[0] if task.permits else await self.hub.lease("b", holder=task.task_id, wait_s=30.0)

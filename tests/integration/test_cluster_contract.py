@@ -190,7 +190,8 @@ async def test_the_rest_of_the_hub(cluster: Cluster, hub: DeskHub) -> None:
     with pytest.raises((AgentError, RuntimeError), match="hub"):
         await text(cluster, a_task("peer defect"))
     await text(cluster, a_task("announce news"))
-    assert hub.announced == [("news", {"from": "n"}, "t1")]
+    assert await text(cluster, a_task("convene Pilot Clerk")) == "None t1 Pilot@root,Clerk@root"
+    assert hub.announced == [("news", {"from": "n"}, "t1"), ("dissolved", {"passed": True}, "t1")]
 
 
 async def test_a_new_kit_is_with_every_node_and_running_tasks_keep_theirs(cluster: Cluster, hub: DeskHub) -> None:

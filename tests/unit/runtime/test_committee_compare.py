@@ -255,6 +255,8 @@ def test_hard_requests_that_leave_it_open_go_to_a_committee() -> None:
         {"backend": "a"},
         {"target": Target(kind="strategy", name="single")},
         {"stream": True},
+        {"source": "mock"},
+        {"source": "committee"},
         {"params": {"tools": [{}]}},
         {"params": {"n": 2}},
         {"messages": ({"role": "user", "content": [{"type": "text", "text": HARD}, {"type": "image_url", "image_url": {}}]},)},
