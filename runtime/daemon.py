@@ -32,6 +32,7 @@ from runtime.api.operator import product_version
 from runtime.backend_servers import BackendServers
 from runtime.cluster import Cluster
 from runtime.committees.build import Committees
+from runtime.committees.desk import CommitteeDesk
 from runtime.config import Settings
 from runtime.config_file import LoadedConfig
 from runtime.config_strategies import check_strategies
@@ -170,9 +171,10 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     hub.cluster = cluster
     stack.push_async_callback(cluster.stop, drain_s=1.0)
     await cluster.start()
-    controller = await controlled(settings, cluster, ledger, metrics)
     pool = Pool([HttpBackend(spec) for spec in specs], admission=cashier, retry=kit.retry, fallback=kit.fallback)
     stack.push_async_callback(pool.aclose)
+    hub.committees = CommitteeDesk(cluster=cluster, settings=settings.committee, backends=lambda: pool.specs)
+    controller = await controlled(settings, cluster, ledger, metrics, hub.committees.keep)
     escalations = EscalationLedger(ledger)
     await escalations.load()
     sandbox_desk = await stack.enter_async_context(SandboxDesk(settings.sandbox.setup(), metrics))
@@ -181,7 +183,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     library = build_library(settings, ledger, embedder, sandbox_desk.sandbox, metrics, pool, work)
     stack.push_async_callback(library.close)
     router = await stack.enter_async_context(routed(settings, pool, desk, cluster, ledger, cashier, metrics))
-    committees = Committees(settings.committee, hub, cluster, pool, ledger, router, cashier, metrics)
+    committees = Committees(hub.committees, pool, ledger, router, cashier, metrics)
     stack.push_async_callback(committees.aclose)
     dispatch = Dispatch(
         settings=settings,

@@ -9,11 +9,8 @@ from agents.committee.design import question_of
 from agents.llm.pool import Pool
 from agents.records import Work
 from runtime.admission import Cashier
-from runtime.cluster import Cluster
 from runtime.committees.compare import Comparisons, Runs
 from runtime.committees.desk import CommitteeDesk
-from runtime.config_committee import CommitteeSettings
-from runtime.hub import DaemonHub
 from runtime.ledger.committees import ComparisonLedger
 from runtime.ledger.store import Ledger
 from runtime.metrics import Metrics
@@ -28,16 +25,14 @@ class Committees:
 
     def __init__(
         self,
-        settings: CommitteeSettings,
-        hub: DaemonHub,
-        cluster: Cluster,
+        desk: CommitteeDesk,
         pool: Pool,
         ledger: Ledger,
         router: Router,
         cashier: Cashier,
         metrics: Metrics,
     ) -> None:
-        self.desk = hub.committees = CommitteeDesk(cluster=cluster, settings=settings, backends=lambda: pool.specs)
+        self.desk = desk
         self.comparisons = Comparisons(
             settings=lambda: self.desk.settings,
             book=ComparisonLedger(ledger),

@@ -19,7 +19,7 @@ from typing import Final
 from agents.committee.records import Convened, Design, Taken
 from agents.committee.talk import spread
 from agents.llm.chat import BackendSpec
-from agents.records import AgentError, NodeId, NodeSpec
+from agents.records import AgentError, NodeId, NodeSpec, Refused
 from agents.strategy_specs import Seat, Single
 from runtime.cluster import Cluster
 from runtime.committees.pool import DesignPool, fits
@@ -31,6 +31,12 @@ DRAIN_S: Final = 1.0
 MEMBER_CONCURRENCY: Final = 4
 MEMBER_INBOX: Final = 8
 LEAST_WAIT_S: Final = 0.01
+POOL_PREFIX: Final = "committee:"
+MEMBERS_EACH: Final = 4
+"""Members that are kept ready for each committee of a pool."""
+FILL_AFTER_S: Final = 1.0
+"""Other nodes, at the daemon's start too, come before those that only wait."""
+MAX_FILL_AFTER_S: Final = 60.0
 MAX_OPEN: Final = 1_000
 """Committees at once; a further one has roles alone."""
 
@@ -83,6 +89,8 @@ class CommitteeDesk:
         self._names: set[str] = set()
         self._background: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._pools: dict[str, int] = {}
+        self._filling: asyncio.Task[None] | None = None
 
     def renew(self, settings: CommitteeSettings) -> None:
         """Committees from now on go by ``settings``."""
@@ -97,6 +105,38 @@ class CommitteeDesk:
         """Nodes that sit in a committee, nodes that wait for one, designs that are kept."""
         sitting = sum(len(each.members) for each in self._open.values())
         return {"nodes_sitting": sitting, "nodes_waiting": len(self._kept), "designs": len(self.designs)}
+
+    # ── kept ready ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def keep(self, pool: str, size: int | None) -> None:
+        """Keep members for ``size`` committees of the pool ``committee:<pattern>`` ready; None or 0: none. Idempotent, and does
+        not wait for them. Raises Refused for another pool. Never more than ``max_nodes``, and of a Ray only what is warm."""
+        if not pool.startswith(POOL_PREFIX):
+            raise Refused(f"there is no pool {pool[:80]!r}")
+        self._pools.pop(pool, None)
+        if size:
+            self._pools[pool] = size
+        if self._filling is None or self._filling.done():
+            self._filling = asyncio.create_task(self._fill(), name="fill the pool of committees")
+        self._look_again()
+
+    def _missing(self) -> int:
+        wanted = min(self.settings.max_nodes, MEMBERS_EACH * sum(self._pools.values()))
+        return wanted - len(self._names)
+
+    def _spare(self) -> int:
+        """Members that wait and that no pool wants."""
+        return min(len(self._kept), -self._missing())
+
+    async def _fill(self) -> None:
+        """Until there are as many as the pools want; a member that goes later is replaced by the next committee's."""
+        pause_s = FILL_AFTER_S
+        while self._missing() > 0 and self.settings.max_nodes:
+            await asyncio.sleep(pause_s)
+            seats = [Seat(speciality="member")] * max(0, min(self._missing(), self._room()))
+            found = await self._spawned_all(seats, range(len(seats)), "root")
+            self._kept |= {member.name: replace(member, idle_since=self._clock()) for _, member in found}
+            pause_s = FILL_AFTER_S if found else min(2 * pause_s, MAX_FILL_AFTER_S)
 
     # ── forming ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -217,15 +257,15 @@ class CommitteeDesk:
         """Put away the nodes that have waited for long enough."""
         self._timer = None
         now = self._clock()
-        for member in list(self._kept.values()):
-            if now - member.idle_since >= self.settings.keep_s:
-                del self._kept[member.name]
-                self._put_away(member)
+        waited = [member for member in self._kept.values() if now - member.idle_since >= self.settings.keep_s]
+        for member in waited[: max(0, self._spare())]:
+            del self._kept[member.name]
+            self._put_away(member)
         self._look_again()
 
     def _look_again(self) -> None:
         """When the first of those that wait will have waited for long enough. A timer may ring a moment early: then again."""
-        if self._kept and self._timer is None:
+        if self._spare() > 0 and self._timer is None:
             first = min(member.idle_since for member in self._kept.values())
             left_s = max(LEAST_WAIT_S, first + self.settings.keep_s - self._clock())
             self._timer = asyncio.get_running_loop().call_later(left_s, self.expire)
@@ -248,6 +288,9 @@ class CommitteeDesk:
         """Wait for what is being put away; the cluster ends the rest."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._filling is not None:
+            self._filling.cancel()
+            await asyncio.gather(self._filling, return_exceptions=True)
         await asyncio.gather(*self._background, return_exceptions=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Literal
 
 from runtime.cluster import Cluster
@@ -18,8 +18,11 @@ from runtime.present import Series
 from runtime.topology.first import first_steps
 from runtime.topology.records import Status
 
+KeepPool = Callable[[str, int | None], Awaitable[None]]
+"""Keeps a pool of committees at a size; None: no longer."""
 
-async def controlled(settings: Settings, cluster: Cluster, ledger: Ledger, metrics: Metrics) -> Controller:
+
+async def controlled(settings: Settings, cluster: Cluster, ledger: Ledger, metrics: Metrics, keep_pool: KeepPool) -> Controller:
     """A controller whose nodes are live; the caller runs it. Raises LedgerError, AgentError where no node comes up."""
     controller = Controller(
         book=TopologyLedger(ledger),
@@ -28,6 +31,7 @@ async def controlled(settings: Settings, cluster: Cluster, ledger: Ledger, metri
         settings=settings,
         looked=metrics.control_round,
     )
+    controller.tools.hands.pool = keep_pool
     await controller.start(lambda topology: first_steps(topology, settings.cluster, now=time.time()))
     metrics.present.topology = lambda: series_of(controller)
     return controller

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agents.llm.http import tls_context
+from agents.llm.chat import BackendSpec
+from agents.llm.http import HttpBackend
 from agents.node import Node, NodeKit
 from agents.records import AgentError, Event, Json, NodeLost, NodeSpec, Reply, Task
 from agents.toolbox import Hub
@@ -94,8 +95,9 @@ class NodeHost:
         self._build = build
         self._hub: MailboxHub | None = None
         self._node: Node | None = None
-        for checked in (True, False):
-            tls_context(checked=checked)  # what a blank host can do ahead, a node need not wait for
+        for scheme in ("https", "http"):
+            # The certificates and half of the HTTP library are read by the first client: a node need not wait for that.
+            HttpBackend(BackendSpec(name="ahead", base_url=f"{scheme}://127.0.0.1/v1"))
         # What a node may know of credentials is in its kit; nothing that it starts shall inherit the daemon's.
         for variable in [name for name in os.environ if any(word in name.upper() for word in SECRET_WORDS)]:
             if not variable.startswith("RAY_"):

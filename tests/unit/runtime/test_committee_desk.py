@@ -15,6 +15,7 @@ from agents.llm.chat import BackendSpec
 from agents.records import NodeId, NodeSpec, Refused
 from agents.strategy_specs import Seat
 from runtime.cluster import ClusterStatus, NodeStatus
+from runtime.committees import desk as desk_module
 from runtime.committees.desk import CommitteeDesk
 from runtime.committees.pool import DesignPool, fits, likeness, words_of
 from runtime.config_committee import CommitteeSettings
@@ -148,6 +149,33 @@ async def test_a_timer_that_rings_a_moment_early_rings_again() -> None:
     world.desk.expire()
     await world.settled()
     assert not world.members()
+
+
+async def test_members_are_kept_ready_for_committees_that_often_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk_module, "FILL_AFTER_S", 0.0)
+    world = World(settings={"max_nodes": 6, "keep_s": 10.0})
+
+    async def filled(count: int) -> None:
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert world.desk.gauges()["nodes_waiting"] == count
+
+    await world.desk.keep("committee:ferries", 1)
+    await filled(4)
+    await world.desk.keep("committee:fares", 3)
+    await filled(6)
+    committee = await world.form()
+    assert by(committee) == ["kept", "kept", "kept"]
+    world.end(committee)
+    world.now = 100.0
+    world.desk.expire()
+    await filled(6)
+    await world.desk.keep("committee:fares", None)
+    world.desk.expire()
+    await filled(4)
+    with pytest.raises(Refused, match="no pool"):
+        await world.desk.keep("warm_nodes", 1)
+    await world.settled()
 
 
 async def test_without_waiting_nodes_go_back_at_once() -> None:
