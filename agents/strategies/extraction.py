@@ -6,7 +6,6 @@ Called by code_augmented.py. Reaches models only through the Toolbox; the rest i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -21,7 +20,7 @@ from agents.schema_check import resolve
 from agents.shaping import array_path
 from agents.strategies.complexity import words_of_users
 from agents.strategies.runner import choice_for, request_text
-from agents.strategies.spoken import named_families, unread
+from agents.strategies.spoken import named_families, numbers_of, unread
 from agents.strategy_specs import Single
 from agents.toolbox import Toolbox
 from agents.verdicts import Constraint
@@ -42,7 +41,6 @@ _PARAMETERS: Final = (
     ("mixture", ("components",)),
 )
 """The families as a request gives them; each also without parameters."""
-_NUMBER: Final = re.compile(r"(?<![\w])[-−]?\d[\d,_]*(?:\.\d+)?(?:\s?[kKmM]\b)?")
 _TAKEN: Final = frozenset({"distribution", "correlation", "ratios", "monotonic", "sum", "range", "unique"})
 FREE_NUMBERS: Final = frozenset({0.0, 1.0, -1.0, 0.01})
 """What may stand in a constraint without standing in the request: ends, signs, the usual alpha."""
@@ -222,17 +220,6 @@ def made_up(entry: Json, text: str) -> set[float]:
         for number in _values_of(entry)
         if number not in FREE_NUMBERS and not any(abs(abs(number) - one) <= 1e-9 * max(1.0, one) for one in said)
     }
-
-
-def numbers_of(text: str) -> Iterator[float]:
-    """The numbers of a text in figures, thousands in short as they are meant."""
-    for match in _NUMBER.findall(text):
-        plain = match.replace(",", "").replace("_", "").replace("−", "-").strip()
-        factor = {"k": 1e3, "m": 1e6}.get(plain[-1].lower(), 1.0)
-        try:
-            yield float(plain.rstrip("kKmM").strip()) * factor
-        except ValueError:
-            continue
 
 
 def _values_of(value: Json, depth: int = 0) -> Iterator[float]:

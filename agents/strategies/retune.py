@@ -13,7 +13,8 @@ from typing import Final
 
 from agents.quality.constraints import parse_constraints, to_json
 from agents.records import InvalidRequest, Json
-from agents.strategies.extraction import FREE_NUMBERS, numbers_of
+from agents.strategies.extraction import FREE_NUMBERS
+from agents.strategies.spoken import numbers_of
 from agents.verdicts import Constraint
 
 Value = str | int | float

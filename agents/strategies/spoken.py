@@ -5,17 +5,26 @@ Called by extraction.py, which asks a model for the conditions: what is named he
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from agents.quality.constraints import parse_constraints
 from agents.quality.distributions import FAMILIES
-from agents.records import Work
+from agents.records import Json, Work
 from agents.strategies.complexity import words_of_users
 from agents.verdicts import Constraint
 
 MAX_DISTANCE: Final = 80
+_NUMBER: Final = re.compile(r"(?<![\w])[-−]?\d[\d,_]*(?:\.\d+)?(?:\s?[kKmM]\b)?")
+_MEASURED: Final = re.compile(
+    r"\b(?P<word>mean|averag(?:e|ing)|median|standard deviation|std|s\.?d\.?|sigma|mu)\s*(?:of|is|=|:|around|about)?\s*[$€£]?\s*"
+    r"(?P<number>[-−]?\d(?:[\d,_]*\d)?(?:\.\d+)?(?:\s?[kKmM]\b)?)",
+    re.I,
+)
+"""A measure of a distribution with its number."""
 _SPOKEN: Final = tuple(
     (re.compile(pattern, re.I), kinds)
     for pattern, kinds in (
@@ -32,8 +41,53 @@ _SPOKEN: Final = tuple(
 
 
 def unread(work: Work, found: Sequence[Constraint]) -> list[str]:
-    """The request's own words for distributions and correlations of which no constraint speaks."""
-    return [repr(match.group()) for match, _ in _unread(work, found)]
+    """The request's own words for distributions and correlations of which no constraint speaks, and for measures of a
+    distribution whose number stands in none."""
+    named = [repr(match.group()) for match, _ in _unread(work, found)]
+    text = words_of_users(work)
+    if not any(pattern.search(text) for pattern, kinds in _SPOKEN if kinds[0] in FAMILIES):
+        return named  # a mean that is to be worked out is no condition
+    for match in _MEASURED.finditer(text):
+        number = next(numbers_of(match["number"]), None)
+        held = (one for constraint in (*work.constraints, *found) for one in _numbers_in(constraint, match["word"].lower()))
+        if number is not None and not any(math.isclose(number, one, rel_tol=1e-6) for one in held):
+            named.append(repr(match.group()))
+    return named
+
+
+def _numbers_in(constraint: Constraint, word: str) -> Iterator[float]:
+    """The numbers of a constraint that ``word`` may mean. A log-normal is kept by its mu and sigma, however it was given."""
+    value = constraint.value
+    if constraint.kind != "distribution" or value.get("family") != "lognormal" or "mu" not in value:
+        yield from _leaves(value)
+        return
+    with suppress(OverflowError):
+        spread = math.exp(value["sigma"] ** 2)
+        mean = math.exp(value["mu"]) * math.sqrt(spread)
+        measures = {"median": math.exp(value["mu"]), "mean": mean, "mu": value["mu"], "sigma": value["sigma"]}
+        measures |= {"average": mean, "averaging": mean}
+        yield measures.get(word, mean * math.sqrt(spread - 1))
+
+
+def _leaves(value: Json) -> Iterator[float]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for one in value:
+            yield from _leaves(one)
+    elif isinstance(value, int | float):
+        yield float(value)
+
+
+def numbers_of(text: str) -> Iterator[float]:
+    """The numbers of a text in figures, thousands in short as they are meant."""
+    for match in _NUMBER.findall(text):
+        plain = match.replace(",", "").replace("_", "").replace("−", "-").strip()
+        factor = {"k": 1e3, "m": 1e6}.get(plain[-1].lower(), 1.0)
+        try:
+            yield float(plain.rstrip("kKmM").strip()) * factor
+        except ValueError:
+            continue
 
 
 def _unread(work: Work, found: Sequence[Constraint]) -> Iterator[tuple[re.Match[str], str]]:

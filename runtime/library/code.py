@@ -21,11 +21,11 @@ from agents.quality.constraints import parse_constraints
 from agents.quality.constraints import to_json as constraints_json
 from agents.records import InvalidRequest, Json
 from agents.shaping import conform
-from agents.strategies.extraction import numbers_of
 from agents.strategies.problem import layout_of
 from agents.strategies.program import read_result
 from agents.strategies.retune import Uncertain, retuned
 from agents.strategies.runner import to_text
+from agents.strategies.spoken import numbers_of
 from agents.verdicts import Constraint
 from registry.alignment import Parameter, Value
 from registry.solution_records import Ran, Solution

@@ -54,6 +54,24 @@ def test_conditions_that_the_words_name_and_nobody_read_are_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "distribution", "unheld"),
+    [
+        ("Normally distributed, mean 40, std = 10", {"family": "normal", "mean": 40, "std": 10}, []),
+        ("Normally distributed, mean 40, std = 10", {"family": "normal"}, ["'mean 40'", "'std = 10'"]),
+        ("Normally distributed around a mean of $61k", {"family": "normal", "mean": 61_000, "std": 2}, []),
+        ("Log-normal with a median of 4 and sigma of 0.5", {"family": "lognormal", "median": 4, "sigma": 0.5}, []),
+        ("Log-normal with a mean of 9 and sd 3", {"family": "lognormal", "mean": 9, "std": 3}, []),
+        ("Log-normal with a median of 4 and sigma of 0.5", {"family": "lognormal", "mu": 4, "sigma": 0.5}, ["'median of 4'"]),
+        ("Bimodal with a mean of 9", {"family": "bimodal", "components": [{"mean": 9, "std": 1}, {"mean": 20, "std": 1}]}, []),
+    ],
+)
+def test_a_number_of_a_distribution_that_no_constraint_holds_is_named(said: str, distribution: Json, unheld: list[str]) -> None:
+    asked = work(said, [{"age": "number"}])
+    found = parse_constraints([{"field": "[].age", "distribution": distribution}])
+    assert unread(asked, found) == unheld
+
+
+@pytest.mark.parametrize(
     ("said", "field"),
     [
         ("Firms where annual revenue must be log-normally distributed and size correlates with it", "[].revenue"),

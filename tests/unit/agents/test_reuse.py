@@ -44,7 +44,7 @@ def box(runs: list[RunResult]) -> FakeToolbox:
 
     def answer(request: ChatRequest, choice: Choice) -> Json:
         if request.schema_name == "constraints":
-            return {"constraints": []}
+            return {"constraints": [{"field": "[].pay", "distribution": {"family": "normal", "mean": 9, "std": 2}}]}
         return ChatReply(text=CHANGED, model="m", usage=Usage(), backend="cheap" if choice.tier == "cheap" else "dear")
 
     class Box(FakeToolbox):
