@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -16,8 +16,6 @@ class RoutersSettings(Section):
     """Let the router in force (an artifact whose code a model or a person wrote) choose before the learner does."""
     write: bool = True
     """Have a model write better routers from measured mistakes; off: those that there are serve on."""
-    approval: Literal["operator", "auto"] = "operator"
-    """Who puts a router into force that won its experiment."""
     write_every_s: Annotated[float, Field(ge=0.05, le=30 * 86_400, allow_inf_nan=False)] = 900.0
     """How often mistakes are looked at for a next router."""
     least_judged: Annotated[int, Field(ge=20, le=1_000_000)] = 300
@@ -38,5 +36,3 @@ class RoutersSettings(Section):
     """Judged requests of each side before an experiment ends for the new one."""
     max_requests: Annotated[int, Field(ge=10, le=10_000_000)] = 5_000
     """Requests of the new router after which an experiment that says nothing is given up."""
-    proposal_days: Annotated[float, Field(gt=0, le=365, allow_inf_nan=False)] = 7.0
-    """A router that nobody approved by then is put away."""

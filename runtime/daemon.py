@@ -230,6 +230,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         sandbox_desk=sandbox_desk,
     )
     service.routers = work.begin(dispatch, cluster, lambda: service.pool.specs, router, controller.remember)
+    service.routers.join(controller)
     stack.push_async_callback(work.end)
     parts = LiveParts(service=service, hub=hub, servers=servers, found=found, kit=kit)
     stack.push_async_callback(parts.stop)

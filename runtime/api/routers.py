@@ -22,6 +22,7 @@ from runtime.api.wire import dumps
 from runtime.ledger.records import LedgerError
 from runtime.records import Service
 from runtime.router.trials import ExperimentBusy
+from runtime.topology.records import TopologyError
 from sandbox.records import SandboxUnavailable
 
 _ERRORS: Final = (400, 401, 403, 404, 409, 413, 429, 500, 503)
@@ -102,7 +103,7 @@ class RoutersSurface:
             raise _away("registry_unavailable", error) from error
         except LedgerError as error:
             raise _away("ledger_unavailable", error) from error
-        except RegistryError as error:
+        except (RegistryError, TopologyError) as error:
             fault = Fault(status=409, type="invalid_request_error", code="conflict", message=str(error), param="version")
             raise ApiError(fault) from error
 

@@ -2,6 +2,6 @@
 
 ``desk.py`` serves them; ``evolve.py`` has better ones written, tried and proposed; ``checking.py``, ``replay.py``,
 ``writing.py``,
-``proposing.py`` are its parts; ``views.py`` what the operator sees. The rules are pure and live in runtime/routing. Must not
-import the surfaces, the ledger (build.py puts it in) or Ray.
+``logbook.py``, ``guiding.py``, ``prompting.py``, ``proposing.py`` are its parts; ``views.py`` what the operator sees. The rules
+are pure and live in runtime/routing. Must not import the surfaces, the ledger (build.py puts it in) or Ray.
 """

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from agents.llm.chat import BackendSpec
 from runtime.cluster import Cluster
 from runtime.config import Settings
+from runtime.controlling.controller import Controller
 from runtime.ledger.registry import spent_since
 from runtime.ledger.rounds import RoundLedger
 from runtime.ledger.store import Ledger
@@ -18,6 +19,7 @@ from runtime.router.desk import Router
 from runtime.routers.desk import RouterDesk
 from runtime.routers.evolve import Evolution
 from runtime.routers.front import RoutersFront
+from runtime.routers.proposing import ByProposal, RouterSource
 from sandbox.runner import Sandbox
 
 log = logging.getLogger(__name__)
@@ -80,6 +82,12 @@ class RouterWork:
             per_hour_name="routers.asks_per_hour",
             usd_name="routers.usd_per_day",
         )
+
+    def join(self, controller: Controller) -> None:
+        """Routers that won are proposals of ``controller`` from now on, and it puts them into force."""
+        controller.tools.hands.adopt = self._evolution.put
+        controller.sources.append(RouterSource(self._evolution))
+        self._evolution.approvals = ByProposal(controller)
 
     def begin(self) -> None:
         """In the background, until ``end``."""

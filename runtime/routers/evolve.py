@@ -3,7 +3,7 @@
 Built and run by build.py. One attempt at a time; each is a round in the ledger, which says after a kill where it stood: nothing
 is kept in memory alone. A router is drafted in the registry once it passed the checks and beat its parent on the half of the
 log that its author did not see; reviewers publish it (or, without reviews, its checks do); an experiment is begun with it; what
-wins waits for an operator unless ``routers.approval`` is auto. Must not import dispatch.
+wins is proposed to the controller, which asks an operator or goes by policy. Must not import dispatch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final
 
 import numpy as np
 
-from agents.records import AgentError, Json
+from agents.records import AgentError, Json, Refused
 from registry.artifacts import Registry
 from registry.records import NewVersion, RegistryError, Version, VersionId
 from registry.versions import readable
@@ -33,7 +33,7 @@ from runtime.routers.checking import checked
 from runtime.routers.desk import BY, ROUTER, RouterDesk
 from runtime.routers.guiding import WRITER, Guiding
 from runtime.routers.logbook import Logbook
-from runtime.routers.records import Round, RoundBook, Stage
+from runtime.routers.records import Approvals, NobodyApproves, Round, RoundBook, Stage
 from runtime.routers.replay import arms_of, arms_offered, in_force
 from runtime.routers.writing import task
 from runtime.routing.lessons import Seen, for_lessons, lessons
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S: Final = 1.0
 ROUNDS: Final = 500
 CASES: Final = 3
-DAY_S: Final = 86_400.0
+WAITS_S: Final = 30 * 86_400.0
 PROBLEM: Final = "say which backend and strategy answers a request, from what is known of it before it is answered"
 
 
@@ -74,6 +74,7 @@ class Evolution:
         self._guiding = Guiding(registry, asks, reviews=reviews, rng=rng or np.random.default_rng())
         self._turn = asyncio.Lock()
         self._looked_at = clock()
+        self.approvals: Approvals = NobodyApproves()
         self.why = "not looked yet"
         """Why the last look wrote nothing."""
 
@@ -174,53 +175,67 @@ class Evolution:
             await self._move(each, "adopted", each.note)
         elif each.parent != (self._in_force() or ""):
             await self._move(each, "superseded", f"{self._in_force() or 'the learner'} is in force by now")
-        elif self._settings().approval == "auto":
-            await self._adopt(each, "approved by policy (routers.approval)")
-        elif self._clock() - each.updated_at > self._settings().proposal_days * DAY_S:
+        elif self.approvals.held_back(self._clock()):
+            await self._move(each, "declined", "an operator rejected its proposal")
+        elif self._clock() - each.updated_at > WAITS_S:
             await self._move(each, "expired", "nobody approved it in time")
 
     def _in_force(self) -> VersionId | None:
         artifact = self._registry.registry.catalog.artifacts.get(ROUTER)
         return artifact.champion if artifact is not None else None
 
-    # ── the operator ────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── approval ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def put(self, version: str | None) -> None:
+        """Bring a version into force (None: the learner alone); idempotent. Called by the controller. Raises Refused."""
+        try:
+            registry = self._registry.registry
+            if version is None and ROUTER not in registry.catalog.artifacts:
+                return
+            await registry.point(ROUTER, "champion", None if version is None else registry.find(version).number)
+            await self._desk.look()
+        except RegistryError as error:
+            raise Refused(f"{version or 'the learner alone'} cannot be put into force: {error}") from error
 
     async def adopt(self, version: str) -> Round | None:
-        """Put a router that won into force; None where none of this version waits. Raises ExperimentBusy where another came into
-        force meanwhile, RegistryError, LedgerError."""
+        """An operator approves a router that won; None where none of this version waits. Raises ExperimentBusy where another came
+        into force meanwhile, TopologyError, LedgerError."""
         async with self._turn:
             each = await self._waiting(version)
             if each is None:
                 return None
             if each.parent != (self._in_force() or ""):
                 await self._move(each, "superseded", f"{self._in_force() or 'the learner'} is in force by now")
-                raise ExperimentBusy(
-                    f"{version} was tried against {each.parent or 'the learner'}, which is not in force", field="version"
-                )
-            return await self._adopt(each, "approved by an operator")
+                said = f"{version} was tried against {each.parent or 'the learner'}, which is not in force"
+                raise ExperimentBusy(said, field="version")
+            await self.approvals.approve(version, f"{version} won: {each.note}"[:500])
+            return replace(each, note="approved; it comes into force now")
 
     async def decline(self, version: str, why: str) -> Round | None:
-        """An operator does not want it; None where none of this version waits."""
+        """An operator does not want it; None where none of this version waits. Raises TopologyError, LedgerError."""
         async with self._turn:
             each = await self._waiting(version)
             if each is None:
                 return None
+            await self.approvals.reject(version, why)
             return await self._move(each, "declined", f"declined by an operator: {why}" if why else "declined by an operator")
 
-    async def back(self) -> str | None:
-        """Put the parent of the router in force in its place where it is published still, else the learner alone; what holds
-        then. Raises RegistryError."""
+    async def back(self) -> tuple[str, str | None] | None:
+        """Have the parent of the router in force take its place where it is published still, else the learner alone: (what is in
+        force, what comes); None where no router is. Raises TopologyError, RegistryError, LedgerError."""
         async with self._turn:
-            registry = self._registry.registry
-            champion = registry.catalog.artifact(ROUTER).champion
+            registry, champion = self._registry.registry, self._in_force()
             if champion is None:
                 return None
             parents = registry.catalog.parents.get(champion, ())
             standing = registry.catalog.standings.get(parents[0]) if parents else None
-            before = registry.catalog.versions[parents[0]] if standing is not None and standing.state == "published" else None
-            await registry.point(ROUTER, "champion", before.number if before is not None else None)
-            await self._desk.look()
-            return before.version_id if before is not None else None
+            before = parents[0] if standing is not None and standing.state == "published" else None
+            await self.approvals.approve(before, f"back from {champion}")
+            return champion, before
+
+    async def waiting(self) -> Round | None:
+        """The router that won and waits for a word. Raises LedgerError."""
+        return next((each for each in await self._book.load(limit=ROUNDS) if each.stage == "won"), None)
 
     async def rounds(self) -> list[Round]:
         """The newest first."""
@@ -229,12 +244,6 @@ class Evolution:
     async def _waiting(self, version: str) -> Round | None:
         rounds = await self._book.load(limit=ROUNDS)
         return next((each for each in rounds if each.version == version and each.stage == "won"), None)
-
-    async def _adopt(self, each: Round, note: str) -> Round:
-        registry = self._registry.registry
-        await registry.point(ROUTER, "champion", registry.find(each.version).number)
-        await self._desk.look()
-        return await self._move(each, "adopted", note)
 
     # ── a new round ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -23,7 +23,6 @@ class RoutersFront:
         found: dict[str, Json] = {
             "enabled": settings.enabled,
             "write": settings.write,
-            "approval": settings.approval,
             "in_force": self._desk.champion,
             "under_test": self._router.trials.router,
             "why_not_now": self._evolution.why,
@@ -58,9 +57,5 @@ class RoutersFront:
         return None if found is None else dict(round_view(found))
 
     async def back(self) -> dict[str, Json] | None:
-        try:
-            before = self._desk.champion
-            in_force = await self._evolution.back()
-        except UnknownArtifact:
-            return None
-        return {"was": before, "in_force": in_force}
+        found = await self._evolution.back()
+        return None if found is None else {"was": found[0], "in_force": found[1]}

@@ -1,4 +1,4 @@
-"""The words of how routers come to be: a round is one attempt to write a better one. Imports the words of JSON alone."""
+"""The words of how routers come to be: a round is one attempt to write a better one. Imports the words of agents alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Final, Literal, Protocol, get_args
 
-from agents.records import Json
+from agents.records import Json, Refused
 
 Stage = Literal[
     "reviewing",
@@ -63,3 +63,32 @@ class RoundBook(Protocol):
     async def load(self, *, limit: int) -> Sequence[Round]:
         """The newest first. Raises LedgerError."""
         ...
+
+
+class Approvals(Protocol):
+    """Who lets a router come into force (proposing.py: the controller's proposals). Raises TopologyError, LedgerError."""
+
+    async def approve(self, version: str | None, reason: str) -> None:
+        """An operator's yes to this version (None: the learner alone)."""
+        ...
+
+    async def reject(self, version: str, reason: str) -> None:
+        """An operator's no."""
+        ...
+
+    def held_back(self, now: float) -> bool:
+        """Whether an operator said no lately."""
+        ...
+
+
+class NobodyApproves:
+    """Before the controller is there: a router that won waits."""
+
+    async def approve(self, version: str | None, reason: str) -> None:
+        raise Refused("the daemon is starting: nothing can be approved yet")
+
+    async def reject(self, version: str, reason: str) -> None:
+        raise Refused("the daemon is starting: nothing can be rejected yet")
+
+    def held_back(self, now: float) -> bool:
+        return False

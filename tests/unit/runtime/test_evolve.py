@@ -6,24 +6,29 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from agents.llm.chat import BackendSpec
+from agents.records import Refused
 from registry.artifacts import Registry
 from registry.records import NewVersion
 from runtime.config_routers import RoutersSettings
+from runtime.controlling.checks import check_draft
 from runtime.router.desk import Router
 from runtime.router.records import DecisionRow, Route
 from runtime.router.trials import ExperimentBusy
 from runtime.routers.desk import ROUTER, RouterDesk
 from runtime.routers.evolve import Evolution
 from runtime.routers.prompting import GUIDANCE, choose, rewards, to_improve
+from runtime.routers.proposing import KEY, RouterSource
 from runtime.routers.records import Round
 from runtime.routers.views import prompts_of, versions_of
 from runtime.routing.records import Arm, Candidate, Decision
+from runtime.topology.payloads import AdoptRouter
 from sandbox.records import Case
 from tests.fakes.registry import World as Shelf
 from tests.fakes.routers import Clock, MemoryRounds, OpenDesk, OpenSandbox, Writer
@@ -118,6 +123,7 @@ class Organism:
             rng=np.random.default_rng(1),
             clock=self.clock,
         )
+        self.evolution.approvals = Words(self)
         return self
 
     async def tried(self, requests: int, *, gain: float = 0.8) -> None:
@@ -141,6 +147,22 @@ class Organism:
         await self.tried(60)
         await self.evolution.tick()
         return self.rounds.last
+
+
+class Words:
+    """``runtime.routers.records.Approvals``: an operator whose word is carried out at once."""
+
+    def __init__(self, organism: Organism) -> None:
+        self._organism, self.no = organism, False
+
+    async def approve(self, version: str | None, reason: str) -> None:
+        await self._organism.evolution.put(version)
+
+    async def reject(self, version: str, reason: str) -> None:
+        self.no = True
+
+    def held_back(self, now: float) -> bool:
+        return self.no
 
 
 def a_route(experiment_id: str, group: Any, name: str) -> Route:
@@ -174,19 +196,39 @@ async def test_a_model_is_shown_what_is_wrong_and_its_edit_wins_and_waits_for_an
     assert organism.registry.catalog.artifact(ROUTER).champion is None
     found = await organism.evolution.adopt("router@1.0.0")
     assert found is not None
-    assert (found.stage, organism.desk.champion) == ("adopted", "router@1.0.0")
+    assert organism.desk.champion == "router@1.0.0"
+    await organism.evolution.tick()
+    assert organism.rounds.last.stage == "adopted"
     features = {"text": "an orchard", "words": 2}
     told_ = await organism.desk.advise(None, features, [Arm(strategy="single", node="n", backend=name) for name in NAMES])
     assert told_.arm is not None
     assert (told_.arm.backend, told_.step) == ("dear", "fruit")
 
 
-async def test_a_policy_may_approve_by_itself(tmp_path: Path) -> None:
-    organism = await Organism(tmp_path, lambda text: inserts(RIGHT), approval="auto").open()
-    await organism.won()
+async def test_what_a_controller_approved_is_adopted_and_what_it_rejected_is_declined(organism: Organism) -> None:
+    each = await organism.won()
+    source: Any = RouterSource(organism.evolution)
+    shape: Any = None
+    (draft,) = await source.propose(shape, open_keys=frozenset(), held_back=frozenset(), now=organism.clock.now)
+    assert draft.payload == AdoptRouter(version=each.version)
+    assert (draft.origin, draft.simulated, 0 < draft.share <= 1) == ("model", True, True)
+    assert draft.evidence[0].value > 0.3
+    hands: Any = SimpleNamespace(adopt=organism.evolution.put)
+    check_draft(draft, hands)
+    for known, held in (({KEY}, set()), (set(), {KEY})):
+        asked = source.propose(shape, open_keys=frozenset(known), held_back=frozenset(held), now=0.0)
+        assert not await asked
+    rejected: Any = organism.evolution.approvals
+    rejected.no = True
+    await organism.evolution.tick()
+    assert organism.rounds.last.stage == "declined"
+    await organism.rounds.save(each)
+    rejected.no = False
+    await organism.evolution.put(each.version)
     await organism.evolution.tick()
     assert organism.rounds.last.stage == "adopted"
-    assert organism.desk.champion == "router@1.0.0"
+    with pytest.raises(Refused):
+        await organism.evolution.put("router@9.9.9")
 
 
 @pytest.mark.parametrize(
@@ -329,6 +371,7 @@ async def test_two_that_won_against_the_same_are_not_both_adopted(organism: Orga
 async def test_what_is_deleted_by_hand_ends_its_round_and_the_learner_goes_on(organism: Organism) -> None:
     each = await organism.won()
     await organism.evolution.adopt(each.version)
+    await organism.evolution.tick()
     await organism.registry.move(each.version, "archived", by="operator", reason="deleted by hand")
     await organism.desk.look()
     assert organism.desk.champion is None
@@ -345,19 +388,23 @@ async def test_an_operator_declines_goes_back_and_lets_expire(organism: Organism
     assert declined is not None
     assert (declined.stage, "not now" in declined.note) == ("declined", True)
     await organism.rounds.save(each)
-    organism.clock.now += 8 * 86_400.0
+    said: Any = organism.evolution.approvals
+    said.no = False
+    organism.clock.now += 31 * 86_400.0
     await organism.evolution.tick()
     assert organism.rounds.last.stage == "expired"
     await organism.registry.point(ROUTER, "champion", "1.0.0")
     await organism.desk.look()
     assert organism.desk.champion == each.version
-    assert await organism.evolution.back() is None
+    assert await organism.evolution.back() == (each.version, None)
     assert organism.desk.champion is None
+    assert await organism.evolution.back() is None
 
 
 async def test_a_second_version_is_made_of_the_first_and_shown_with_its_lineage(organism: Organism) -> None:
     each = await organism.won()
     await organism.evolution.adopt(each.version)
+    await organism.evolution.tick()
     organism.asks.says = lambda text: {
         "edits": [{"op": "remove", "name": "fruit", "why": ""}, *inserts(RIGHT.replace("orchard", "harbour"), "garden")["edits"]]
     }
