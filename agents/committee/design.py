@@ -6,6 +6,7 @@ form and design nonsense, so the rules are a full alternative and not an error.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -16,7 +17,7 @@ from agents.committee.records import Design
 from agents.llm.chat import BackendSpec, ChatRequest
 from agents.llm.prompts import render
 from agents.quality.constraints import to_rules, within
-from agents.records import AgentError, BudgetExceeded, Choice, DeadlineExceeded, Json, Work
+from agents.records import AgentError, Choice, DeadlineExceeded, Json, Work
 from agents.strategies.judging import schema_of
 from agents.strategies.problem import classify, names_statistics
 from agents.strategies.runner import choice_for, request_text
@@ -24,6 +25,8 @@ from agents.strategy_specs import Committee, Seat
 from agents.toolbox import Toolbox
 
 LEAST: Final = 3
+DESIGN_SHARE: Final = 0.25
+"""Of the time that there is, so much may go into the design."""
 MAX_REQUEST_CHARS: Final = 12_000
 MAX_FORM_CHARS: Final = 6_000
 MAX_SPECIALITY_CHARS: Final = 80
@@ -71,7 +74,8 @@ def by_rule(work: Work, *, size: int, rounds: int, code: bool) -> Design:
 async def designed(work: Work, spec: Committee, toolbox: Toolbox, choice: Choice) -> Design:
     """The committee for ``work``: the given one, one that did well before, a model's, or that of the rules.
 
-    Never more than ``size`` members and ``rounds`` rounds. Raises DeadlineExceeded and BudgetExceeded.
+    Never more than ``size`` members and ``rounds`` rounds. A designer that takes more than a quarter of the time is not waited
+    for. Raises DeadlineExceeded.
     """
     if spec.members:
         return Design(members=spec.members, rounds=spec.rounds, origin="given")
@@ -83,11 +87,13 @@ async def designed(work: Work, spec: Committee, toolbox: Toolbox, choice: Choice
     if spec.designer is None:
         return default
     try:
-        said = (await toolbox.ask_structured(_question(work, spec), _able(choice_for(spec.designer, choice)))).data
-    except (DeadlineExceeded, BudgetExceeded):
+        async with asyncio.timeout(DESIGN_SHARE * toolbox.remaining_s()):
+            said = (await toolbox.ask_structured(_question(work, spec), _able(choice_for(spec.designer, choice)))).data
+    except DeadlineExceeded:
         raise
-    except AgentError as error:
-        toolbox.note("committee", state="not designed", error=error.code, instead="by rule")
+    except (AgentError, TimeoutError) as error:
+        why = error.code if isinstance(error, AgentError) else "it took too long"
+        toolbox.note("committee", state="not designed", error=why, instead="by rule")
         return default
     found = read_design(said, spec, code=code)
     if found is None:
@@ -105,7 +111,7 @@ def read_design(said: Json, spec: Committee, *, code: bool) -> Design | None:
         if seat is not None:
             seats.setdefault(seat.speciality.casefold(), seat)
     rounds = said.get("rounds")
-    wanted = rounds if isinstance(rounds, int) and not isinstance(rounds, bool) and rounds >= 0 else spec.rounds
+    wanted = rounds if isinstance(rounds, int) and not isinstance(rounds, bool) and rounds > 0 else spec.rounds
     design = Design(members=tuple(seats.values()), rounds=min(wanted, spec.rounds), origin="model")
     chair = _line(said.get("chairperson"), MAX_SPECIALITY_CHARS)
     design = replace(design, chair=chair) if chair else design
@@ -151,7 +157,7 @@ def _question(work: Work, spec: Committee) -> ChatRequest:
     form = schema_of(
         members={"type": "array", "minItems": least, "maxItems": spec.size, "items": member},
         chairperson={"type": "string", "maxLength": MAX_SPECIALITY_CHARS},
-        rounds={"type": "integer", "minimum": 0, "maximum": spec.rounds},
+        rounds={"type": "integer", "minimum": min(1, spec.rounds), "maximum": spec.rounds},
     )
     system = render("committee_design", least=str(least), most=str(spec.size), rounds=str(spec.rounds))
     user = f"The request:\n{question_of(work)}\n\n{form_text(work)}".strip()

@@ -19,8 +19,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from agents.committee.design import designed, question_of
-from agents.committee.means import KEPT_SHARE, afforded, call_estimate
+from agents.committee.design import by_rule, designed, question_of
+from agents.committee.means import KEPT_SHARE, LEAST_MEMBERS, CallEstimate, afforded, call_estimate
 from agents.committee.records import Convened, Design, Taken
 from agents.committee.synthesis import answered, best_said, ended
 from agents.committee.talk import Meeting, contribute, discuss
@@ -39,12 +39,8 @@ async def run(work: Work, spec: Committee, toolbox: Toolbox, choice: Choice, *, 
     """Never streamed: nothing goes out before the gate. Raises what the chairperson's strategy raises where it has no answer."""
     if work.schema is not None and work.count is not None:
         work = replace(work, schema=with_count(work.schema, work.count), count=None)
-    design = afforded(
-        await designed(work, spec, toolbox, choice),
-        estimate := call_estimate(work, toolbox.backends),
-        toolbox.remaining_usd(),
-        toolbox.remaining_tokens(),
-    )
+    estimate = call_estimate(work, toolbox.backends)
+    design = await _affordable_design(work, spec, toolbox, choice, estimate)
     if design is None:
         toolbox.note("committee", state="not formed", why="the budget does not pay for a committee")
         return await _alone(work, spec, toolbox, choice, run_child, "the budget does not pay for a committee; one model answered")
@@ -71,6 +67,19 @@ async def run(work: Work, spec: Committee, toolbox: Toolbox, choice: Choice, *, 
         await toolbox.dissolve(convened, design=design, problem=question_of(work), passed=passed)
         nodes = [seat.node for seat in convened.seats if seat.node is not None]
         toolbox.note("committee", state="dissolved", passed=passed, nodes=nodes)
+
+
+async def _affordable_design(
+    work: Work, spec: Committee, toolbox: Toolbox, choice: Choice, estimate: CallEstimate
+) -> Design | None:
+    """None where the smallest committee would not be paid: then nobody is asked to design one."""
+
+    def paid(design: Design) -> Design | None:
+        return afforded(design, estimate, toolbox.remaining_usd(), toolbox.remaining_tokens())
+
+    if paid(by_rule(work, size=LEAST_MEMBERS, rounds=0, code=False)) is None:
+        return None
+    return paid(await designed(work, spec, toolbox, choice))
 
 
 async def _convened(work: Work, spec: Committee, design: Design, toolbox: Toolbox, choice: Choice) -> Convened:

@@ -73,15 +73,14 @@ def _read(draft: Draft) -> str:
 
 
 def of_judge(committee_first: Any, committee_second: Any) -> Compared:
-    """Both orders must say the same: a judge who prefers a place has not seen a difference."""
+    """Both orders must say the same: a judge who prefers a place has not seen a difference. Its reasons may quote the client, and
+    are not kept."""
     ahead = (_better(committee_first) == "first") + (_better(committee_second) == "second")
     behind = (_better(committee_first) == "second") + (_better(committee_second) == "first")
-    why = str(committee_first.get("reason") or "")[:300] if isinstance(committee_first, dict) else ""
-    if ahead == 2:
-        return Compared(outcome="won", by="judge", why=why)
-    if behind == 2:
-        return Compared(outcome="lost", by="judge", why=why)
-    return Compared(outcome="tied", by="judge", why=why if ahead == behind == 0 else "the judge's word changes with the order")
+    if ahead == 2 or behind == 2:
+        return Compared(outcome="won" if ahead else "lost", by="judge", why="the judge says so in both orders")
+    equal = ahead == behind == 0
+    return Compared(outcome="tied", by="judge", why="neither is better" if equal else "the judge's word changes with the order")
 
 
 def _better(said: Any) -> str:

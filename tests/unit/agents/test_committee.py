@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -252,7 +253,19 @@ def test_every_seat_begins_with_another_backend() -> None:
     assert spread((), 1) == ()
 
 
-async def test_design_raises_only_for_time_and_money() -> None:
-    for error in (DeadlineExceeded("over"), BudgetExceeded("spent")):
-        with pytest.raises(type(error)):
-            await designed(Work(messages=ASK), Committee(), FakeToolbox(model(design=error)), Choice())
+async def test_design_raises_only_where_no_time_is_left() -> None:
+    with pytest.raises(DeadlineExceeded):
+        await designed(Work(messages=ASK), Committee(), FakeToolbox(model(design=DeadlineExceeded("over"))), Choice())
+    box = FakeToolbox(model(design=BudgetExceeded("spent")))
+    assert (await designed(Work(messages=ASK), Committee(), box, Choice())).origin == "rules"
+
+
+async def test_a_designer_that_is_slow_is_not_waited_for() -> None:
+    async def never() -> Json:
+        await asyncio.Event().wait()
+
+    def answer(request: ChatRequest, choice: Choice) -> Json:
+        return never()
+
+    found = await designed(Work(messages=ASK), Committee(), FakeToolbox(answer, left_s=0.04), Choice())
+    assert found.origin == "rules"

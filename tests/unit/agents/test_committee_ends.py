@@ -165,7 +165,7 @@ def test_no_committee_is_planned_beyond_its_means(members: int, rounds: int, usd
 
 
 async def test_without_money_for_a_committee_one_model_answers() -> None:
-    draft, box = await run(model(), usd=1e-9)
+    draft, box = await run(model(), {}, usd=1e-9)
     assert draft.text == "They wait."
     assert "the budget does not pay for a committee; one model answered" in draft.issues
     assert len(box.asked) == 1
