@@ -167,8 +167,8 @@ def ended(meeting: Meeting, draft: Draft, found: Failing) -> Draft:
     """The answer with what is known to be wrong with it, and what the committee could not settle. Pure."""
     design, silent = meeting.design, [seat.speciality for seat in meeting.design.members if seat.speciality not in meeting.spoke]
     said = []
-    if meeting.ended != "agreed" and (against := meeting.objections()):
-        names = ", ".join(one.member for one in against)
+    if meeting.objected:
+        names = ", ".join(meeting.objected)
         said.append(f"the committee did not agree after {meeting.rounds_held} rounds ({names} objected); the chairperson decided")
     if silent:
         said.append(f"{len(silent)} of {len(design.members)} members of the committee gave no contribution: {', '.join(silent)}")

@@ -47,7 +47,7 @@ class Meeting:
     """A committee at work: what it is, and what was said so far. ``keep_s`` of time stays for the chairperson.
 
     ``problem`` is set where a member writes a program; ``program`` is its last answer whole, of the backend ``programmer``.
-    ``ended`` says why the discussion ended before its last round.
+    ``ended`` says why the discussion ended before its last round, ``objected`` who still objected then, and to what.
     """
 
     work: Work
@@ -67,6 +67,7 @@ class Meeting:
     program: str = ""
     programmer: str = ""
     ended: str = ""
+    objected: dict[str, str] = field(default_factory=dict)
     rounds_held: int = 0
 
     @property
@@ -78,10 +79,6 @@ class Meeting:
         """The last word of each member, in the order of the seats."""
         last = {one.member: one for one in self.said}
         return [last[seat.speciality] for seat in self.design.members if seat.speciality in last]
-
-    def objections(self) -> list[Statement]:
-        """What members still object to with their last word."""
-        return [one for one in self.latest() if one.agrees is False]
 
     def time_left_s(self) -> float:
         return self.toolbox.remaining_s() - self.keep_s
@@ -131,9 +128,9 @@ async def discuss(meeting: Meeting) -> None:
         latest = meeting.latest()
         if latest and all(one.agrees for one in latest) and not meeting.ended:
             meeting.ended = "agreed"
-    objections = {one.member: one.objection for one in meeting.objections()}
+    meeting.objected = {one.member: one.objection for one in meeting.latest() if one.agrees is False}
     meeting.toolbox.note(
-        "committee", state="discussed", rounds=meeting.rounds_held, ended=meeting.ended or "rounds", objections=objections
+        "committee", state="discussed", rounds=meeting.rounds_held, ended=meeting.ended or "rounds", objections=meeting.objected
     )
 
 

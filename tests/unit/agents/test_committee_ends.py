@@ -77,15 +77,16 @@ async def test_without_a_quorum_the_chairperson_answers_alone_and_says_so() -> N
     assert [passed for _, passed in box.dissolved] == [False]
 
 
-async def test_disagreement_ends_with_the_last_round_and_the_chairpersons_word() -> None:
-    draft, box = await run(
-        model(lambda member, round_: "Hm.\nOBJECT: the tide" if member == "Pilot" else "Hm.\nAGREE"),
-        {"members": THREE, "rounds": 2},
-    )
+@pytest.mark.parametrize("critic", [(), [["vague"], []]])
+async def test_disagreement_ends_with_the_last_round_and_the_chairpersons_word(critic: Any) -> None:
+    def say(member: str, round_: int) -> str:
+        return "Hm.\nOBJECT: the tide" if member == "Pilot" and round_ > 0 else "Hm.\nAGREE"
+
+    draft, box = await run(model(say, critic=critic), {"members": THREE, "rounds": 2})
     (discussed,) = told(box, "discussed")
     assert (discussed["ended"], discussed["objections"]) == ("rounds", {"Pilot": "the tide"})
     assert draft.complete
-    assert "the committee did not agree after 2 rounds (Pilot objected); the chairperson decided" in draft.issues
+    assert draft.issues == ("the committee did not agree after 2 rounds (Pilot objected); the chairperson decided",)
 
 
 async def test_a_round_that_reaches_into_the_chairpersons_time_is_cut_off() -> None:
