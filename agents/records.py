@@ -156,7 +156,7 @@ class Task:
 
 EventKind = Literal[
     "delta", "call", "stage", "structured", "restart", "node_lost", "progress", "peer", "note", "code", "route", "run", "library",
-    "committee",
+    "committee", "pattern",
 ]  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from agents.records import Capability
 from runtime.config_committee import CommitteeSettings
 from runtime.config_embedding import EmbeddingSettings
 from runtime.config_library import LibrarySettings
+from runtime.config_patterns import PatternSettings
 from runtime.config_registry import RegistrySettings
 from runtime.config_routers import RoutersSettings
 from runtime.config_routing import RoutingSettings
@@ -319,6 +320,7 @@ class Settings(BaseSettings):
     library: LibrarySettings = LibrarySettings()
     committee: CommitteeSettings = CommitteeSettings()
     topology: TopologySettings = TopologySettings()
+    patterns: PatternSettings = PatternSettings()
     simulated: SimulatedSettings = SimulatedSettings()
     strategies: dict[Name, Any] = Field(default_factory=dict)
     """Named strategies, as JSON of agents/strategies/compose.py; strategy/<name> picks one."""

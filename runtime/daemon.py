@@ -56,6 +56,7 @@ from runtime.live import LiveParts, breaker_policy, node_kit
 from runtime.local_cluster import LocalCluster
 from runtime.loop_lag import LoopLag
 from runtime.metrics import Metrics
+from runtime.patterns.work import PatternWork
 from runtime.programs.work import RegistryWork
 from runtime.reload import ConfigSource, Reloader
 from runtime.router.build import routed
@@ -182,6 +183,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     stack.push_async_callback(work.desk.close)
     library = build_library(settings, ledger, embedder, sandbox_desk.sandbox, metrics, pool, work)
     stack.push_async_callback(library.close)
+    patterns = PatternWork(settings, ledger, embedder, metrics)
     router = await stack.enter_async_context(routed(settings, pool, desk, cluster, ledger, cashier, metrics))
     committees = Committees(hub.committees, pool, ledger, router, cashier, metrics)
     stack.push_async_callback(committees.aclose)
@@ -194,7 +196,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         ledger=ledger,
         metrics=metrics,
         escalations=escalations,
-        seen_before=library.seen_before,
+        seen_before=patterns.after(library.seen_before),
         learn=told(work.code.seen, library.seen, committees.seen),
         router=router,
     )
@@ -227,21 +229,20 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         library=library,
         router=router,
         controller=controller,
+        patterns=patterns.desk,
         sandbox_desk=sandbox_desk,
     )
     service.routers = work.begin(dispatch, cluster, lambda: service.pool.specs, router, controller.remember)
     service.routers.join(controller)
     stack.push_async_callback(work.end)
+    await stack.enter_async_context(patterns.working(dispatch, cluster, lambda: service.pool.specs, controller.remember))
     parts = LiveParts(service=service, hub=hub, servers=servers, found=found, kit=kit)
     stack.push_async_callback(parts.stop)
     service.reloader = Reloader(source=source, running=lambda: service.settings, apply=parts.apply, metrics=metrics)
-    metrics.present.backends = service.backends
-    metrics.present.cluster = service.cluster
-    metrics.present.ledger = ledger.load
+    metrics.present.backends, metrics.present.cluster = service.backends, service.cluster
     metrics.present.registry, metrics.present.sandbox = work.desk.gauges, sandbox_desk.gauges
-    metrics.present.code = work.counts
-    metrics.present.library = library.gauges
-    metrics.present.budget = cashier.purse.gauges
+    metrics.present.code, metrics.present.library = work.counts, library.gauges
+    metrics.present.budget, metrics.present.ledger = cashier.purse.gauges, ledger.load
     metrics.present.jobs = lambda: {"queued": jobs.queued, "running": jobs.running}
     metrics.present.escalations = lambda: escalations.open_count
     return service

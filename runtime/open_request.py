@@ -62,6 +62,8 @@ class OpenRequest:
     """Who was chosen for it, where it left that open."""
     embedding: npt.NDArray[np.floating] | None = None
     """Of its words, unit length, where something has needed it already."""
+    pattern: str | None = None
+    """The recurring kind of request that it is of."""
     peer_calls: list[CallRecord] = field(default_factory=list)
     """Calls of nodes that were asked by the one that has the task; the replies do not have them."""
 

@@ -33,6 +33,12 @@ COMMITTEE_GAUGES: Final = {
     "nodes_waiting": "Nodes of committees that wait for another one.",
     "designs": "Designs of committees that are kept for requests like theirs.",
 }
+PATTERN_COUNTS: Final = {
+    "requests_seen": "Requests that were looked at for patterns, over restarts.",
+    "requests_clustered": "Of them those that were found to be of one.",
+    "looks": "Looks at the whole window.",
+    "requests_dropped": "Requests that were left without a pattern because too many waited for their words to be embedded.",
+}
 _LEDGER: Final = {
     "queued_writes": "Writes that are not durable yet.",
     "waiting_requests": "Requests that wait for room in the ledger's queue.",
@@ -70,6 +76,7 @@ class Present:
     library: Callable[[], Mapping[str, float]] | None = None
     committees: Callable[[], tuple[Mapping[str, float], Mapping[str, int], Mapping[str, int]]] | None = None
     topology: Callable[[], Iterable[Series]] | None = None
+    patterns: Callable[[], tuple[Mapping[str, int], Mapping[str, float]]] | None = None
 
     def series(self) -> Iterator[Series]:
         """All of them, as they stand."""
@@ -86,6 +93,9 @@ class Present:
         yield from of_sandbox(*(self.sandbox() if self.sandbox else ({}, None)))
         yield from by_name("morphogen_library", LIBRARY_GAUGES, self.library() if self.library else {})
         yield from of_committees(*(self.committees() if self.committees else ({}, {}, {})))
+        kinds, told = self.patterns() if self.patterns else ({}, {})
+        yield by_state("morphogen_patterns", "Recurring kinds of requests.", kinds)
+        yield from by_name("morphogen_pattern", PATTERN_COUNTS, told, "counter")
         yield from self.routing() if self.routing else ()
         yield from self.topology() if self.topology else ()
         yield from by_name("morphogen_budget", _BUDGET, self.budget() if self.budget else {})
@@ -101,10 +111,12 @@ def by_state(name: str, text: str, counts: Mapping[str, int]) -> Series:
     return Series(name=name, text=text, labels=("state",), rows=tuple(((state,), count) for state, count in counts.items()))
 
 
-def by_name(prefix: str, texts: Mapping[str, str], values: Mapping[str, float]) -> Iterator[Series]:
+def by_name(
+    prefix: str, texts: Mapping[str, str], values: Mapping[str, float], kind: Literal["gauge", "counter"] = "gauge"
+) -> Iterator[Series]:
     """A metric for each of ``texts``, ``prefix_name``; those without a value have no row."""
     for name, text in texts.items():
-        yield one(f"{prefix}_{name}", text, values.get(name))
+        yield one(f"{prefix}_{name}", text, values.get(name), kind)
 
 
 def of_backends(statuses: Iterable[BackendStatus]) -> Iterator[Series]:

@@ -23,13 +23,15 @@ from runtime.controlling.port import TopologyPort
 from runtime.escalations import Escalations
 from runtime.jobs.records import Caller, Feedback, Job, JobEvent, Part, StoredReply
 from runtime.library.looked import LibraryUse, Looked
+from runtime.patterns.port import PatternsPort
 from runtime.programs.registry_desk import RegistryDesk
 from runtime.router.port import RoutingPort
 from runtime.routers.port import RoutersPort
 
-Source = Literal["openai", "mock", "native", "registry", "routers", "committee"]
+Source = Literal["openai", "mock", "native", "registry", "routers", "committee", "patterns"]
 """The surface that a request came by; ``registry`` and ``routers``: the daemon's own chores asked (reviews, principles,
-standards; code of routers); ``committee``: what a committee answered is asked again, of the best other way."""
+standards; code of routers); ``committee``: what a committee answered is asked again, of the best other way;
+``patterns``: names for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +220,9 @@ class Service(Protocol):
 
     @property
     def library(self) -> SolutionLibrary: ...
+
+    @property
+    def patterns(self) -> PatternsPort: ...
 
     @property
     def escalations(self) -> Escalations: ...

@@ -37,6 +37,7 @@ from runtime.ledger.replies import ReplyLedger
 from runtime.ledger.store import Ledger
 from runtime.library.desk import LibraryDesk
 from runtime.metrics import Metrics
+from runtime.patterns.desk import PatternDesk
 from runtime.programs.desk import CodeDesk
 from runtime.programs.registry_desk import RegistryDesk
 from runtime.records import Answer, BackendStatus, Principal, Request, Target
@@ -71,6 +72,7 @@ class DaemonService:
     code: CodeDesk
     sandbox_desk: SandboxDesk
     library: LibraryDesk
+    patterns: PatternDesk
     escalations: Escalations
     router: Router
     controller: Controller

@@ -33,6 +33,7 @@ from runtime.api.native_reads import NativeReads
 from runtime.api.native_routes import native_routes
 from runtime.api.openai import OpenAISurface
 from runtime.api.operator import OperatorSurface, product_version
+from runtime.api.patterns import PatternSurface, pattern_routes
 from runtime.api.registry import RegistrySurface
 from runtime.api.registry_reads import RegistryReads
 from runtime.api.registry_routes import registry_routes
@@ -99,6 +100,7 @@ def create_app(
     keys = Idempotency(service, clock=clock)
     openai, more = OpenAISurface(service, clock=clock), [*native, *registry, *escalation_routes(EscalationSurface(service))]
     more += library_routes(LibrarySurface(service, clock=clock, read=native_surface.request_of))
+    more += pattern_routes(PatternSurface(service))
     more += routing_routes(RoutingSurface(service, clock=clock))
     more += router_routes(RoutersSurface(service))
     more += topology_routes(TopologySurface(service))

@@ -19,6 +19,7 @@ from runtime.cli.escalation_commands import escalations_app
 from runtime.cli.job_commands import jobs_app
 from runtime.cli.library_commands import library_app
 from runtime.cli.options import AsJson, ConfigFile
+from runtime.cli.patterns_commands import patterns_app
 from runtime.cli.registry_commands import registry_app
 from runtime.cli.routes_commands import report_app, routes_app
 from runtime.cli.topology_commands import proposals_app, topology_app
@@ -51,15 +52,13 @@ config_app = typer.Typer(
     help="Check, show or import a configuration. Or see and reload a running daemon's.",
 )
 app.add_typer(jobs_app)
-app.add_typer(keys_app, name="keys")
-app.add_typer(config_app, name="config")
-app.add_typer(sandbox_commands.app, name="sandbox")
-app.add_typer(registry_app, name="registry")
-app.add_typer(library_app, name="library")
-app.add_typer(escalations_app, name="escalations")
-app.add_typer(routes_app, name="routes")
-app.add_typer(topology_app, name="topology")
-app.add_typer(proposals_app, name="proposals")
+_GROUPS = {
+    "keys": keys_app, "config": config_app, "sandbox": sandbox_commands.app, "registry": registry_app,
+    "library": library_app, "patterns": patterns_app, "escalations": escalations_app, "routes": routes_app,
+    "topology": topology_app, "proposals": proposals_app,
+}  # fmt: skip
+for _name, _group in _GROUPS.items():
+    app.add_typer(_group, name=_name)
 app.add_typer(report_app)
 
 UsdPerDay = Annotated[float | None, typer.Option(min=0, help="Most that it spends in a day (UTC), in USD.")]

@@ -222,6 +222,8 @@ def _event_words(kind: str, data: Json) -> str:
         return f"who answers: {clip(str(data.get('reason') or data.get('backend')), TEXT_CHARS)}"
     if kind == "run" and isinstance(data, dict):
         return _with_facts(f"a run in the sandbox: {data.get('outcome', '?')}", {**data, "outcome": None})
+    if kind == "pattern" and isinstance(data, dict):
+        return f"a request of the kind {clip(str(data.get('name')), TEXT_CHARS)} ({data.get('pattern')})"
     if kind == "library" and isinstance(data, dict):
         return _looked_up(dict(data))
     words = {

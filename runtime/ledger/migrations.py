@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from runtime.ledger.committee_schema import COMPARISONS
+from runtime.ledger.patterns_schema import PATTERNS
 from runtime.ledger.records import LedgerForeign, LedgerTooNew
 from runtime.ledger.registry_schema import WRITTEN
 from runtime.ledger.routing_schema import ROUTERS, ROUTING, ROUTING_FACTS
@@ -309,7 +310,7 @@ ALTER TABLE outcomes ADD COLUMN library TEXT;
 """
 
 _FIRST_SIX = (_FIRST, _JOBS, _QUALITY, _SPEND, _REGISTRY, _ESCALATIONS)
-_NEXT = (ROUTING, SUMS, WRITTEN, _LIBRARY, ROUTING_FACTS, ROUTERS, COMPARISONS, TOPOLOGY)
+_NEXT = (ROUTING, SUMS, WRITTEN, _LIBRARY, ROUTING_FACTS, ROUTERS, COMPARISONS, TOPOLOGY, PATTERNS)
 MIGRATIONS: tuple[tuple[int, str], ...] = tuple(enumerate((*_FIRST_SIX, *_NEXT), start=1))
 
 

@@ -11,6 +11,8 @@ from runtime.ledger.spend import DAY_S, FORGET_SQL, KEPT_DAYS
 
 BITE = 200
 """Requests forgotten in one transaction."""
+SLOT_BYTES = 1_000
+"""About what one request takes in the window of patterns, which is bounded by itself."""
 _PAGES = 512
 """Pages given back to the file system in one transaction."""
 _SLACK = 0.9
@@ -55,10 +57,12 @@ async def enforce(writer: aiosqlite.Connection, *, before: float, max_bytes: int
 
 
 async def used_bytes(connection: aiosqlite.Connection) -> int:
-    """Bytes of the pages in use (free pages are given back afterwards), but for those of the registry's journal, about."""
+    """Bytes of the pages in use (free pages are given back afterwards), but for those of the registry's journal and of the
+    window of patterns, about."""
     pages, free, size = [await _pragma(connection, name) for name in ("page_count", "freelist_count", "page_size")]
     ((journal,),) = await connection.execute_fetchall("SELECT bytes FROM journal_size")
-    return (pages - free) * size - int(journal)
+    ((slots,),) = await connection.execute_fetchall("SELECT count(*) FROM pattern_window")
+    return (pages - free) * size - int(journal) - int(slots) * SLOT_BYTES
 
 
 async def _give_back(writer: aiosqlite.Connection) -> None:

@@ -145,7 +145,7 @@ class Router:
         experiment_id, group, side = self.trials.side(name)
         if told is not None and not told.counted:
             experiment_id, group = None, "champion"
-        context = context_of(run.request, embedding=run.embedding, load=self._load(), now=now)
+        context = context_of(run.request, embedding=run.embedding, load=self._load(), now=now, pattern=run.pattern)
         arms, explore = [option.arm for option in open_], self.advisor.explore if self.advisor is not None else 0.0
         advised = place_of(told, arms)
         decision = self.learner.choose(

@@ -92,6 +92,26 @@ class Patterns:
         best = int(near.argmax())
         return self._live[best] if near[best] >= self.rules.floor else NONE
 
+    def resume(
+        self,
+        *,
+        seen: int,
+        clustered: int,
+        known: Mapping[int, Known],
+        slots: Sequence[Slot],
+        vectors: Floats,
+        labels: Sequence[int],
+    ) -> None:
+        """Take up what was kept; the next look is due as soon as there is enough. ``slots``, ``vectors (n, dimension)`` and
+        ``labels`` are of the same requests."""
+        n = min(len(slots), self.rules.window)
+        self.seen, self.clustered, self.known = max([seen, *(slot.stamp for slot in slots)]), clustered, dict(known)
+        self.next_id = max([self.next_id, *(i + 1 for i in known)])
+        self.slots, self.vectors[:n] = list(slots[:n]), vectors[:n]
+        self.labels[:n] = [label if label in known else NONE for label in labels[:n]]
+        self._live = sorted(set(self.labels[:n].tolist()) - {NONE})
+        self._look_at = self.seen if n >= self.rules.first else self.seen + self.rules.first - n
+
     # ── looking again ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property

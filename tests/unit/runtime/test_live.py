@@ -77,6 +77,7 @@ class World:
             "registry": object(),
             "code": object(),
             "library": object(),
+            "patterns": object(),
             "router": idle_router(settings),
             "controller": idle_controller(settings),
         }

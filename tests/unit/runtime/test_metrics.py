@@ -19,7 +19,7 @@ from runtime.labels import MAX_LABEL_VALUES
 from runtime.ledger.records import LedgerLoad
 from runtime.loop_lag import LoopLag
 from runtime.metrics import Metrics
-from runtime.present import COMMITTEE_GAUGES, LIBRARY_GAUGES
+from runtime.present import COMMITTEE_GAUGES, LIBRARY_GAUGES, PATTERN_COUNTS
 from runtime.programs.registry_desk import REGISTRY_GAUGES
 from runtime.records import BackendStatus
 
@@ -69,6 +69,7 @@ def full() -> Metrics:
     metrics.present.registry = lambda: ({"published": 3}, dict.fromkeys(REGISTRY_GAUGES, 1.0))
     metrics.present.code = lambda: ({"kept": 4, "dropped": 1}, {"accept": 2})
     metrics.present.library = lambda: dict.fromkeys(LIBRARY_GAUGES, 1.0)
+    metrics.present.patterns = lambda: ({"found": 2, "candidate": 1}, dict.fromkeys(PATTERN_COUNTS, 1.0))
     metrics.present.committees = lambda: (dict.fromkeys(COMMITTEE_GAUGES, 1.0), {"warm": 3}, {"won": 1})
     metrics.library_looked_up("rerun", 0.01)
     metrics.library_adapted()

@@ -79,6 +79,7 @@ def make(
         registry=jobs,
         code=jobs,
         library=jobs,
+        patterns=jobs,
         router=idle_router(settings),
         controller=idle_controller(settings),
         sandbox_desk=jobs,

@@ -1,0 +1,130 @@
+"""Patterns of one daemon, put together: the desk, and names from a model. Built and run by daemon.py."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from agents.llm.chat import BackendSpec
+from agents.records import AgentError, Draft
+from registry.embedding import Embedder
+from registry.records import RegistryError
+from runtime.cluster import Cluster
+from runtime.config import Settings
+from runtime.ledger.patterns import PatternLedger
+from runtime.ledger.records import LedgerError
+from runtime.ledger.registry import spent_since
+from runtime.ledger.store import Ledger
+from runtime.metrics import Metrics
+from runtime.open_request import OpenRequest, SeenBefore
+from runtime.patterns.desk import PatternDesk
+from runtime.patterns.naming import BY_WORDS, MAX_EXAMPLES, NAME_SCHEMA, name_of, question
+from runtime.programs.asks import Asks, Bounds, RememberNode, Runs
+from runtime.topology.pattern_records import Pattern
+
+log = logging.getLogger(__name__)
+
+NAME_EVERY_S: Final = 5.0
+TRIES: Final = 2
+"""So often a model is asked for the name of one pattern; then it keeps the name made of words."""
+MAX_TRIED: Final = 10_000
+
+
+class PatternWork:
+    """``desk`` is there at once, and works while it is ``working``."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, embedder: Embedder | None, metrics: Metrics) -> None:
+        self._settings, self._ledger = settings.patterns, ledger
+        self.desk = PatternDesk(
+            settings.patterns, embedder=embedder, book=PatternLedger(ledger), keeps_bodies=settings.data.store_bodies
+        )
+        self._tried: Counter[str] = Counter()
+        metrics.present.patterns = self.desk.gauges
+
+    def after(self, seen_before: SeenBefore) -> SeenBefore:
+        """``seen_before``, with each request labelled when its words have been looked up, and perhaps embedded for that."""
+
+        async def labelled(run: OpenRequest) -> Draft | None:
+            draft = await seen_before(run)
+            self.desk.arrived(run)
+            return draft
+
+        return labelled
+
+    @asynccontextmanager
+    async def working(
+        self, runs: Runs, cluster: Cluster, backends: Callable[[], Sequence[BackendSpec]], remember: RememberNode
+    ) -> AsyncIterator[None]:
+        """``runs`` asks models for names."""
+        asks = Asks(
+            runs=runs,
+            cluster=cluster,
+            bounds=self._bounds,
+            backends=backends,
+            spent_since=lambda since: spent_since(self._ledger, "patterns", since),
+            remember=remember,
+            source="patterns",
+        )
+        tasks = [asyncio.create_task(each, name="patterns") for each in (self.desk.run(), self._name(asks, backends))]
+        for task in tasks:
+            task.add_done_callback(_ended)
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.desk.close()
+
+    def _bounds(self) -> Bounds:
+        return Bounds(
+            per_hour=self._settings.names_per_hour,
+            usd_per_day=self._settings.names_usd_per_day,
+            per_hour_name="patterns.names_per_hour",
+            usd_name="patterns.names_usd_per_day",
+        )
+
+    async def _name(self, asks: Asks, backends: Callable[[], Sequence[BackendSpec]]) -> None:
+        """Ask for names of patterns that have none but their words, the largest first, one at a time."""
+        while self._settings.enabled and self._settings.names_per_hour:
+            await asyncio.sleep(NAME_EVERY_S)
+            able = asks.able("critique")
+            # A pretender's name says nothing, and one made of words does.
+            if able is None or any(spec.name == able and spec.simulated for spec in backends()):
+                continue
+            try:
+                await self.name_one(asks)
+            except (RegistryError, LedgerError, AgentError) as error:
+                log.error("names of patterns are put off: %s", error)
+
+    async def name_one(self, asks: Asks) -> Pattern | None:
+        """Ask for the name of the largest pattern that no model has named; None where none was named."""
+        found = self.desk.found
+        open_ = [each for each in self.desk.all() if each.state == "found" and each.named_by == BY_WORDS]
+        pattern = next((each for each in open_ if self._tried[each.pattern_id] < TRIES), None)
+        if found is None or pattern is None:
+            return None
+        own = [each.text for each in found.examples(pattern.pattern_id, MAX_EXAMPLES)]
+        others = [each.text for each in found.others(pattern.pattern_id, MAX_EXAMPLES)]
+        said = await asks.ask(question(own, others), node=None, need="critique", schema=NAME_SCHEMA)
+        if said is None:
+            return None
+        if len(self._tried) > MAX_TRIED:
+            self._tried.clear()
+        self._tried[pattern.pattern_id] += 1
+        name = name_of(said.data, [each.name for each in self.desk.all() if each.pattern_id != pattern.pattern_id])
+        if name is None or int(pattern.pattern_id[1:]) not in found.known:
+            log.info("the name that a model gave to %s cannot be used", pattern.pattern_id)
+            return None
+        found.rename(pattern.pattern_id, name, "model (simulated)" if said.simulated else "model")
+        return found.get(pattern.pattern_id)
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    """A chore ends only with the daemon; one that failed is told, and requests go on without it."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("patterns stay as they are until the next start", exc_info=error)
