@@ -48,7 +48,9 @@ class State:
             self.cases[name] = case
 
     def finished(self, done: Done) -> None:
-        """A step has its second row."""
+        """A step has its second row. Of what is over nothing is remembered."""
+        if done.proposal_id not in self.cases:
+            return
         self.done.setdefault((done.proposal_id, done.phase), set()).add(done.ordinal)
 
     def lay(self, entry: Revised) -> None:

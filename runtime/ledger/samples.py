@@ -5,7 +5,7 @@ Called by runtime/controlling/probation.py with a cursor, so that each outcome i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import aiosqlite
@@ -14,25 +14,31 @@ from runtime.ledger.records import LedgerUnavailable
 from runtime.ledger.store import Ledger
 from runtime.topology.records import Metric, Scope
 
-_ANSWERED: Final = "status IN ('ok', 'partial')"
+_ANSWERED: Final = "o.status IN ('ok', 'partial')"
 # What a caller did, or the daemon's own end, is nobody's failure.
 _HEARD: Final = (
-    "status <> 'cancelled' AND coalesce(error_code, '') NOT IN "
+    "o.status <> 'cancelled' AND coalesce(o.error_code, '') NOT IN "
     "('cancelled', 'invalid_request', 'not_found', 'draining', 'budget_exceeded', 'rate_limited', 'interrupted')"
 )
+# What a person said counts before what was heard of judges and checks later, and that before the checks at once.
+_SCORE: Final = """coalesce((SELECT avg(f.score) FROM feedback f WHERE f.request_id = o.request_id),
+    (SELECT avg(d.score) FROM decisions d WHERE d.request_id = o.request_id),
+    CASE WHEN o.quality_source <> 'none' THEN o.quality_score END)"""
 _VALUES: Final[Mapping[Metric, tuple[str, str]]] = {
-    "cost_usd": ("cost_usd", _HEARD),
-    "latency_s": ("latency_s", _ANSWERED),
-    "quality": ("quality_score", f"{_ANSWERED} AND quality_score IS NOT NULL"),
+    "cost_usd": ("o.cost_usd", _HEARD),
+    "latency_s": ("o.latency_s", _ANSWERED),
+    "quality": (_SCORE, _ANSWERED),
     "failure": (f"NOT ({_ANSWERED})", _HEARD),
 }
+PatternsOf = Callable[[Sequence[str]], Mapping[str, str]]
+"""The pattern of each of some requests, where it has one."""
 
 
 class LedgerSamples:
-    """See ``Samples``. The cursor is the row's number in the order of writing."""
+    """See ``Samples``. The cursor is the row's number in the order of writing. Whoever knows patterns lays in ``patterns_of``."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, *, patterns_of: PatternsOf = lambda ids: {}) -> None:
+        self._ledger, self.patterns_of = ledger, patterns_of
 
     async def of(self, metric: Metric, scope: Scope, *, after: int, limit: int, since: float) -> tuple[Sequence[float], int]:
         if not after:
@@ -43,11 +49,15 @@ class LedgerSamples:
                 return (), 0
         value, known = _VALUES[metric]
         names = scope.names if scope.kind == "nodes" else ()
-        of = f" AND node IN ({', '.join('?' * len(names))})" if names else ""
-        sql = f"""SELECT rowid AS place, {value} AS value FROM outcomes
-            WHERE rowid > ? AND at - latency_s >= ? AND {known}{of} ORDER BY rowid LIMIT ?"""
+        of = f" AND o.node IN ({', '.join('?' * len(names))})" if names else ""
+        sql = f"""SELECT o.rowid AS place, o.request_id, {value} AS value FROM outcomes o
+            WHERE o.rowid > ? AND o.at - o.latency_s >= ? AND {known}{of} ORDER BY o.rowid LIMIT ?"""
         rows = await self._rows(sql, (after, since, *names, limit))
-        return [float(row["value"]) for row in rows], rows[-1]["place"] if rows else after
+        last = rows[-1]["place"] if rows else after
+        if scope.kind == "patterns":
+            patterns = self.patterns_of([row["request_id"] for row in rows])
+            rows = [row for row in rows if patterns.get(row["request_id"]) in scope.names]
+        return [float(row["value"]) for row in rows if row["value"] is not None], last
 
     async def _rows(self, sql: str, fields: tuple[Any, ...]) -> list[dict[str, Any]]:
         try:

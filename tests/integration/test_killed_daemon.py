@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from runtime.ray_cluster.reaper import marked as ray_processes
-from tests.integration.daemon_process import running_daemon
+from tests.integration.daemon_process import Running, running_daemon
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -32,6 +32,28 @@ def marked(mark: str) -> Iterator[tuple[int, str]]:
             continue
 
 
+def decided(daemon: Running, name: str, *, seconds: float) -> str:
+    """Propose and approve a node, and give the daemon so long to make it live. The proposal's id."""
+    status, made, _ = daemon.call("POST", "/v1/proposals", {"kind": "spawn", "name": name}, operator=True)
+    assert status == 201, made
+    path = f"/v1/proposals/{made['id']}/approve"
+    assert daemon.call("POST", path, {"hash": made["hash"]}, operator=True)[0] == 202
+    assert daemon.call("POST", path, {"hash": made["hash"]}, operator=True)[0] == 409
+    if seconds:
+        carried_out(daemon, name, seconds=seconds)
+    return str(made["id"])
+
+
+def carried_out(daemon: Running, name: str, *, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    nodes: list[tuple[str, str]] = []
+    while (name, "live") not in nodes:
+        assert time.monotonic() < end, nodes
+        time.sleep(0.05)
+        shape = daemon.call("GET", "/v1/topology", operator=True)[1]
+        nodes = [(node["name"], node["state"]) for node in shape["nodes"]]
+
+
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to find processes")
 def test_nothing_outlives_a_killed_daemon_and_the_next_one_starts(tmp_path: Path) -> None:
     mark = f"run-{os.getpid()}-{time.monotonic_ns()}"
@@ -43,6 +65,8 @@ def test_nothing_outlives_a_killed_daemon_and_the_next_one_starts(tmp_path: Path
             assert any("gcs_server" in command for command in commands)
             (folder,) = {found[0] for command in commands if (found := re.search(r"/[^ =]*/session_[^/ ]+", command))}
             assert ray_processes("", folder), "none of Ray's agents and workers was found by its files"
+            kept = decided(daemon, "kept", seconds=10)
+            decided(daemon, "begun", seconds=0)
             daemon.process.send_signal(signal.SIGKILL)
             daemon.process.wait(10)
             end = time.monotonic() + 15.0
@@ -51,6 +75,11 @@ def test_nothing_outlives_a_killed_daemon_and_the_next_one_starts(tmp_path: Path
             assert not left
         with running_daemon(tmp_path, cluster="ray", env={MARK: mark}) as again:
             assert again.chat("auto", "Hello", max_tokens=20)[0] == 200
+            for name in ("kept", "begun"):
+                carried_out(again, name, seconds=20)
+                assert again.chat(f"node/{name}", "Hello", max_tokens=20)[0] == 200
+            found = again.call("GET", f"/v1/proposals/{kept}", operator=True)[1]["decisions"]
+            assert [row["became"] for row in found].count("applying") == 1
     finally:
         for pid in dict(marked(mark)):
             os.kill(pid, signal.SIGKILL)
