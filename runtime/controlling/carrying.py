@@ -7,7 +7,7 @@ the next are one write, as are the outer rows and the moves of the proposal itse
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from runtime.controlling.book import Begun, Case, Done, Entry, Phase
 from runtime.controlling.state import revised
@@ -17,10 +17,10 @@ from runtime.topology.steps import is_done
 
 
 async def carry(
-    tools: Tools, case: Case, phase: Phase, steps: Sequence[Step], *, first: Sequence[Entry] = (), last: Sequence[Entry] = ()
+    tools: Tools, case: Case, phase: Phase, steps: Sequence[Step], *, first: Sequence[Entry] = (), last: Callable[[], Entry]
 ) -> None:
-    """Do what is not done yet of ``steps``; ``first`` and ``last`` are written with the first and the last row. The caller holds
-    ``tools.shape``.
+    """Do what is not done yet of ``steps``; ``first`` and what ``last`` makes then are written with the first and the last row.
+    The caller holds ``tools.shape``.
 
     Raises AgentError where an act failed, Stale where the shape is not what the step was made for, NotNow, LedgerError.
     """
@@ -45,4 +45,4 @@ async def carry(
     if not begun_any:
         await tools.write(*pending)
         pending = []
-    await tools.write(*pending, *last)
+    await tools.write(*pending, last())

@@ -16,7 +16,7 @@ from typing import Final
 from agents.records import AgentError, Draining, NodeId, NodeSpec
 from runtime.cluster import Cluster, NodeStatus
 from runtime.config import Settings
-from runtime.controlling.book import Book, Case, Done, Kept
+from runtime.controlling.book import Book, Case, Done, Kept, Moved
 from runtime.controlling.carrying import carry
 from runtime.controlling.decisions import Decisions
 from runtime.controlling.hands import Hands
@@ -238,13 +238,19 @@ class Controller:
         )
 
     async def _apply(self, case: Case) -> None:
-        tools, now = self.tools, self.tools.wall()
+        tools = self.tools
         going = tools.move(case, Status.APPLYING, "carried out now") if case.proposal.status is Status.APPROVED else None
         begun = going.case if going is not None else case
-        done = tools.move(begun, Status.VERIFYING, "on probation", applied_at=now, until=now + tools.settings.probation.lasts_s)
+
+        def done() -> Moved:
+            now = tools.wall()
+            return tools.move(
+                begun, Status.VERIFYING, "on probation", applied_at=now, until=now + tools.settings.probation.lasts_s
+            )
+
         try:
             async with tools.shape:
-                await carry(tools, begun, "apply", case.plan.apply, first=[going] if going is not None else [], last=[done])
+                await carry(tools, begun, "apply", case.plan.apply, first=[going] if going is not None else [], last=done)
         except Draining as error:
             log.info("a change goes on when nodes can be changed again: %s", error)
         except (AgentError, Stale) as error:
@@ -272,7 +278,7 @@ class Controller:
         self.probation.forget(case.proposal.proposal_id)
         try:
             async with tools.shape:
-                await carry(tools, case, "undo", case.plan.undo, last=[tools.move(case, Status.ROLLED_BACK, why)])
+                await carry(tools, case, "undo", case.plan.undo, last=lambda: tools.move(case, Status.ROLLED_BACK, why))
         except Draining as error:
             log.info("a change is taken back when nodes can be changed again: %s", error)
         except (AgentError, Stale) as error:
@@ -300,18 +306,18 @@ class Controller:
 
     async def _keep(self, case: Case, reason: str, measured: object) -> None:
         """The last word and what may only then be done, in one write: a node is deleted only after it."""
-        tools, state = self.tools, self.tools.state
+        tools = self.tools
         name, steps = case.proposal.proposal_id, case.plan.finish
         kept = tools.move(case, Status.KEPT, reason, measured=measured)
         self.probation.forget(name)
-        if not steps or not fits(state.topology, steps):
+        if not steps or not fits(self.topology, steps):
             await tools.write(kept)
             return
         async with tools.shape:
             for step in steps:
                 await tools.hands.do(step)
             now, why = tools.wall(), f"finish {case.proposal.key}"
-            _, entry = revised(state.topology, steps, at=now, who=CONTROLLER, reason=why, proposal_id=name)
+            _, entry = revised(self.topology, steps, at=now, who=CONTROLLER, reason=why, proposal_id=name)
             rows = [Done(proposal_id=name, phase="finish", ordinal=place, at=now) for place in range(len(steps))]
             await tools.write(kept, *rows, entry)
 

@@ -101,7 +101,7 @@ def _respecced(member: Member, spec: NodeSpec) -> Member:
 
 def _birth(wanted: Spawn, topology: Topology, proposal_id: ProposalId, now: float, at: str) -> MemberStep:
     spec = wanted.spec
-    if any(member.node_id == spec.node_id for member in topology.members.values()):
+    if spec.node_id in topology.members:
         raise BadProposal(f"there is a node {spec.node_id!r} already", param=f"{at}.spec.node_id")
     if any(member.spec.name == spec.name for member in topology.members.values()):
         raise BadProposal(f"there is a node called {spec.name!r} already", param=f"{at}.spec.name")

@@ -61,8 +61,12 @@ def after(topology: Topology, step: Step) -> Topology:
         raise Stale(f"{place_of(step)} has changed since the step was planned")
     match step:
         case MemberStep(node_id=node_id, after=member):
-            members = {name: each for name, each in topology.members.items() if name != node_id}
-            return replace(topology, members=members if member is None else {**members, node_id: member})
+            members = dict(topology.members)
+            if member is None:
+                del members[node_id]
+            else:
+                members[node_id] = member
+            return replace(topology, members=members)
         case RouterStep(after=version):
             return replace(topology, router=version)
         case PoolStep(name=name, after=size):
