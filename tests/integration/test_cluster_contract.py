@@ -222,6 +222,25 @@ async def test_a_new_kit_is_with_every_node_and_running_tasks_keep_theirs(cluste
     assert await text(cluster, a_task("kit", task_id="t5")) == "", "so has one that was parked meanwhile"
 
 
+async def test_a_node_works_by_another_spec_and_finishes_what_it_has(cluster: Cluster) -> None:
+    asking = asyncio.create_task(text(cluster, a_task("sleep 0.4")))
+    await until(lambda: cluster.nodes()[0].inflight == 1)
+    before = cluster.nodes()[0].pid
+    spec = replace(a_spec(), prompt="another way")
+    await cluster.respec(spec)
+    await cluster.respec(spec)
+    (node,) = cluster.nodes()
+    assert (node.state, node.spec.prompt, node.restarts) == ("live", "another way", 0)
+    assert (node.pid != before) == (cluster.status().kind == "ray")
+    assert await text(cluster, a_task("echo new", task_id="t2")) == "new"
+    assert await asking == "0.4"
+    await cluster.respec(a_spec("unknown"))
+    await cluster.keep_warm(0)
+    assert cluster.status().warm == 0
+    await cluster.keep_warm(None)
+    await until(lambda: cluster.status().warm == (1 if cluster.status().kind == "ray" else 0))
+
+
 async def test_stopping_twice_and_asking_after(cluster: Cluster) -> None:
     await cluster.start()
     await asyncio.gather(cluster.stop(drain_s=0.1), cluster.stop(drain_s=0.1))
