@@ -20,7 +20,7 @@ from agents.schema_check import resolve
 from agents.shaping import array_path
 from agents.strategies.complexity import words_of_users
 from agents.strategies.runner import choice_for, request_text
-from agents.strategies.spoken import named_families, numbers_of, unread
+from agents.strategies.spoken import PARAMETERS, named_families, numbers_of, unread, with_measures
 from agents.strategy_specs import Single
 from agents.toolbox import Toolbox
 from agents.verdicts import Constraint
@@ -28,19 +28,6 @@ from agents.verdicts import Constraint
 MAX_EXTRACTED: Final = 20
 MAX_FIELDS: Final = 200
 ROUNDS: Final = 2
-_PARAMETERS: Final = (
-    ("normal", ("mean", "std")),
-    ("lognormal", ("mu", "sigma")),
-    ("lognormal", ("median", "sigma")),
-    ("lognormal", ("mean", "std")),
-    ("uniform", ("low", "high")),
-    ("exponential", ("mean",)),
-    ("gamma", ("shape", "scale")),
-    ("poisson", ("mean",)),
-    ("bimodal", ("components",)),
-    ("mixture", ("components",)),
-)
-"""The families as a request gives them; each also without parameters."""
 _TAKEN: Final = frozenset({"distribution", "correlation", "ratios", "monotonic", "sum", "range", "unique"})
 FREE_NUMBERS: Final = frozenset({0.0, 1.0, -1.0, 0.01})
 """What may stand in a constraint without standing in the request: ends, signs, the usual alpha."""
@@ -110,6 +97,7 @@ async def extract(work: Work, spec: Single, toolbox: Toolbox, choice: Choice) ->
     if heard:
         numbers = [line.removeprefix("- ").split(": ")[0] for line in fields if line.endswith((": number", ": integer"))]
         found = joined(found, [completed(one, work) for one in named_families(work, numbers, found)])
+        found = with_measures(work, found)
     return Extracted(constraints=found, heard=heard, unread=tuple(unread(work, found)))
 
 
@@ -123,7 +111,7 @@ def entries_schema(paths: Sequence[str]) -> dict[str, Json]:
     ends: dict[str, Json] = {"type": "array", "items": number, "minItems": 2, "maxItems": 2}
     component = _object({"mean": number, "std": number, "weight": number}, optional=("weight",))
     components: dict[str, Json] = {"type": "array", "items": component, "minItems": 2, "maxItems": MAX_COMPONENTS}
-    families = [(family, names) for family, names in (*_PARAMETERS, *((one, ()) for one in FAMILIES))]
+    families = [(family, names) for family, names in (*PARAMETERS, *((one, ()) for one in FAMILIES))]
     distributions = [
         _object(
             {

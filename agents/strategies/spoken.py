@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Final
 
 from agents.quality.constraints import parse_constraints
@@ -18,13 +19,31 @@ from agents.strategies.complexity import words_of_users
 from agents.verdicts import Constraint
 
 MAX_DISTANCE: Final = 80
+_WITHOUT_NUMBERS: Final = frozenset({"family", "alpha", "round", "clip", "truncate"})
 _NUMBER: Final = re.compile(r"(?<![\w])[-−]?\d[\d,_]*(?:\.\d+)?(?:\s?[kKmM]\b)?")
+PARAMETERS: Final = (
+    ("normal", ("mean", "std")),
+    ("lognormal", ("mu", "sigma")),
+    ("lognormal", ("median", "sigma")),
+    ("lognormal", ("mean", "std")),
+    ("uniform", ("low", "high")),
+    ("exponential", ("mean",)),
+    ("gamma", ("shape", "scale")),
+    ("poisson", ("mean",)),
+    ("bimodal", ("components",)),
+    ("mixture", ("components",)),
+)
+"""The families as a request gives them; each also without parameters."""
 _MEASURED: Final = re.compile(
     r"\b(?P<word>mean|averag(?:e|ing)|median|standard deviation|std|s\.?d\.?|sigma|mu)\s*(?:of|is|=|:|around|about)?\s*[$€£]?\s*"
     r"(?P<number>[-−]?\d(?:[\d,_]*\d)?(?:\.\d+)?(?:\s?[kKmM]\b)?)",
     re.I,
 )
 """A measure of a distribution with its number."""
+_KEYS: Final = {"mean": "mean", "average": "mean", "averaging": "mean", "median": "median", "sigma": "sigma", "mu": "mu"}
+_OF_NORMAL: Final = {"sigma": "std", "mu": "mean"}
+_MARK: Final = re.compile(r"(?<!\bs\.d)[.;:](?=\s|$)|\n")
+"""The end of a sentence or of a part of one; no point within a number or an abbreviation of these."""
 _SPOKEN: Final = tuple(
     (re.compile(pattern, re.I), kinds)
     for pattern, kinds in (
@@ -114,12 +133,46 @@ def named_families(work: Work, fields: Sequence[str], found: Sequence[Constraint
     return tuple(read)
 
 
+def with_measures(work: Work, found: Sequence[Constraint]) -> tuple[Constraint, ...]:
+    """``found``, where a distribution that has its family alone takes the numbers of its sentence: each measure is given there
+    once, they are what the family needs, and no other distribution may be meant."""
+    bare = [one for one in found if one.kind == "distribution" and not set(one.value) - _WITHOUT_NUMBERS]
+    families = [one.value["family"] for one in bare]
+    text = words_of_users(work)
+    return tuple(_measured(one, text) if one in bare and families.count(one.value["family"]) == 1 else one for one in found)
+
+
+def _measured(constraint: Constraint, text: str) -> Constraint:
+    family = constraint.value["family"]
+    match = next((found for pattern, kinds in _SPOKEN if kinds[0] == family and (found := pattern.search(text))), None)
+    if match is None:
+        return constraint
+    begin, end = _sentence(match)
+    given: dict[str, list[float]] = {}
+    for each in _MEASURED.finditer(text, begin, end):
+        key = _KEYS.get(each["word"].lower(), "std")
+        key = _OF_NORMAL.get(key, key) if family == "normal" else key
+        given.setdefault(key, []).extend(islice(numbers_of(each["number"]), 1))
+    names = next((set(names) for one, names in PARAMETERS if one == family and set(names) == set(given)), None)
+    if names is None or any(len(values) != 1 for values in given.values()):
+        return constraint
+    numbers = {name: values[0] for name, values in given.items()}
+    (read,) = parse_constraints([{"field": constraint.field, "distribution": {**constraint.value, **numbers}}])
+    return read
+
+
+def _sentence(match: re.Match[str]) -> tuple[int, int]:
+    """Where the part of the text begins and ends that ``match`` stands in."""
+    text = match.string
+    begin = max((mark.end() for mark in _MARK.finditer(text, 0, match.start())), default=0)
+    end = next((mark.start() for mark in _MARK.finditer(text, match.end())), len(text))
+    return begin, end
+
+
 def _distance(path: str, match: re.Match[str]) -> int:
     """Characters between a field's name, or a word of it, and the words of ``match``, within their sentence."""
-    text = match.string
-    begin = max(text.rfind(mark, 0, match.start()) for mark in ".;:\n") + 1
-    ends = [place for mark in ".;:\n" if (place := text.find(mark, match.end())) >= 0]
-    before, after = text[begin : match.start()].lower(), text[match.end() : min(ends, default=len(text))].lower()
+    begin, end = _sentence(match)
+    before, after = match.string[begin : match.start()].lower(), match.string[match.end() : end].lower()
     found = MAX_DISTANCE + 1
     for word in re.findall(r"[a-z]{3,}", path.rpartition(".")[2].lower().replace("_", " ")):
         back, ahead = before.rfind(word), after.find(word)

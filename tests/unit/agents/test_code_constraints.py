@@ -10,7 +10,7 @@ from agents.quality.constraints import parse_constraints, to_json
 from agents.records import BackendFailed, Choice, Json, Work
 from agents.shaping import compile_schema
 from agents.strategies.extraction import completed, entries_schema, field_lines, made_up, read_extracted
-from agents.strategies.spoken import named_families, unread
+from agents.strategies.spoken import named_families, unread, with_measures
 from tests.fakes.programs import CODER, PROGRAM, ages, ok, run, scripted, work
 from tests.fakes.toolbox import FakeToolbox
 
@@ -69,6 +69,30 @@ def test_a_number_of_a_distribution_that_no_constraint_holds_is_named(said: str,
     asked = work(said, [{"age": "number"}])
     found = parse_constraints([{"field": "[].age", "distribution": distribution}])
     assert unread(asked, found) == unheld
+
+
+@pytest.mark.parametrize(
+    ("said", "family", "numbers"),
+    [
+        (
+            "Parcels. Weights are log-normal with a median of 4 and sigma of 0.5; a mean of 9 is paid",
+            "lognormal",
+            {"mu": 1.386, "sigma": 0.5},
+        ),
+        ("Normally distributed weights, mean 1.5k, s.d. 12", "normal", {"mean": 1500, "std": 12}),
+        ("Weights with an exponential distribution, averaging 3.5 kg", "exponential", {"mean": 3.5}),
+        ("Normally distributed weights, mean 40, and pay with a mean of 9 and sd 2", "normal", {}),
+        ("Normally distributed weights, mean 40", "normal", {}),
+    ],
+)
+def test_a_family_alone_takes_the_numbers_of_its_sentence_where_they_are_clear(
+    said: str, family: str, numbers: dict[str, float]
+) -> None:
+    bare = parse_constraints([{"field": "[].weight", "distribution": {"family": family, "round": True}}])
+    (found,) = with_measures(work(said, [{"weight": "number"}]), bare)
+    taken = {name: value for name, value in found.value.items() if name not in ("family", "alpha", "round")}
+    assert taken == pytest.approx(numbers, abs=1e-3)
+    assert found.value["round"] is True
 
 
 @pytest.mark.parametrize(
