@@ -50,7 +50,7 @@ class Tasks:
         choice = preferring(choice_of(request, may_replace_named=bool(self._settings.requests.fallback)), node)
         if run.route is not None:
             strategy, choice = run.route.strategy or strategy, learned(choice, run.route)
-        elif strategy is None and wants_committee(request, committee):
+        elif strategy is None and wants_committee(request, committee, self._pool.specs):
             strategy = committee_of(committee)
         used = strategy or node.spec.strategy
         run.node, run.locale, run.strategy = node.spec.name, node.spec.locale, strategy_name(used)

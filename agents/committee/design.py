@@ -1,7 +1,8 @@
 """Who sits in a committee: asked of a model, read strictly, and by rule where none can design one.
 
-Called by meeting.py. What a model proposes is bounded here; a proposal that makes no committee is not used. Small models fill the
-form and design nonsense, so the rules are a full alternative and not an error.
+Called by meeting.py. What a model proposes is bounded here; a proposal that makes no committee is not used. A small model fills
+the form and designs nonsense ("battle_ships" for a harbour in a storm), so that only one that declares ``plan`` is asked, and the
+rules are a full alternative and not an error.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import orjson
 from agents.committee.records import Design
 from agents.llm.chat import BackendSpec, ChatRequest
 from agents.llm.prompts import render
+from agents.llm.selection import find
 from agents.quality.constraints import to_rules, within
 from agents.records import AgentError, Choice, DeadlineExceeded, Json, Work
 from agents.strategies.judging import schema_of
@@ -86,9 +88,13 @@ async def designed(work: Work, spec: Committee, toolbox: Toolbox, choice: Choice
         return _fitted(replace(pooled, origin="pooled"), spec, code=code)
     if spec.designer is None:
         return default
+    asked = choice_for(spec.designer, choice)
+    if spec.designer.backend is None and not _can_design(toolbox.backends, asked):
+        toolbox.note("committee", state="not designed", error="no backend declares plan", instead="by rule")
+        return default
     try:
         async with asyncio.timeout(DESIGN_SHARE * toolbox.remaining_s()):
-            said = (await toolbox.ask_structured(_question(work, spec), _able(choice_for(spec.designer, choice)))).data
+            said = (await toolbox.ask_structured(_question(work, spec), replace(asked, needs=asked.needs | {"plan"}))).data
     except DeadlineExceeded:
         raise
     except (AgentError, TimeoutError) as error:
@@ -143,8 +149,10 @@ def _line(value: Any, most: int) -> str:
     return " ".join(value.split())[:most] if isinstance(value, str) else ""
 
 
-def _able(choice: Choice) -> Choice:
-    return replace(choice, needs=choice.needs | {"plan"})
+def _can_design(backends: Sequence[BackendSpec], choice: Choice) -> bool:
+    """Whether whoever would be asked declares ``plan``: a model that cannot design one fills the form with nonsense."""
+    named = find(backends, choice.backend) if choice.backend is not None else None
+    return any("plan" in spec.capabilities for spec in ([named] if named is not None else backends))
 
 
 def _question(work: Work, spec: Committee) -> ChatRequest:

@@ -5,10 +5,11 @@ Called by choosing.py, tasks.py, the router and the surfaces. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Final, TypeVar, cast
 
+from agents.llm.chat import BackendSpec
 from agents.records import InvalidRequest, Json, Work
 from agents.strategies.complexity import MAX_SCORE, complexity
 from agents.strategy_specs import Committee, StrategySpec
@@ -43,9 +44,12 @@ def hardness(request: Request) -> float:
     return complexity(work, chars=READ_CHARS).score / MAX_SCORE
 
 
-def wants_committee(request: Request, settings: CommitteeSettings) -> bool:
+def wants_committee(request: Request, settings: CommitteeSettings, backends: Sequence[BackendSpec]) -> bool:
     """Whether a request is left to a committee where nothing better is known: it names no strategy, node or backend, is hard
-    enough, and nothing in it is for one model alone (tools, several choices, pictures, a stream, a part of a longer list)."""
+    enough, and nothing in it is for one model alone (tools, several choices, pictures, a stream, a part of a longer list). Models
+    none of which declares ``plan`` are too weak to make anything of each other's words."""
+    if not any("plan" in spec.capabilities for spec in backends):
+        return False
     if not settings.enabled or request.source in _NEVER or request.target.kind != "auto":
         return False
     if request.strategy is not None or request.backend is not None or request.stream or request.place is not None:

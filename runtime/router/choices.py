@@ -37,7 +37,7 @@ class Choices:
     ) -> list[Option]:
         """What ``request`` leaves open."""
         nodes, backends, health = self._nodes(), self._backends(), self._health()
-        committee = committee_of(committees) if wants_committee(request, committees) else None
+        committee = committee_of(committees) if wants_committee(request, committees, backends) else None
         resting = [name for name, each in health.items() if each.state == "open"]
         shape = [(node.spec, node.state) for node in nodes]
         asked = (request.target, request.backend, request.strategy, committee)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from agents.llm.chat import BackendSpec, ChatRequest
@@ -13,11 +14,12 @@ from agents.records import (
     Work,
 )
 from agents.strategies.compose import parse_strategy, run_strategy
-from tests.fakes.toolbox import FakeToolbox, texts
+from tests.fakes.toolbox import CHEAP, JUDGE, FakeToolbox, texts
 
 ASK = ({"role": "user", "content": "How should a harbour schedule ferries in a storm, and why?"},)
 THREE: Json = ["Pilot", "Weather reader", "Clerk"]
 CODER = BackendSpec(name="coder", output_usd_per_mtok=3.0, capabilities=frozenset({"words", "code", "json_schema"}))
+PLANNERS = (CHEAP, replace(JUDGE, capabilities=JUDGE.capabilities | {"plan"}))
 DESIGN = {
     "members": [
         {"speciality": "Pilot", "task": "Know the water.", "writes_code": False},
@@ -67,7 +69,7 @@ def model(
 async def run(
     answer: Any, body: Json = None, *, work: Work | None = None, choice: Choice | None = None, **box: Any
 ) -> tuple[Draft, FakeToolbox]:
-    toolbox = FakeToolbox(answer, **{"checks": False, "max_parallel": 8, **box})
+    toolbox = FakeToolbox(answer, **{"backends": PLANNERS, "checks": False, "max_parallel": 8, **box})
     spec = parse_strategy({"committee": {"members": THREE} if body is None else body}, named={})
     draft = await run_strategy(work or Work(messages=ASK), spec, toolbox, choice or Choice(), visible=True)
     return draft, toolbox

@@ -90,3 +90,16 @@ def test_a_budget_that_pays_for_no_committee_pays_for_an_answer(daemon: Running)
     found = trace(daemon, headers)
     assert told(found, "not formed")
     assert found["outcome"]["cost_usd"] <= 0.002
+
+
+def test_members_sit_in_actors_of_their_own(ray_daemon: Running) -> None:
+    body = {"committee": {"members": ["Gardener", "Plumber"], "rounds": 1}}
+    status, reply, headers = ray_daemon.chat("auto", "How do I heat a greenhouse?", morphogen={"strategy": body})
+    assert status == 200, reply
+    found = trace(ray_daemon, headers)
+    nodes = {seat["node"] for seat in told(found, "formed")[0]["members"] if seat["by"] == "warm"}
+    assert nodes, told(found, "formed")
+    assert nodes <= {one["node"] for one in told(found, "contributed")}
+    _, listed, _ = ray_daemon.call("GET", "/v1/nodes", operator=True)
+    pids = {one["name"]: one.get("pid") for one in listed["data"]}
+    assert len({pids[node] for node in (*nodes, "generalist")}) == len(nodes) + 1

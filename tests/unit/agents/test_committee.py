@@ -25,8 +25,8 @@ from agents.records import (
 )
 from agents.shaping import ShapeLimits, parse_shape
 from agents.strategies.compose import parse_strategy
-from agents.strategy_specs import Committee, Seat, draws_samples
-from tests.fakes.committee import ASK, DESIGN, THREE, member_of, model, run, told
+from agents.strategy_specs import Committee, Seat, Single, draws_samples
+from tests.fakes.committee import ASK, DESIGN, PLANNERS, THREE, member_of, model, run, told
 from tests.fakes.toolbox import CHEAP, JUDGE, FakeToolbox, texts
 
 # ── a committee that goes well ──────────────────────────────────────────────────────────────────────────────────────────
@@ -253,10 +253,25 @@ def test_every_seat_begins_with_another_backend() -> None:
     assert spread((), 1) == ()
 
 
+def planning(answer: Any, **more: Any) -> FakeToolbox:
+    return FakeToolbox(answer, backends=PLANNERS, **more)
+
+
+async def test_only_a_model_that_can_plan_is_asked_for_a_design() -> None:
+    box = FakeToolbox(model())
+    assert (await designed(Work(messages=ASK), Committee(), box, Choice())).origin == "rules"
+    assert not box.asked
+    box = planning(model())
+    assert (await designed(Work(messages=ASK), Committee(), box, Choice(backend="cheap"))).origin == "rules"
+    assert (await designed(Work(messages=ASK), Committee(), box, Choice(backend="judge"))).origin == "model"
+    own = Committee(designer=Single(backend="cheap"))
+    assert (await designed(Work(messages=ASK), own, FakeToolbox(model()), Choice())).origin == "model", "the operator said so"
+
+
 async def test_design_raises_only_where_no_time_is_left() -> None:
     with pytest.raises(DeadlineExceeded):
-        await designed(Work(messages=ASK), Committee(), FakeToolbox(model(design=DeadlineExceeded("over"))), Choice())
-    box = FakeToolbox(model(design=BudgetExceeded("spent")))
+        await designed(Work(messages=ASK), Committee(), planning(model(design=DeadlineExceeded("over"))), Choice())
+    box = planning(model(design=BudgetExceeded("spent")))
     assert (await designed(Work(messages=ASK), Committee(), box, Choice())).origin == "rules"
 
 
@@ -267,5 +282,5 @@ async def test_a_designer_that_is_slow_is_not_waited_for() -> None:
     def answer(request: ChatRequest, choice: Choice) -> Json:
         return never()
 
-    found = await designed(Work(messages=ASK), Committee(), FakeToolbox(answer, left_s=0.04), Choice())
+    found = await designed(Work(messages=ASK), Committee(), planning(answer, left_s=0.04), Choice())
     assert found.origin == "rules"

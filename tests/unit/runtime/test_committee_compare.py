@@ -25,6 +25,7 @@ from tests.fakes.toolbox import texts
 
 JUDGE = BackendSpec(name="judge", output_usd_per_mtok=9.0, capabilities=frozenset({"words", "critique"}))
 CHEAP = BackendSpec(name="cheap", output_usd_per_mtok=1.0)
+PLANNERS = (CHEAP, BackendSpec(name="planner", capabilities=frozenset({"plan"})))
 HARD = (
     "Compare, analyse and evaluate three plans, design a strategy step by step, explain and justify the trade-offs, derive the "
     "constraints, estimate probabilities, prove that at least 4 of 12 ferries sail exactly on time:\n- A\n- B\n- C\nWhy? Which?"
@@ -125,7 +126,7 @@ async def test_the_best_other_way_has_the_same_tokens_and_is_no_committee() -> N
     assert asked.budget_usd == pytest.approx(0.5)
     assert asked.key_id is None
     assert asked.request_id != "r1"
-    assert not wants_committee(asked, CommitteeSettings(threshold=0.0))
+    assert not wants_committee(asked, CommitteeSettings(threshold=0.0), PLANNERS)
 
 
 async def test_a_judge_reads_both_blind_and_in_both_orders() -> None:
@@ -247,9 +248,10 @@ def test_hard_requests_that_leave_it_open_go_to_a_committee() -> None:
     settings = CommitteeSettings()
     assert hardness(request()) < 0.2
     assert hardness(request(**given)) >= 0.7
-    assert wants_committee(request(**given), settings)
-    assert not wants_committee(request(), settings)
-    assert not wants_committee(request(**given), CommitteeSettings(enabled=False))
+    assert wants_committee(request(**given), settings, PLANNERS)
+    assert not wants_committee(request(), settings, PLANNERS)
+    assert not wants_committee(request(**given), settings, (CHEAP, JUDGE)), "no model here can plan"
+    assert not wants_committee(request(**given), CommitteeSettings(enabled=False), PLANNERS)
     for closed in (
         {"strategy": Single()},
         {"backend": "a"},
@@ -261,7 +263,7 @@ def test_hard_requests_that_leave_it_open_go_to_a_committee() -> None:
         {"params": {"n": 2}},
         {"messages": ({"role": "user", "content": [{"type": "text", "text": HARD}, {"type": "image_url", "image_url": {}}]},)},
     ):
-        assert not wants_committee(request(**{**given, **closed}), settings), closed
+        assert not wants_committee(request(**{**given, **closed}), settings, PLANNERS), closed
 
 
 def test_no_committee_is_larger_than_the_host_allows() -> None:

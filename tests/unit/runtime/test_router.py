@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -300,8 +300,11 @@ def test_a_backend_that_vanishes_is_not_chosen_and_one_that_appears_is_tried(wor
 # ── committees ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+PLANNERS = [A, replace(B, capabilities=frozenset({"words", "plan"}))]
+
+
 def test_a_hard_request_goes_to_a_committee_until_comparisons_say_otherwise(tmp_path: Path) -> None:
-    world = World(tmp_path, committee={"threshold": 0.0})
+    world = World(tmp_path, backends=PLANNERS, committee={"threshold": 0.0})
     for _ in range(6):
         run = world.open()
         assert run.route is not None
@@ -321,7 +324,7 @@ def test_a_hard_request_goes_to_a_committee_until_comparisons_say_otherwise(tmp_
 
 
 def test_a_committee_that_wins_is_kept(tmp_path: Path) -> None:
-    world = World(tmp_path, committee={"threshold": 0.0})
+    world = World(tmp_path, backends=PLANNERS, committee={"threshold": 0.0})
     chosen = []
     for _ in range(80):
         run = world.open()
@@ -333,13 +336,13 @@ def test_a_committee_that_wins_is_kept(tmp_path: Path) -> None:
 
 
 async def test_what_was_heard_of_committees_survives_a_restart(tmp_path: Path) -> None:
-    world = World(tmp_path, committee={"threshold": 0.0})
+    world = World(tmp_path, backends=PLANNERS, committee={"threshold": 0.0})
     run = world.open()
     world.answer(run, backend="a")
     world.router.compared(run.request.request_id, 0.0)
     assert world.router.heard_committees == 1
     await world.router.save()
-    again = World(tmp_path, committee={"threshold": 0.0})
+    again = World(tmp_path, backends=PLANNERS, committee={"threshold": 0.0})
     await again.router.load()
     assert again.router.heard_committees == 1
 
