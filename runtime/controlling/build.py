@@ -10,7 +10,7 @@ from typing import Any, Literal
 from runtime.cluster import Cluster
 from runtime.config import Settings
 from runtime.controlling.controller import Controller
-from runtime.ledger.samples import LedgerSamples
+from runtime.ledger.samples import LedgerSamples, PatternsOf
 from runtime.ledger.store import Ledger
 from runtime.ledger.topology import TopologyLedger
 from runtime.metrics import Metrics
@@ -22,12 +22,15 @@ KeepPool = Callable[[str, int | None], Awaitable[None]]
 """Keeps a pool of committees at a size; None: no longer."""
 
 
-async def controlled(settings: Settings, cluster: Cluster, ledger: Ledger, metrics: Metrics, keep_pool: KeepPool) -> Controller:
-    """A controller whose nodes are live; the caller runs it. Raises LedgerError, AgentError where no node comes up."""
+async def controlled(
+    settings: Settings, cluster: Cluster, ledger: Ledger, metrics: Metrics, keep_pool: KeepPool, patterns_of: PatternsOf
+) -> Controller:
+    """A controller whose nodes are live; the caller runs it. ``patterns_of`` says which patterns requests were of. Raises
+    LedgerError, AgentError where no node comes up."""
     controller = Controller(
         book=TopologyLedger(ledger),
         cluster=cluster,
-        samples=LedgerSamples(ledger),
+        samples=LedgerSamples(ledger, patterns_of=patterns_of),
         settings=settings,
         looked=metrics.control_round,
     )

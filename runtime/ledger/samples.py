@@ -35,10 +35,10 @@ PatternsOf = Callable[[Sequence[str]], Mapping[str, str]]
 
 
 class LedgerSamples:
-    """See ``Samples``. The cursor is the row's number in the order of writing. Whoever knows patterns lays in ``patterns_of``."""
+    """See ``Samples``. The cursor is the row's number in the order of writing."""
 
-    def __init__(self, ledger: Ledger, *, patterns_of: PatternsOf = lambda ids: {}) -> None:
-        self._ledger, self.patterns_of = ledger, patterns_of
+    def __init__(self, ledger: Ledger, *, patterns_of: PatternsOf) -> None:
+        self._ledger, self._patterns_of = ledger, patterns_of
 
     async def of(self, metric: Metric, scope: Scope, *, after: int, limit: int, since: float) -> tuple[Sequence[float], int]:
         if not after:
@@ -55,7 +55,7 @@ class LedgerSamples:
         rows = await self._rows(sql, (after, since, *names, limit))
         last = rows[-1]["place"] if rows else after
         if scope.kind == "patterns":
-            patterns = self.patterns_of([row["request_id"] for row in rows])
+            patterns = self._patterns_of([row["request_id"] for row in rows])
             rows = [row for row in rows if patterns.get(row["request_id"]) in scope.names]
         return [float(row["value"]) for row in rows if row["value"] is not None], last
 
