@@ -151,7 +151,7 @@ def snooze(
 
 @proposals_app.command()
 def undo(name: Id, reason: Reason = "") -> None:
-    """Take back a change on probation. Or try again where taking it back got stuck."""
+    """Take back a change on probation, or an approval that still waits. Or try again where taking it back got stuck."""
     from runtime.cli import proposals
 
     proposals.word(name, "undo", {"reason": reason})

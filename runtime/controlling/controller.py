@@ -89,9 +89,7 @@ class Controller:
     async def start(self, first: Callable[[Topology], tuple[Step, ...]]) -> None:
         """Take up what the ledger holds and make the desired nodes live. ``first`` gives the steps without which there is no
         network (a generalist, nothing over the cap). Raises LedgerError; AgentError where no node comes up."""
-        steps = first((await self._known()).topology)
-        if steps:
-            await self.revise(steps, who=CONTROLLER, reason="what the daemon needs to start")
+        await self.revise(first, who=CONTROLLER, reason="what the daemon needs to start")
         if self.topology.router is not None and self.tools.hands.adopt is not None:
             await self.tools.hands.adopt(self.topology.router)
         for name, size in self.topology.pools.items():
@@ -115,20 +113,25 @@ class Controller:
                 raise
         return self.tools.state
 
-    async def revise(self, steps: tuple[Step, ...], *, who: str, reason: str) -> None:
-        """Lay steps into the shape that are nobody's proposal. Raises Stale, LedgerError."""
+    async def revise(self, steps: Callable[[Topology], tuple[Step, ...]], *, who: str, reason: str) -> None:
+        """Lay what ``steps`` finds missing into the shape, as nobody's proposal. Raises LedgerError."""
         async with self.tools.shape:
-            state = await self._known()
-            _, entry = revised(state.topology, steps, at=self.tools.wall(), who=who, reason=reason)
-            await self.tools.write(entry)
+            topology = (await self._known()).topology
+            if missing := steps(topology):
+                _, entry = revised(topology, missing, at=self.tools.wall(), who=who, reason=reason)
+                await self.tools.write(entry)
 
     async def remember(self, spec: NodeSpec) -> None:
         """Keep a node that others wake when they need it: parked in the shape, in its newest form. Raises LedgerError."""
-        before = self.topology.members.get(spec.node_id)
-        if before is None or before.spec != spec:
+
+        def missing(topology: Topology) -> tuple[Step, ...]:
+            before = topology.members.get(spec.node_id)
+            if before is not None and before.spec == spec:
+                return ()
             after = Member(spec=spec, life="parked", born_at=self.tools.wall())
-            step = MemberStep(node_id=spec.node_id, before=before, after=after)
-            await self.revise((step,), who=CONTROLLER, reason=f"{spec.role} {spec.name}")
+            return (MemberStep(node_id=spec.node_id, before=before, after=after),)
+
+        await self.revise(missing, who=CONTROLLER, reason=f"{spec.role} {spec.name}")
 
     # ── the loop ────────────────────────────────────────────────────────────────────────────────────────────────────────
 

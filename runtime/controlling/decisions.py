@@ -135,12 +135,18 @@ class Decisions:
         return move.case
 
     async def undo(self, name: str, reason: str, *, who: str) -> Case:
-        """Take back a change that is on probation, or try again where taking it back got stuck."""
+        """Take back a change on probation, or try again where taking it back got stuck; what was approved and still waits is not
+        carried out. Raises UnknownProposal, NotNow."""
         case = await self._found(name)
-        if case.proposal.status not in (Status.VERIFYING, Status.STUCK):
-            said = f"proposal {name} is {case.proposal.status}; only a change on probation, or one that is stuck, is taken back"
-            raise NotNow(said, status=case.proposal.status)
-        await self._tools.write(self._tools.move(case, Status.ROLLING_BACK, reason or "an operator's word", who=who))
+        status, why = case.proposal.status, reason or "an operator's word"
+        if status is Status.APPROVED:
+            move = self._tools.move(case, Status.SUPERSEDED, why, who=who)
+            await self._tools.write(move)
+            return move.case
+        if status not in (Status.VERIFYING, Status.STUCK):
+            said = f"proposal {name} is {status}; what waits for its turn, is on probation or is stuck can be taken back"
+            raise NotNow(said, status=status)
+        await self._tools.write(self._tools.move(case, Status.ROLLING_BACK, why, who=who))
         return self._tools.current(case)
 
     async def settle(self, name: str, reason: str, *, who: str) -> Case:

@@ -30,6 +30,7 @@ from runtime.topology.steps import after_all, inverse
 
 MAX_BIRTHS: Final = 1000
 MAX_WHY_CHARS: Final = 2000
+_TRIES: Final = 3
 _ROUTER: Final = "topology.router"
 _POOL: Final = "topology.pool."
 _OPEN_STATES: Final = ", ".join(f"'{status}'" for status in Status if status not in OVER)
@@ -101,6 +102,13 @@ class TopologyLedger:
         )
 
     async def at(self, revision: int) -> Topology | None:
+        for _ in range(_TRIES):
+            with contextlib.suppress(TopologyError):
+                return await self._at(revision)
+        raise LedgerError(f"revision {revision} cannot be worked out")
+
+    async def _at(self, revision: int) -> Topology | None:
+        """Raises Stale where the present and the steps do not fit: a revision came between the reads, or the past is broken."""
         now = await self._topology()
         rows = await self._rows("SELECT * FROM revisions WHERE revision >= ? ORDER BY revision DESC", (max(revision, 1),))
         if revision == 0 and (not rows or rows[-1]["revision"] == 1):
@@ -109,10 +117,7 @@ class TopologyLedger:
             started = rows.pop()["at"]
         else:
             return None
-        try:
-            past = await asyncio.to_thread(_back, now, [row["steps"] for row in rows])
-        except TopologyError as error:
-            raise LedgerError(f"revision {revision} cannot be worked out: {error}") from error
+        past = await asyncio.to_thread(_back, now, [row["steps"] for row in rows])
         return Topology(revision=revision, at=started, members=past.members, router=past.router, pools=past.pools)
 
     async def spent_usd(self, *, since: float) -> float:

@@ -157,6 +157,9 @@ async def test_what_waits_says_for_what_and_goes_on_when_it_may(tmp_path: Path) 
         assert world.live() == {"node-1", B}
         wake = await world.submit(Wake(node=A))
         assert wake.proposal.status is Status.APPROVED  # by the policy
+        await world.controller.look()
+        await world.controller.decisions.undo(wake.proposal.proposal_id, "never mind", who=OPERATOR)
+        assert (await world.now(wake)).proposal.status is Status.SUPERSEDED
         world.controller.tools.settings = world.controller.tools.settings.model_copy(update={"max_depth": 0})
         with pytest.raises(OverCap, match="generations"):
             await world.submit(a_spawn("c", parent=B))
@@ -267,6 +270,18 @@ async def test_nodes_come_and_go_and_nothing_is_left(tmp_path: Path) -> None:
         assert controller.probation._watches == {}
         with pytest.raises(BadProposal):
             await world.submit(Wake(node=NodeId("id-m1")))
+
+
+async def test_nodes_of_others_are_kept_parked_in_their_newest_form(tmp_path: Path) -> None:
+    async with a_world(tmp_path) as world:
+        remember = world.controller.remember
+        await asyncio.gather(*(remember(a_spec(name, role="reviewer")) for name in ("r", "s", "r", "s")))
+        await remember(a_spec("r", role="reviewer", prompt="new"))
+        shape = world.topology
+    async with a_world(tmp_path) as again:
+        assert again.topology == shape
+        assert (shape.revision, shape.members[NodeId("id-r")].spec.prompt) == (4, "new")
+        assert again.live() == {"node-1"}
 
 
 async def test_measures_are_read_once_and_of_those_that_are_meant(tmp_path: Path) -> None:
