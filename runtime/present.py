@@ -74,7 +74,7 @@ class Present:
     code: Callable[[], tuple[Mapping[str, int], Mapping[str, int]]] | None = None
     sandbox: Callable[[], tuple[Mapping[str, float], int]] | None = None
     library: Callable[[], Mapping[str, float]] | None = None
-    committees: Callable[[], tuple[Mapping[str, float], Mapping[str, int], Mapping[str, int]]] | None = None
+    committees: Callable[[], tuple[Mapping[str, float], Mapping[str, int], Mapping[str, int], Mapping[str, int]]] | None = None
     topology: Callable[[], Iterable[Series]] | None = None
     patterns: Callable[[], tuple[Mapping[str, int], Mapping[str, float]]] | None = None
 
@@ -92,7 +92,7 @@ class Present:
         yield from of_code(*(self.code() if self.code else ({}, {})))
         yield from of_sandbox(*(self.sandbox() if self.sandbox else ({}, None)))
         yield from by_name("morphogen_library", LIBRARY_GAUGES, self.library() if self.library else {})
-        yield from of_committees(*(self.committees() if self.committees else ({}, {}, {})))
+        yield from of_committees(*(self.committees() if self.committees else ({}, {}, {}, {})))
         kinds, told = self.patterns() if self.patterns else ({}, {})
         yield by_state("morphogen_patterns", "Recurring kinds of requests.", kinds)
         yield from by_name("morphogen_pattern", PATTERN_COUNTS, told, "counter")
@@ -165,8 +165,13 @@ def of_code(programs: Mapping[str, int], reviews: Mapping[str, int]) -> Iterator
     yield Series(name="morphogen_reviews", text="Decisions on drafts.", labels=("outcome",), rows=decided, kind="counter")
 
 
-def of_committees(gauges: Mapping[str, float], seats: Mapping[str, int], compared: Mapping[str, int]) -> Iterator[Series]:
-    """Nodes of committees, who took their seats, and how often they were better than the best other way."""
+def of_committees(
+    gauges: Mapping[str, float], ended: Mapping[str, int], seats: Mapping[str, int], compared: Mapping[str, int]
+) -> Iterator[Series]:
+    """Nodes of committees, how they ended, who took their seats, and how often they were better than the best other way."""
+    ends = tuple(((name,), float(ended.get(name, 0))) for name in ("passed", "not_passed", "cut_off")) if gauges else ()
+    text = "Committees that were dissolved: their answer passed the gate, did not, or they were cut off."
+    yield Series(name="morphogen_committees", text=text, labels=("outcome",), rows=ends, kind="counter")
     yield from by_name("morphogen_committee", COMMITTEE_GAUGES, gauges)
     taken = tuple(((name,), float(seats.get(name, 0))) for name in ("specialist", "kept", "warm", "role")) if gauges else ()
     text = "Seats of committees, by who took them: a specialist, a node that waited, one of the warm pool, a role."

@@ -42,7 +42,8 @@ class Committees:
             lost=self._lost,
             rng=random.Random(),
         )
-        metrics.present.committees = lambda: (self.desk.gauges(), self.desk.counts.seats, self.comparisons.counts)
+        counts = desk.counts
+        metrics.present.committees = lambda: (desk.gauges(), counts.ended, counts.seats, self.comparisons.counts)
         self._comparing: asyncio.Task[None] | None = None
 
     def seen(self, run: OpenRequest, answer: Answer | None) -> None:

@@ -26,7 +26,6 @@ class Pooled:
     design: Design
     passed: int = 1
     failed: int = 0
-    used: int = 0
 
 
 class DesignPool:
@@ -45,7 +44,6 @@ class DesignPool:
         if key is None:
             return None
         self._kept.move_to_end(key)
-        self._kept[key].used += 1
         return self._kept[key].design
 
     def ended(self, problem: str, design: Design, *, passed: bool, most: int) -> None:

@@ -70,7 +70,7 @@ def full() -> Metrics:
     metrics.present.code = lambda: ({"kept": 4, "dropped": 1}, {"accept": 2})
     metrics.present.library = lambda: dict.fromkeys(LIBRARY_GAUGES, 1.0)
     metrics.present.patterns = lambda: ({"found": 2, "candidate": 1}, dict.fromkeys(PATTERN_COUNTS, 1.0))
-    metrics.present.committees = lambda: (dict.fromkeys(COMMITTEE_GAUGES, 1.0), {"warm": 3}, {"won": 1})
+    metrics.present.committees = lambda: (dict.fromkeys(COMMITTEE_GAUGES, 1.0), {"passed": 2}, {"warm": 3}, {"won": 1})
     metrics.library_looked_up("rerun", 0.01)
     metrics.library_adapted()
     metrics.library_saved(0.02)
