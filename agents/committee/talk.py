@@ -61,7 +61,6 @@ class Meeting:
     problem: Problem | None = None
     nodes: dict[str, str] = field(default_factory=dict)
     said: list[Statement] = field(default_factory=list)
-    silent: dict[str, str] = field(default_factory=dict)
     summary: str = ""
     summed_up: int = 0
     program: str = ""
@@ -198,14 +197,12 @@ async def _all_speak(meeting: Meeting, round_: int, question: Callable[[Seat], s
             task.cancel()
         found = await asyncio.gather(*asks.values(), return_exceptions=True)
     for name in late:
-        meeting.silent[name] = "it was too slow"
         meeting.toolbox.note("committee", state="silent", member=name, round=round_, why="too slow")
     if late:
         meeting.ended = "time"
     for one in found:
         if isinstance(one, Statement):
             meeting.said.append(one)
-            meeting.silent.pop(one.member, None)
         elif isinstance(one, BaseException) and not isinstance(one, asyncio.CancelledError):
             raise one
 
@@ -222,13 +219,11 @@ async def _speak(meeting: Meeting, place: int, round_: int, question: Callable[[
     except InvalidRequest:
         raise
     except AgentError as error:
-        meeting.silent[seat.speciality] = error.code
         if isinstance(error, BudgetExceeded | DeadlineExceeded):
             meeting.ended = "budget" if isinstance(error, BudgetExceeded) else "time"
         meeting.toolbox.note("committee", state="silent", member=seat.speciality, round=round_, why=error.code)
         return None
     if not said.strip():
-        meeting.silent[seat.speciality] = "it said nothing"
         meeting.toolbox.note("committee", state="silent", member=seat.speciality, round=round_, why="it said nothing")
         return None
     if seat.code and "def run(" in said:
