@@ -298,10 +298,13 @@ def read_result(result: RunResult) -> tuple[Json, list[str]]:
 
 def _unwrapped(given: Json) -> tuple[Json, list[str]]:
     """The result, and what the program's own checks say of it. One without them is judged all the same, for the repair."""
-    if not isinstance(given, dict) or "result" not in given or not isinstance(given.get("checks"), dict) or not given["checks"]:
+    checks = given.get("checks") if isinstance(given, dict) and "result" in given else None
+    # Models like to repeat a condition as it was told them: what is neither true nor false is no check.
+    said = {str(name): held for name, held in checks.items() if isinstance(held, bool)} if isinstance(checks, dict) else {}
+    if not said:
         value = given["result"] if isinstance(given, dict) and "result" in given else given
         return value, ['run(inputs) must return {"result": …, "checks": {"what was checked": true or false}}']
-    own = [str(name)[:200] for name, held in list(given["checks"].items())[:MAX_SELF_CHECKS] if held is not True]
+    own = [name[:200] for name, held in list(said.items())[:MAX_SELF_CHECKS] if not held]
     return given["result"], [f"the program's own check {name!r} does not hold" for name in own]
 
 

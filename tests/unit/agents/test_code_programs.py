@@ -14,6 +14,7 @@ from agents.schema_check import ShapeLimits
 from agents.shaping import parse_shape
 from agents.strategies.givens import given_parameters, sketch
 from agents.strategies.program import NoProgram, Problem, Program, judge_run, problem_of, read_program, with_given
+from sandbox.records import RunResult
 from tests.fakes.programs import AGES, ok, work
 
 
@@ -72,6 +73,22 @@ def test_a_program_that_reads_what_nobody_gives_is_told_so_before_it_runs(code: 
 )
 def test_a_form_in_terms_of_python(shape: Json, told: str) -> None:
     assert sketch(parse_shape(shape, limits=ShapeLimits())) == told
+
+
+@pytest.mark.parametrize(
+    ("checks", "failures"),
+    [
+        ({"size": True, "distribution": {"mean": 3}}, 0),
+        ({"size": True, "range": False}, 1),
+        ({"distribution": {"mean": 3}}, 1),
+        ({"count": 3}, 1),
+        ([True], 1),
+    ],
+)
+def test_what_is_neither_true_nor_false_is_no_check(checks: Json, failures: int) -> None:
+    problem = problem_of(work("Compute it"), None, ())
+    judged = judge_run(problem, RunResult(value={"result": 3, "checks": checks}))
+    assert (judged.value, len(judged.failures)) == (3, failures)
 
 
 def test_a_bare_list_is_put_where_the_form_has_nothing_else() -> None:
