@@ -155,9 +155,22 @@ class Task:
 
 
 EventKind = Literal[
-    "delta", "call", "stage", "structured", "restart", "node_lost", "progress", "peer", "note", "code", "route", "run", "library",
-    "committee", "pattern",
-]  # fmt: skip
+    "delta",
+    "call",
+    "stage",
+    "structured",
+    "restart",
+    "node_lost",
+    "progress",
+    "peer",
+    "note",
+    "code",
+    "route",
+    "run",
+    "library",
+    "committee",
+    "pattern",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ from ops.bench.report import Goal, at_most, emit, parser, progress
 PARTS = ("local", "ray")
 MEMBERS = ("Gardener", "Carpenter", "Bookkeeper", "Neighbour")
 GOAL_MS = 100.0
-KEEP_S = 1.0
+KEEP_S = 3.0
 WAIT_S = 60.0
 CALM_S = 1.0
 """New processes of the warm pool take the processor for a moment after they are counted as ready."""
@@ -116,7 +116,7 @@ def measure(kind: str, *, seed: int, rounds: int) -> dict[str, Any]:
 
 def main() -> None:
     chosen = parser(__doc__ or "", PARTS).parse_args()
-    rounds = 5 if chosen.quick else 20
+    rounds = 4 if chosen.quick else 12
     kinds = [kind for kind in PARTS if chosen.only in (None, kind)]
     found = {kind: measure(kind, seed=chosen.seed, rounds=rounds) for kind in kinds}
     goals: list[Goal] = []

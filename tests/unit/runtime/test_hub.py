@@ -65,6 +65,17 @@ async def test_a_peer_is_asked_one_hop_further_for_the_same_request() -> None:
     assert cluster.tasks[0].task_id != cluster.tasks[1].task_id
 
 
+async def test_a_peer_is_told_as_what_it_is_asked_and_how_long_it_may_answer() -> None:
+    hub, cluster, _, _ = make([call("a", cost_usd=0.25), "because"])
+    answer = await hub.ask_peer(
+        "generalist", "why?", task_id="r1/x.1.1", hops=0, deadline_s=5.0, instructions="You are a pilot.", max_tokens=80
+    )
+    assert (answer.text, answer.backend, answer.cost_usd) == ("because", "a", 0.25)
+    (task,) = cluster.tasks
+    assert task.work.messages[0] == {"role": "system", "content": "You are a pilot."}
+    assert task.work.params == {"max_tokens": 80}
+
+
 async def test_a_peer_knows_what_is_left_of_the_requests_budget() -> None:
     hub, cluster, _, _ = make(["because"])
     hub.cashier.open("r1/x.1", key_id=None, limits=Limits(usd=0.5, tokens=900))
