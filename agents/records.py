@@ -155,22 +155,9 @@ class Task:
 
 
 EventKind = Literal[
-    "delta",
-    "call",
-    "stage",
-    "structured",
-    "restart",
-    "node_lost",
-    "progress",
-    "peer",
-    "note",
-    "code",
-    "route",
-    "run",
-    "library",
-    "committee",
-    "pattern",
-]
+    "delta", "call", "stage", "structured", "restart", "node_lost", "progress", "peer", "note", "code", "route", "run", "library",
+    "committee", "pattern",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
