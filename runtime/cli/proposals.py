@@ -38,7 +38,7 @@ def listed(status: str | None, *, limit: int, as_json: bool) -> None:
             tables.ago(row["created_at"], now=now),
             row["status"],
             row["kind"],
-            tables.clip(row["subject"], 32),
+            tables.clip(row["node"] or row["subject"], 32),
             row["risk"],
             tables.clip(row["reason"], _CELL),
             tables.clip(row["waits_for"] or row["note"], _CELL),
@@ -67,7 +67,7 @@ def show(name: str, *, as_json: bool) -> None:
 
 def told(found: Mapping[str, Json]) -> Iterator[str]:
     """A proposal as lines."""
-    yield f"{found['id']}: {found['kind']} {found['subject']}, {found['status']}"
+    yield f"{found['id']}: {found['kind']} {found['node'] or found['subject']}, {found['status']}"
     if found["simulated"]:
         yield tables.MADE_UP
     yield f"  why         {found['reason']}"
@@ -138,10 +138,10 @@ def new(kind: str, node: str | None, into: str | None, given: Mapping[str, Json]
 
 
 def _said(made: Mapping[str, Json]) -> None:
-    said = made["waits_for"] or made["note"]
-    tables.console().print(
-        tables.printable(f"{made['id']}: {made['kind']} {made['subject']}, {made['status']}: {said}"), soft_wrap=True
+    line = (
+        f"{made['id']}: {made['kind']} {made['node'] or made['subject']}, {made['status']}: {made['waits_for'] or made['note']}"
     )
+    tables.console().print(tables.printable(line), soft_wrap=True)
 
 
 def _one(daemon: client.Client, name: str) -> str:

@@ -132,6 +132,6 @@ class Book(Protocol):
         """What became of a proposal, in order: at, who, was, became, digest, why."""
         ...
 
-    async def of_node(self, node_id: str, *, limit: int) -> list[dict[str, Json]]:
-        """The revisions that touched a node, the newest first."""
+    async def of_node(self, node: str, *, limit: int) -> list[dict[str, Json]]:
+        """The revisions that touched a node (by id or name), the newest first."""
         ...

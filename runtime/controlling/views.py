@@ -97,6 +97,7 @@ def case_view(case: Case, *, waits: str | None = None, measured: Json = None) ->
         "id": each.proposal_id,
         "kind": str(each.kind),
         "subject": each.subject,
+        "node": _node_name(case),
         "status": str(each.status),
         "hash": each.digest,
         "reason": draft.reason,
@@ -120,6 +121,14 @@ def case_view(case: Case, *, waits: str | None = None, measured: Json = None) ->
         ],
         "measured": case.measured if measured is None else measured,
     }
+
+
+def _node_name(case: Case) -> str | None:
+    """The name of the node that it is about, where its steps tell it."""
+    steps = [step for step in (*case.plan.apply, *case.plan.finish) if isinstance(step, MemberStep)]
+    about = [step for step in steps if step.node_id == case.proposal.subject or step.before is None]
+    members = (step.after or step.before for step in about)
+    return next((member.spec.name for member in members if member is not None), None)
 
 
 def case_whole(case: Case, moves: Sequence[Json], *, waits: str | None = None, measured: Json = None) -> dict[str, Json]:

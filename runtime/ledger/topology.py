@@ -128,10 +128,12 @@ class TopologyLedger:
         sql = "SELECT * FROM revisions WHERE ?1 IS NULL OR revision < ?1 ORDER BY revision DESC LIMIT ?2"
         return [_parsed(row) for row in await self._rows(sql, (before, limit))]
 
-    async def of_node(self, node_id: str, *, limit: int) -> list[dict[str, Json]]:
+    async def of_node(self, node: str, *, limit: int) -> list[dict[str, Json]]:
         sql = """SELECT * FROM revisions WHERE EXISTS (
-            SELECT 1 FROM json_each(steps) WHERE json_extract(value, '$.node_id') = ?) ORDER BY revision DESC LIMIT ?"""
-        return [_parsed(row) for row in await self._rows(sql, (node_id, limit))]
+            SELECT 1 FROM json_each(steps) WHERE ?1 IN (json_extract(value, '$.node_id'),
+            json_extract(value, '$.before.spec.name'), json_extract(value, '$.after.spec.name')))
+            ORDER BY revision DESC LIMIT ?2"""
+        return [_parsed(row) for row in await self._rows(sql, (node, limit))]
 
     async def cases(self, *, status: str | None, limit: int, before: float | None = None) -> list[Case]:
         sql = """SELECT * FROM proposals WHERE (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR created_at < ?2)

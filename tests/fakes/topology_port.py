@@ -49,7 +49,7 @@ class EmptyBook:
     async def moves(self, proposal_id: str) -> list[dict[str, Json]]:
         return []
 
-    async def of_node(self, node_id: str, *, limit: int) -> list[dict[str, Json]]:
+    async def of_node(self, node: str, *, limit: int) -> list[dict[str, Json]]:
         return []
 
 

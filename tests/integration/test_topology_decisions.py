@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from agents.records import NodeId, NodeLost, Refused
+from runtime.config import ClusterSettings
+from runtime.controlling.front import TopologyFront
 from runtime.ledger.samples import LedgerSamples
 from runtime.topology.payloads import Merge, Park, Prune, Rewire, Spawn, Wake
-from runtime.topology.records import BadProposal, Draft, NotNow, OverCap, Scope, Status
+from runtime.topology.records import BadProposal, Draft, NotNow, OverCap, Scope, Status, UnknownProposal
 from runtime.topology.shape import PatternId, Topology
 from tests.fakes.topology import OPERATOR, a_draft, a_spawn, a_spec, a_world
 
@@ -243,6 +245,16 @@ async def test_every_past_shape_can_be_worked_out_and_the_past_cannot_be_changed
         assert [row["revision"] for row in rows] == list(range(shapes[-1].revision, 0, -1))
         assert len({row["digest"] for row in rows}) == len(rows)
         assert (await world.book.of_node("id-b", limit=10))[0]["steps"][0]["after"] is None
+        assert await world.book.of_node("b", limit=10) == await world.book.of_node("id-b", limit=10)
+        front = TopologyFront(world.controller, cluster=ClusterSettings(), backends=())
+        gone, there = await front.explain("b"), await front.explain("a")
+        assert (gone["node"]["desired"], len(gone["changes"])) == (None, 3)
+        assert there["born_of"]["decisions"][1]["who"] == OPERATOR
+        assert "spawn specialist a" in there["changes"][-1]["steps"][0]
+        assert (await front.diff(0, 1))["steps"] == ["spawn generalist generalist (node-1)"]
+        assert [each["node"] for each in await front.proposals(status="kept", limit=10, before=None)] == [None, "a", "b", "a"]
+        with pytest.raises(UnknownProposal):
+            await front.explain("never")
     async with a_world(tmp_path, clock=world.clock) as again:
         assert again.topology == shapes[-1]
         assert again.live() == {member.node_id for member in shapes[-1].live}
