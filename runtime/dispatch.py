@@ -44,6 +44,7 @@ from runtime.escalations import Escalations
 from runtime.jobs import wire
 from runtime.judging import judged
 from runtime.ledger.batch import look_away
+from runtime.ledger.rows import Took
 from runtime.ledger.store import Ledger
 from runtime.metrics import Metrics
 from runtime.open_request import OpenRequest, Running, SeenBefore, Spent, bounded, looked, never
@@ -214,6 +215,7 @@ class Dispatch:
             at=self._wall(),
             latency_s=latency_s,
             overhead_s=overhead_s,
+            took=Took(node=run.node, strategy=run.strategy if run.node else None),
         )
         self._metrics.request_finished(
             source=run.request.source,

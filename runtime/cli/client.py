@@ -101,10 +101,11 @@ class Client:
                 yield _parsed_event(data)
         raise CliError("The answer broke off before its end", hint="Ask again, or see: morphogen requests")
 
-    def numbered_events(self, path: str, *, from_seq: int) -> Iterator[Json]:
-        """``{"seq", "kind", "data"}`` of each event of a GET stream until it ends. Raises CliError (NO_DAEMON when it breaks)."""
+    def numbered_events(self, path: str, *, from_seq: int | None) -> Iterator[Json]:
+        """``{"seq", "kind", "data"}`` of each event of a GET stream until it ends; ``from_seq`` None begins where the daemon
+        does. Raises CliError (NO_DAEMON when it breaks)."""
         fields: dict[str, str] = {}
-        with self._streamed(path, params={"from_seq": from_seq}) as response:
+        with self._streamed(path, params=None if from_seq is None else {"from_seq": from_seq}) as response:
             for line in response.iter_lines():
                 name, _, value = line.partition(": ")
                 if name in ("id", "event", "data"):

@@ -18,11 +18,13 @@ from runtime.accounts import Amount
 from runtime.ledger.rows import (
     CALL_SQL,
     EVENT_SQL,
+    NOWHERE,
     OUTCOME_SQL,
     REQUEST_SQL,
     REST_SQL,
     Keeping,
     Row,
+    Took,
     call_rows,
     event_rows,
     kept_calls,
@@ -77,6 +79,7 @@ class Finished:
     at: float
     latency_s: float
     overhead_s: float
+    took: Took = NOWHERE
 
 
 @dataclass(slots=True)
@@ -169,7 +172,7 @@ class WritingConnection(sqlite3.Connection):
                 continue
             known.add(request_id)
             outcomes.append(
-                outcome_row(request_id, w.answer, w.error, w.calls, w.at, w.latency_s, w.overhead_s, keeping),
+                outcome_row(request_id, w.answer, w.error, w.calls, w.at, w.latency_s, w.overhead_s, keeping, w.took),
             )
             calls += call_rows(request_id, w.calls, keeping)
             events += event_rows(request_id, w.events, keeping)

@@ -39,6 +39,17 @@ class Keeping:
     strategy: Callable[[StrategySpec], Json]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Took:
+    """The node that had a request and the strategy that it worked by; None: it came to none."""
+
+    node: str | None = None
+    strategy: str | None = None
+
+
+NOWHERE = Took()
+
+
 def request_id_of(text: str) -> str:
     """The id as it is stored; look-ups use the same form."""
     return name_of(text)
@@ -114,8 +125,10 @@ def outcome_row(
     latency_s: float,
     overhead_s: float,
     keeping: Keeping,
+    took: Took = NOWHERE,
 ) -> Row:
-    """One row of ``outcomes``. Sums are over ``calls``: what failed was paid for as well."""
+    """One row of ``outcomes``. Sums are over ``calls``: what failed was paid for as well. ``took`` is the way that a request
+    without an answer took."""
     usage = usage_of(calls)
     return (
         name_of(request_id),
@@ -124,8 +137,8 @@ def outcome_row(
         error.code if error else None,
         maybe_name(error.param) if error else None,
         note_of(error.message) if error and keeping.bodies else None,
-        maybe_name(answer.node) if answer else None,
-        name_of(answer.strategy) if answer else None,
+        maybe_name(answer.node) if answer else maybe_name(took.node),
+        name_of(answer.strategy) if answer else maybe_name(took.strategy),
         maybe_name(answer.backend) if answer else maybe_name(error.backend if error else None),
         whole(answer.attempts) if answer else 0,
         name_of(answer.draft.finish_reason) if answer else None,

@@ -24,7 +24,7 @@ from runtime.ledger import desired, keyrows, queries, retention
 from runtime.ledger.batch import Accepted, Act, Finished, Marker, Write, WritingConnection, weight_of
 from runtime.ledger.opening import Connections, Opened, connect, prepare
 from runtime.ledger.records import KeyRow, LedgerError, LedgerLoad, LedgerUnavailable
-from runtime.ledger.rows import Keeping
+from runtime.ledger.rows import NOWHERE, Keeping, Took
 from runtime.records import Answer, Request
 
 log = logging.getLogger(__name__)
@@ -152,6 +152,7 @@ class Ledger:
         at: float,
         latency_s: float,
         overhead_s: float,
+        took: Took = NOWHERE,
     ) -> None:
         """Queue an outcome. Never blocks; only the first outcome of a request counts. ``at`` is Unix time in seconds."""
         weight = 400 + 200 * (len(calls) + len(events)) + (len(answer.draft.text) if answer else 0)
@@ -162,7 +163,7 @@ class Ledger:
             self._lost += 1
             return
         now = self._loop.time()
-        self._push(Finished(now, weight, request_id, answer, error, calls, events, at, latency_s, overhead_s))
+        self._push(Finished(now, weight, request_id, answer, error, calls, events, at, latency_s, overhead_s, took))
 
     async def flush(self, *, timeout_s: float = 5.0) -> None:
         """Wait until everything queued so far is durable. Raises LedgerUnavailable when that takes longer or was given up.

@@ -126,6 +126,94 @@ def numbers(values: Sequence[float | None] | Floats) -> Floats:
     return found
 
 
+class Log:
+    """The newest outcomes with the keys of their rows (ascending), fed in pieces: what a window is cut from without reading the
+    ledger again. Holds at most ``most``; names that no outcome has any more are forgotten now and then."""
+
+    def __init__(self, most: int = MAX_OUTCOMES) -> None:
+        self._most = most
+        self._pieces: list[tuple[npt.NDArray[np.int64], Outcomes]] = []
+
+    def __len__(self) -> int:
+        return sum(len(keys) for keys, _ in self._pieces)
+
+    @property
+    def last(self) -> int:
+        """The newest key; 0 where there is none."""
+        return int(self._pieces[-1][0][-1]) if self._pieces else 0
+
+    def append(self, keys: Sequence[int], outcomes: Outcomes) -> None:
+        """Newer outcomes. Those of the same keys or later ones that are here already go: they were read again."""
+        if not len(outcomes):
+            return
+        self.cut(int(keys[0]))
+        self._pieces.append((np.asarray(keys, dtype=np.int64)[-len(outcomes) :], outcomes))
+
+    def cut(self, key: int) -> None:
+        """Forget the outcomes from ``key`` on."""
+        while self._pieces and self._pieces[-1][0][-1] >= key:
+            keys, outcomes = self._pieces.pop()
+            kept = int(np.searchsorted(keys, key))
+            if kept:
+                self._pieces.append((keys[:kept], outcomes.part(slice(0, kept))))
+
+    def key_before(self, count: int) -> int:
+        """The key from which on the newest ``count`` outcomes stand; 0 where there are none."""
+        self._join()
+        keys = self._pieces[0][0] if self._pieces else np.zeros(0, dtype=np.int64)
+        return int(keys[max(0, len(keys) - count)]) if len(keys) and count > 0 else 0
+
+    def since(self, key: int) -> int:
+        """How many have a later key."""
+        return sum(len(keys) - int(np.searchsorted(keys, key, side="right")) for keys, _ in self._pieces)
+
+    def newest(self, count: int) -> Outcomes:
+        """At most ``count``, in order."""
+        self._join()
+        if not self._pieces:
+            return empty()
+        outcomes = self._pieces[0][1]
+        return outcomes.part(slice(max(0, len(outcomes) - count), None))
+
+    def _join(self) -> None:
+        """Make one piece of all."""
+        if len(self._pieces) > 1 or len(self) > self._most:
+            keys = np.concatenate([keys for keys, _ in self._pieces])[-self._most :]
+            self._pieces = [(keys, joined([outcomes for _, outcomes in self._pieces], self._most))]
+
+
+def joined(pieces: Sequence[Outcomes], most: int = MAX_OUTCOMES) -> Outcomes:
+    """The newest ``most`` of several pieces as one, with the names that occur in them."""
+    codes: dict[Dimension, Codes] = {}
+    names: dict[Dimension, tuple[str, ...]] = {}
+    for dimension in DIMENSIONS:
+        places: dict[str, int] = {}
+        parts = []
+        for piece in pieces:
+            to = np.array([places.setdefault(name, len(places)) for name in piece.names[dimension]] + [-1], dtype=np.int32)
+            parts.append(to[piece.codes[dimension]])
+        every = np.concatenate(parts)[-most:]
+        used = np.unique(every[every >= 0])
+        dense = np.full(len(places) + 1, -1, dtype=np.int32)
+        dense[used] = np.arange(len(used), dtype=np.int32)
+        known = tuple(places)
+        codes[dimension], names[dimension] = dense[every], tuple(known[place] for place in used.tolist())
+
+    def column(name: str) -> npt.NDArray[Any]:
+        return np.concatenate([getattr(piece, name) for piece in pieces])[-most:]
+
+    return Outcomes(
+        at=column("at"),
+        ok=column("ok"),
+        fault=column("fault"),
+        score=column("score"),
+        latency_s=column("latency_s"),
+        cost_usd=column("cost_usd"),
+        codes=codes,
+        names=names,
+    )
+
+
 def empty() -> Outcomes:
     """No outcomes."""
     return outcomes_of(at=(), ok=(), score=(), latency_s=(), cost_usd=(), labels={})

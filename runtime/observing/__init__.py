@@ -1,0 +1,1 @@
+"""The network observes itself: what it reads, decides and says of it."""
