@@ -21,7 +21,7 @@ from typing import Final
 
 import numpy as np
 
-from runtime.topology.compare import LEAST, Against, against_others, worth
+from runtime.topology.compare import LEAST, worth
 from runtime.topology.observe import Window
 from runtime.topology.outcomes import Floats
 from runtime.topology.shrinking import why_prune
@@ -78,17 +78,14 @@ def _at_best(window: Window, spent: Floats, each: Floats) -> float | None:
 
 
 def _simplicity(situation: Situation) -> float:
-    window, rules = situation.window, situation.rules
-    members = [member for member in situation.topology.live if member.spec.role not in BUILT_IN_ROLES]
+    window = situation.window
+    members = [member for member in situation.live if member.spec.role not in BUILT_IN_ROLES]
     if len(members) <= 1:
         return 1.0
-    compared: list[Against | None] = against_others(
-        window.by_node, len(window.nodes.names), usd_weight=rules.usd_weight, second_weight=rules.second_weight
-    )
     useful = 0
     for member in members:
         place = window.nodes.places.get(member.spec.name)
         if place is None or window.nodes.count[place] == 0:
             continue
-        useful += not why_prune(situation, window.nodes.row(place), compared[place])[0]
+        useful += not why_prune(situation, window.nodes.row(place), situation.compared[place])[0]
     return useful / len(members)

@@ -98,7 +98,7 @@ def spawns(situation: Situation, outlook: Outlook) -> Iterator[Wish]:
         if name in situation.served or (promise := outlook.promise(name)) is None:
             continue
         seen = situation.patterns.get(name) or Seen(pattern_id=name, name=name, count=promise.row.count)
-        root = next((m for m in situation.topology.live if m.spec.role == "generalist"), None)
+        root = next((m for m in situation.live if m.spec.role == "generalist"), None)
         draft = spawn_draft(
             situation, Spawn(spec=specialist(situation, seen, promise, root), patterns=(PatternId(name),)), promise
         )

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from agents.records import Json
-from runtime.topology.compare import against_others
 from runtime.topology.efficiency import Efficiency
 from runtime.topology.growing import Outlook, guards, spawn_draft, specialist
 from runtime.topology.observe import MEASURES, Row
@@ -245,7 +244,7 @@ def _spawn(situation: Situation, outlook: Outlook, pattern: str) -> Draft:
     promise = outlook.promise(pattern)
     if promise is None:
         raise Unsupported(f"nothing measured promises a gain for {pattern!r}")
-    root = next((member for member in situation.topology.live if member.spec.role == "generalist"), None)
+    root = next((member for member in situation.live if member.spec.role == "generalist"), None)
     spawn = Spawn(spec=specialist(situation, seen, promise, root), patterns=(PatternId(pattern),))
     return spawn_draft(situation, spawn, promise)
 
@@ -272,11 +271,8 @@ def _removal(situation: Situation, member: Member, kind: type[Prune] | type[Park
     share = 0.0 if row is None else row.share
     if window.requests < 5 * rules.least_seen:
         raise Unsupported(f"{window.requests} requests say too little of a node that is not used")
-    hardly = share < WIDER * min(rules.unused_share, 0.25 / max(1, len(situation.topology.live)))
-    compared = against_others(
-        window.by_node, len(window.nodes.names), usd_weight=rules.usd_weight, second_weight=rules.second_weight
-    )
-    against = None if place is None else compared[place]
+    hardly = share < WIDER * min(rules.unused_share, 0.25 / max(1, len(situation.live)))
+    against = None if place is None else situation.compared[place]
     no_worse = against is not None and against.covered >= 0.5 and against.quality_low >= -2 * rules.equal_within
     less = against is not None and min(against.cost_ratio, against.latency_ratio) <= rules.cheaper
     dominated = against is not None and no_worse and less and max(against.cost_ratio, against.latency_ratio) <= 1.1

@@ -15,8 +15,7 @@ from agents.records import NodeId, NodeSpec
 from agents.strategy_specs import SelfHealing, StrategySpec, ValidationLoop
 from runtime.topology.compare import Against
 from runtime.topology.growing import guards
-from runtime.topology.observe import Row, wilson
-from runtime.topology.outcomes import numbers
+from runtime.topology.observe import Row, surely_below
 from runtime.topology.payloads import Recover, Rewire
 from runtime.topology.records import Draft, Evidence, Prediction, Scope
 from runtime.topology.shape import Member
@@ -28,17 +27,17 @@ MAX_NAME: Final = 60
 _SUFFIX: Final = "-recovery"
 
 
-def recovers(situation: Situation, compared: list[Against | None]) -> Iterator[Wish]:
+def recovers(situation: Situation) -> Iterator[Wish]:
     """RECOVER: a node of the recovery role takes over from the failing one's last good state. Not for the last generalist, whose
     actor the cluster restarts by itself, nor twice for the same work."""
     rules, window = situation.rules, situation.window
-    for member in situation.topology.live:
+    for member in situation.live:
         place = window.nodes.places.get(member.spec.name)
         last = member.spec.role == "generalist" and situation.generalists <= 1
         if place is None or last or member.spec.role in ("recovery", "reviewer", "advisor"):
             continue
         row = window.nodes.row(place)
-        why = why_failing(row, compared[place], failing=rules.failing, least=rules.least_seen)
+        why = why_failing(row, situation.compared[place], failing=rules.failing, least=rules.least_seen)
         if not why:
             continue
         scope = Scope(kind="nodes", names=(row.name,))
@@ -91,7 +90,7 @@ def rewires(situation: Situation) -> Iterator[Wish]:
         inner = None if member is None else without_check(member.spec.strategy, check.kind)
         if member is None or inner is None or not situation.settled(member) or member.node_id in changed:
             continue
-        high = float(wilson(numbers([check.found]), numbers([check.runs]))[1][0])
+        high = surely_below(check.found, check.runs)
         if check.runs < LEAST_RUNS or high >= 2 * situation.rules.caught:
             continue
         changed.add(member.node_id)
@@ -102,7 +101,7 @@ def rewires(situation: Situation) -> Iterator[Wish]:
     for finding in situation.findings:
         if finding.kind != "backend" or not finding.remove:
             continue
-        for member in situation.topology.live:
+        for member in situation.live:
             left = tuple(name for name in member.spec.backends if name != finding.part)
             if not left or left == member.spec.backends or member.node_id in changed or not situation.settled(member):
                 continue

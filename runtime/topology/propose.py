@@ -15,7 +15,6 @@ from typing import Final
 
 from agents.records import NodeId, NodeSpec
 from runtime.topology import growing, mending, shrinking
-from runtime.topology.compare import Against, against_others
 from runtime.topology.payloads import KIND_OF, Kind, Merge, Payload, Recover, Spawn, Split, subject_of
 from runtime.topology.records import Draft
 from runtime.topology.situation import Memory, Quiet, Situation, Wish
@@ -87,14 +86,10 @@ def wishes(situation: Situation) -> Iterator[Wish]:
     """All that the rules want of this window, whether or not they wanted it before."""
     if not situation.window.requests:
         return
-    rules, window = situation.rules, situation.window
-    compared: list[Against | None] = against_others(
-        window.by_node, len(window.nodes.names), usd_weight=rules.usd_weight, second_weight=rules.second_weight
-    )
-    yield from mending.recovers(situation, compared)
+    yield from mending.recovers(situation)
     yield from growing.wishes(situation)
     yield from mending.rewires(situation)
-    yield from shrinking.wishes(situation, compared)
+    yield from shrinking.wishes(situation)
 
 
 def touched(payload: Payload) -> tuple[str, ...]:
@@ -122,7 +117,7 @@ def is_quiet(memory: Memory, subject: str, situation: Situation) -> bool:
 def _bounded(situation: Situation, ripe: Sequence[tuple[str, Wish]]) -> Iterator[tuple[str, Wish]]:
     """At most so many of one window: few births, a tenth of the live nodes removed, no two changes of one node."""
     rules = situation.rules
-    births, removals = rules.most_births, max(1, len(situation.topology.live) // 10)
+    births, removals = rules.most_births, max(1, len(situation.live) // 10)
     taken: set[str] = set()
     given = 0
     order = sorted(ripe, key=lambda each: (KIND_OF[type(each[1].draft.payload)] not in URGENT, -each[1].gain))

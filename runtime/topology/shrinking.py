@@ -11,8 +11,7 @@ from collections.abc import Iterator
 
 from runtime.topology.compare import LEAST, Against, twins, utility
 from runtime.topology.growing import guards
-from runtime.topology.observe import Row, Table, wilson
-from runtime.topology.outcomes import numbers
+from runtime.topology.observe import Row, Table, surely_below
 from runtime.topology.payloads import Merge, Park, Prune
 from runtime.topology.records import Draft, Evidence, Prediction, Scope
 from runtime.topology.shape import Member
@@ -23,10 +22,10 @@ COVERED = 0.8
 OVERLAP = 0.9
 
 
-def wishes(situation: Situation, compared: list[Against | None]) -> Iterator[Wish]:
+def wishes(situation: Situation) -> Iterator[Wish]:
     """All of this room's."""
     yield from parks(situation)
-    yield from prunes(situation, compared)
+    yield from prunes(situation)
     yield from merges(situation)
 
 
@@ -38,7 +37,7 @@ def parks(situation: Situation) -> Iterator[Wish]:
     window, rules = situation.window, situation.rules
     if window.requests < 5 * rules.least_seen:
         return
-    for member in situation.topology.live:
+    for member in situation.live:
         row = window.nodes.get(member.spec.name)
         if not situation.removable(member) or member.spec.role == "generalist":
             continue
@@ -74,7 +73,7 @@ def _none_came(situation: Situation, member: Member) -> Evidence:
 # ── PRUNE ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def prunes(situation: Situation, compared: list[Against | None]) -> Iterator[Wish]:
+def prunes(situation: Situation) -> Iterator[Wish]:
     """PRUNE what is hardly used, slow without being better, or done as well by another for less. At most a tenth of the live
     nodes, and nobody who is to take over the work of another that goes."""
     window, rules = situation.window, situation.rules
@@ -88,7 +87,7 @@ def prunes(situation: Situation, compared: list[Against | None]) -> Iterator[Wis
         place = window.nodes.places.get(member.spec.name)
         if place is None:
             continue
-        row, against = window.nodes.row(place), compared[place]
+        row, against = window.nodes.row(place), situation.compared[place]
         if row.count == 0:
             continue
         reason, held = why_prune(situation, row, against)
@@ -104,10 +103,10 @@ def prunes(situation: Situation, compared: list[Against | None]) -> Iterator[Wis
 def why_prune(situation: Situation, row: Row, against: Against | None) -> tuple[str, bool]:
     """Why the node of ``row`` should go (empty: it should not), and whether that is only nearly so (it keeps a streak alive)."""
     rules, window = situation.rules, situation.window
-    live = max(1, len(situation.topology.live))
+    live = max(1, len(situation.live))
     least_share = min(rules.unused_share, 0.25 / live)
     if window.requests >= rules.least_requests:
-        high = float(wilson(numbers([row.count]), numbers([window.requests]))[1][0])
+        high = surely_below(row.count, window.requests)
         if high < least_share:
             return f"{row.name} answers {row.share:.2%} of the requests (surely less than {least_share:.2%})", False
         if high < 2 * least_share:

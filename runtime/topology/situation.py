@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from agents.records import NodeId, NodeSpec
 from runtime.routing.distill import Finding
+from runtime.topology.compare import Against, against_others
 from runtime.topology.observe import Row, Window
 from runtime.topology.records import Draft, Evidence, Metric, Prediction, Scope
 from runtime.topology.shape import Member, Topology
@@ -135,8 +136,20 @@ class Situation:
         return {member.spec.name: member for member in self.topology.members.values()}
 
     @cached_property
+    def live(self) -> tuple[Member, ...]:
+        return self.topology.live
+
+    @cached_property
     def generalists(self) -> int:
-        return sum(member.spec.role == "generalist" for member in self.topology.live)
+        return sum(member.spec.role == "generalist" for member in self.live)
+
+    @cached_property
+    def compared(self) -> Sequence[Against | None]:
+        """Each node of the window's table against those who do the same work."""
+        rules, window = self.rules, self.window
+        return against_others(
+            window.by_node, len(window.nodes.names), usd_weight=rules.usd_weight, second_weight=rules.second_weight
+        )
 
     @cached_property
     def served(self) -> Mapping[str, Member]:
