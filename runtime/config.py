@@ -20,6 +20,7 @@ from runtime.config_committee import CommitteeSettings
 from runtime.config_embedding import EmbeddingSettings
 from runtime.config_library import LibrarySettings
 from runtime.config_patterns import PatternSettings
+from runtime.config_observe import ObserveSettings
 from runtime.config_registry import RegistrySettings
 from runtime.config_routers import RoutersSettings
 from runtime.config_routing import RoutingSettings
@@ -321,6 +322,7 @@ class Settings(BaseSettings):
     committee: CommitteeSettings = CommitteeSettings()
     topology: TopologySettings = TopologySettings()
     patterns: PatternSettings = PatternSettings()
+    observe: ObserveSettings = ObserveSettings()
     simulated: SimulatedSettings = SimulatedSettings()
     strategies: dict[Name, Any] = Field(default_factory=dict)
     """Named strategies, as JSON of agents/strategies/compose.py; strategy/<name> picks one."""

@@ -15,6 +15,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from runtime.config_file import LoadedConfig
 from runtime.config_strategies import check_strategies
 from runtime.controlling.build import controlled
 from runtime.dispatch import Dispatch
+from runtime.events import EventBoard
 from runtime.first_backends import choose_backends, probe_ollama
 from runtime.hang_up import HangUp
 from runtime.hub import DaemonHub
@@ -57,6 +59,8 @@ from runtime.local_cluster import LocalCluster
 from runtime.loop_lag import LoopLag
 from runtime.metrics import Metrics
 from runtime.patterns.work import PatternWork
+from runtime.observing.build import observed
+from runtime.observing.tidings import announced
 from runtime.programs.work import RegistryWork
 from runtime.reload import ConfigSource, Reloader
 from runtime.router.build import routed
@@ -164,9 +168,10 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     embedder = _embedder(settings)
     if embedder is not None:
         stack.push_async_callback(embedder.aclose)
-    metrics = Metrics(version=product_version())
+    metrics, board = Metrics(version=product_version()), EventBoard()
     cashier = await stack.enter_async_context(books(ledger, desk, settings.budget, keys.limits(), metrics.budget_refused))
-    hub = DaemonHub(desk=desk, cashier=cashier, embedder=embedder, max_hops=settings.cluster.max_hops)
+    announce = partial(announced, board)
+    hub = DaemonHub(desk=desk, cashier=cashier, embedder=embedder, max_hops=settings.cluster.max_hops, announce=announce)
     kit = node_kit(settings, specs)
     cluster = _cluster(settings, kit, hub)
     hub.cluster = cluster
@@ -199,9 +204,13 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         seen_before=patterns.after(library.seen_before),
         learn=told(work.code.seen, library.seen, committees.seen),
         router=router,
+        board=board,
     )
     hub.account, hub.ran = dispatch.account_peer, metrics.code_ran
     committees.begin(dispatch)
+    observing = await stack.enter_async_context(
+        observed(settings, ledger, controller, cluster, router, lambda: work.asks, board, metrics)
+    )
     bell = Bell()
     job_ledger = JobLedger(ledger, on_written=bell.ring)
     tools = Tools(
@@ -230,6 +239,8 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         router=router,
         controller=controller,
         patterns=patterns.desk,
+        board=board,
+        observing=observing,
         sandbox_desk=sandbox_desk,
     )
     service.routers = work.begin(dispatch, cluster, lambda: service.pool.specs, router, controller.remember)

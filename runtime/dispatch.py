@@ -41,13 +41,14 @@ from runtime.choosing import busy_s, choice_of, choose_node, goes_straight, stra
 from runtime.cluster import Cluster
 from runtime.config import Settings
 from runtime.escalations import Escalations
+from runtime.events import EventBoard
 from runtime.jobs import wire
 from runtime.judging import judged
 from runtime.ledger.batch import look_away
 from runtime.ledger.rows import Took
 from runtime.ledger.store import Ledger
 from runtime.metrics import Metrics
-from runtime.open_request import OpenRequest, Running, SeenBefore, Spent, bounded, looked, never
+from runtime.open_request import OpenRequest, Running, SeenBefore, Spent, bounded, looked, never, told
 from runtime.records import Answer, Request
 from runtime.router.desk import Router
 from runtime.straight import straight
@@ -73,6 +74,7 @@ class Dispatch:
         seen_before: SeenBefore = never,
         learn: Callable[[OpenRequest, Answer | None], None] = lambda run, answer: None,
         router: Router | None = None,
+        board: EventBoard | None = None,
         clock: Callable[[], float] = time.perf_counter,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -82,6 +84,7 @@ class Dispatch:
         self._seen_before = seen_before
         self._learn = learn
         self._router = router
+        self._board = board
         self._pool = pool
         self._cluster = cluster
         self._ledger = ledger
@@ -227,6 +230,8 @@ class Dispatch:
             simulated=any(call.simulated for call in calls) or (answer is not None and answer.simulated),
             verdict=answer.verdict if answer else None,
         )
+        if self._board is not None:
+            self._board.publish("request", told(run, answer, error, calls, latency_s))
 
     def _left_s(self, run: OpenRequest) -> float:
         return run.deadline_s - (self._clock() - run.started)
@@ -320,7 +325,10 @@ class Dispatch:
             self._metrics.calls_finished(calls)
             return
         run.peer_calls += calls
-        run.note(Event(kind="peer", at=self._wall(), data={"asked": peer, "calls": len(calls), "error": error}))
+        said = {"asked": peer, "calls": len(calls), "error": error}
+        run.note(Event(kind="peer", at=self._wall(), data=said))
+        if self._board is not None:
+            self._board.publish("peer", {"request": run.request.request_id, "asking": run.node, **said})
 
     async def _pause(self, run: OpenRequest) -> None:
         """Give a warm actor the moment it needs to take over."""

@@ -77,6 +77,7 @@ class Present:
     committees: Callable[[], tuple[Mapping[str, float], Mapping[str, int], Mapping[str, int], Mapping[str, int]]] | None = None
     topology: Callable[[], Iterable[Series]] | None = None
     patterns: Callable[[], tuple[Mapping[str, int], Mapping[str, float]]] | None = None
+    observing: Callable[[], Iterable[Series]] | None = None
 
     def series(self) -> Iterator[Series]:
         """All of them, as they stand."""
@@ -98,6 +99,7 @@ class Present:
         yield from by_name("morphogen_pattern", PATTERN_COUNTS, told, "counter")
         yield from self.routing() if self.routing else ()
         yield from self.topology() if self.topology else ()
+        yield from self.observing() if self.observing else ()
         yield from by_name("morphogen_budget", _BUDGET, self.budget() if self.budget else {})
 
 

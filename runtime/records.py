@@ -21,9 +21,11 @@ from runtime.config import Settings
 from runtime.config_status import ConfigStatus, ReloadResult
 from runtime.controlling.port import TopologyPort
 from runtime.escalations import Escalations
+from runtime.events import EventBoard
 from runtime.jobs.records import Caller, Feedback, Job, JobEvent, Part, StoredReply
 from runtime.library.looked import LibraryUse, Looked
 from runtime.patterns.port import PatternsPort
+from runtime.observing.port import ObservingPort
 from runtime.programs.registry_desk import RegistryDesk
 from runtime.router.port import RoutingPort
 from runtime.routers.port import RoutersPort
@@ -235,6 +237,12 @@ class Service(Protocol):
 
     @property
     def topology(self) -> TopologyPort: ...
+
+    @property
+    def observing(self) -> ObservingPort: ...
+
+    @property
+    def board(self) -> EventBoard: ...
 
     @property
     def settings(self) -> Settings: ...

@@ -29,6 +29,7 @@ from runtime.controlling.controller import Controller
 from runtime.controlling.front import TopologyFront
 from runtime.dispatch import Dispatch
 from runtime.escalations import Escalations
+from runtime.events import EventBoard
 from runtime.jobs.runner import JobRunner
 from runtime.keys import KeyRing
 from runtime.ledger.measures import MeasureLedger
@@ -38,6 +39,7 @@ from runtime.ledger.store import Ledger
 from runtime.library.desk import LibraryDesk
 from runtime.metrics import Metrics
 from runtime.patterns.desk import PatternDesk
+from runtime.observing.front import ObservingFront
 from runtime.programs.desk import CodeDesk
 from runtime.programs.registry_desk import RegistryDesk
 from runtime.records import Answer, BackendStatus, Principal, Request, Target
@@ -76,6 +78,8 @@ class DaemonService:
     escalations: Escalations
     router: Router
     controller: Controller
+    board: EventBoard
+    observing: ObservingFront
     wall: Callable[[], float] = time.time
     started_at: float = field(default_factory=time.time)
     starting: bool = True

@@ -105,7 +105,7 @@ def _traffic(seed: int, n: int, nodes: int, patterns: int, *, life: NodeLife) ->
     pattern = rng.integers(0, patterns, n)
     node = (pattern + rng.integers(0, 5, n) * patterns // 3) % nodes if life == "live" else np.zeros(n, dtype=np.int64)
     return outcomes_of(
-        at=1e9 + np.arange(n),
+        at=np.arange(n, dtype=np.float64) + 1e9,
         ok=rng.random(n) < 0.97,
         score=np.where(rng.random(n) < 0.3, rng.beta(8, 2, n), np.nan),
         latency_s=rng.lognormal(0, 0.5, n),

@@ -24,6 +24,7 @@ from runtime.api.config_routes import ConfigSurface
 from runtime.api.docs import docs_page
 from runtime.api.errors import ApiError, Fault, fault_response, from_agent_error, from_http_status
 from runtime.api.escalations import EscalationSurface, escalation_routes
+from runtime.api.events import EventSurface, event_routes
 from runtime.api.health import HealthSurface
 from runtime.api.idempotency import Idempotency
 from runtime.api.library import LibrarySurface, library_routes
@@ -31,6 +32,7 @@ from runtime.api.mock import MockSurface
 from runtime.api.native import NativeSurface
 from runtime.api.native_reads import NativeReads
 from runtime.api.native_routes import native_routes
+from runtime.api.observing import ObservingSurface, observing_routes
 from runtime.api.openai import OpenAISurface
 from runtime.api.operator import OperatorSurface, product_version
 from runtime.api.patterns import PatternSurface, pattern_routes
@@ -102,8 +104,8 @@ def create_app(
     more += library_routes(LibrarySurface(service, clock=clock, read=native_surface.request_of))
     more += pattern_routes(PatternSurface(service))
     more += routing_routes(RoutingSurface(service, clock=clock))
-    more += router_routes(RoutersSurface(service))
-    more += topology_routes(TopologySurface(service))
+    more += [*router_routes(RoutersSurface(service)), *topology_routes(TopologySurface(service))]
+    more += [*observing_routes(ObservingSurface(service)), *event_routes(EventSurface(service))]
     app.specs = route_table(openai, mock, more, operator, ConfigSurface(service), health, keys)
     for spec in app.specs:
         app.add_route(spec.path, spec.endpoint, methods=list(spec.methods), include_in_schema=False)

@@ -52,7 +52,7 @@ def listed(status: str | None, *, limit: int, as_json: bool) -> None:
 def show(name: str, *, as_json: bool) -> None:
     """Print one proposal whole."""
     with client.open_client() as daemon:
-        found = daemon.get(_one(daemon, name), operator=True)
+        found = daemon.get(path_of(daemon, name), operator=True)
     if as_json:
         tables.print_json(found)
         return
@@ -108,7 +108,7 @@ def _measured(each: Mapping[str, Json]) -> str:
 def approve(name: str, *, digest: str | None, comment: str) -> None:
     """Let it be carried out as it was seen."""
     with client.open_client() as daemon:
-        path = _one(daemon, name)
+        path = path_of(daemon, name)
         seen = digest or daemon.get(path, operator=True)["hash"]
         made = daemon.post(f"{path}/approve", {"hash": seen, "comment": comment}, operator=True)
     _said(made)
@@ -117,7 +117,7 @@ def approve(name: str, *, digest: str | None, comment: str) -> None:
 def word(name: str, verb: str, body: Mapping[str, Json]) -> None:
     """Any other word on it."""
     with client.open_client() as daemon:
-        made = daemon.post(f"{_one(daemon, name)}/{verb}", dict(body), operator=True)
+        made = daemon.post(f"{path_of(daemon, name)}/{verb}", dict(body), operator=True)
     _said(made)
 
 
@@ -144,7 +144,7 @@ def _said(made: Mapping[str, Json]) -> None:
     tables.console().print(tables.printable(line), soft_wrap=True)
 
 
-def _one(daemon: client.Client, name: str) -> str:
+def path_of(daemon: client.Client, name: str) -> str:
     """The path of a proposal, whose id may be given by its end."""
     if name.startswith("prop_") and len(name) >= _WHOLE_CHARS:
         return f"{BASE}/{quote(name, safe='')}"

@@ -24,7 +24,7 @@ POLICY: Final = "policy"
 class Tools:
     """``state`` is read anew where ``sure`` is false: a write may have been lost. Whoever changes the shape holds ``shape``.
     ``trouble`` is the last error of a step and ``falls`` how often one failed; ``moved`` counts moves by (kind, status) and
-    ``dropped`` drafts that were not taken up, by why."""
+    ``dropped`` drafts that were not taken up, by why; ``told`` hears of all that was written."""
 
     book: Book
     hands: Hands
@@ -38,6 +38,7 @@ class Tools:
     dropped: Counter[str] = field(default_factory=Counter)
     shape: asyncio.Lock = field(default_factory=asyncio.Lock)
     sure: bool = False
+    told: Callable[[Entry], None] = lambda entry: None
 
     @property
     def caps(self) -> Caps:
@@ -55,6 +56,7 @@ class Tools:
             raise
         for entry in entries:
             self._remember(entry)
+            self.told(entry)
 
     def _remember(self, entry: Entry) -> None:
         match entry:

@@ -67,8 +67,8 @@ class ObservingLedger:
         rows = await self._rows(_FIRST, {"since": since, "most": most})
         return max(0, int(rows[0]["first"]) - 1)
 
-    async def after(self, key: int, *, locale_of: Mapping[str, str], limit: int = PIECE) -> tuple[list[int], Outcomes, bool]:
-        """The next outcomes after ``key`` in the order of writing: their keys, their columns, and whether one was simulated."""
+    async def after(self, key: int, *, locale_of: Mapping[str, str], limit: int = PIECE) -> tuple[list[int], Outcomes]:
+        """The next outcomes after ``key`` in the order of writing: their keys and their columns."""
         rows = await self._rows(_OUTCOMES, (key, max(1, min(limit, PIECE))))
         patterns = self.patterns_of([row["request_id"] for row in rows])
         outcomes = outcomes_of(
@@ -78,6 +78,7 @@ class ObservingLedger:
             score=[row["score"] for row in rows],
             latency_s=[row["latency_s"] for row in rows],
             cost_usd=[row["cost_usd"] for row in rows],
+            simulated=[bool(row["simulated"]) for row in rows],
             labels={
                 "node": [row["node"] for row in rows],
                 "pattern": [patterns.get(row["request_id"]) for row in rows],
@@ -86,7 +87,7 @@ class ObservingLedger:
                 "locale": [locale_of.get(row["node"] or "") for row in rows],
             },
         )
-        return [row["key"] for row in rows], outcomes, any(row["simulated"] for row in rows)
+        return [row["key"] for row in rows], outcomes
 
     async def checks(self, after: int) -> list[Check]:
         """Checks inside strategies of the outcomes after key ``after``."""

@@ -47,7 +47,7 @@ class Reads(Protocol):
 
     async def first(self, *, since: float, most: int = ...) -> int: ...
 
-    async def after(self, key: int, *, locale_of: Mapping[str, str], limit: int = ...) -> tuple[list[int], Outcomes, bool]: ...
+    async def after(self, key: int, *, locale_of: Mapping[str, str], limit: int = ...) -> tuple[list[int], Outcomes]: ...
 
     async def checks(self, after: int) -> list[Check]: ...
 
@@ -94,7 +94,6 @@ class Observer:
         self._looked_at = clock()
         self._known: frozenset[str] = frozenset()
         self._findings: Sequence[Finding] = ()
-        self._simulated = False
         self._busy = asyncio.Lock()
         self._asked: asyncio.Task[None] | None = None
         self._waiting: list[Draft] = []
@@ -102,6 +101,11 @@ class Observer:
     @property
     def newest(self) -> Look | None:
         return self.looks[-1] if self.looks else None
+
+    @property
+    def windows(self) -> int:
+        """How many windows were looked at since the start."""
+        return self._memory.window
 
     def outcomes(self) -> Outcomes:
         """Those of the horizon, as far as they were read."""
@@ -133,6 +137,16 @@ class Observer:
             situation = await self._situation(topology, fresh, now)
             return await asyncio.to_thread(self._judge, situation, frozenset(), frozenset())
 
+    async def catch_up(self, topology: Topology, *, now: float) -> None:
+        """Read what was written since. Raises LedgerError."""
+        async with self._busy:
+            await self._read(topology, now)
+
+    async def hear(self, look: Look) -> None:
+        """Ask a model about a look now; what it recommends is handed to the controller in its next round."""
+        if self.introspection is not None:
+            await self._hear(self.introspection, look)
+
     async def close(self) -> None:
         """End the question to a model that is under way."""
         if self._asked is not None:
@@ -148,12 +162,11 @@ class Observer:
             self._looked_key = self._key
         locales = {member.spec.name: member.spec.locale for member in topology.members.values()}
         while True:
-            keys, outcomes, simulated = await self._reads.after(self._key, locale_of=locales, limit=PIECE)
+            keys, outcomes = await self._reads.after(self._key, locale_of=locales, limit=PIECE)
             if not keys:
                 return
             self._log.append(keys, outcomes)
             self._key = keys[-1]
-            self._simulated |= simulated
             if len(keys) < PIECE:
                 return
 
@@ -179,7 +192,7 @@ class Observer:
         self._known |= frozenset(situation.window.patterns.names)
         if len(self._known) > MAX_OUTCOMES:
             self._known = frozenset(situation.window.patterns.names)
-        self._looked_key, self._looked_at, self._simulated = self._log.last, self._clock(), False
+        self._looked_key, self._looked_at = self._log.last, self._clock()
         self.looks.append(look)
         self.on_look(look)
         self._ask(look)
@@ -203,7 +216,7 @@ class Observer:
             memory=self._memory,
             rules=rules,
             now=now,
-            simulated=self._simulated,
+            simulated=bool(outcomes.simulated.any()),
         )
         return replace(situation, likeness=await self._likeness(situation, after))
 

@@ -34,8 +34,8 @@ class Outcomes:
     """``n`` outcomes in the order in which they were written.
 
     ``at`` ``(n,)`` Unix seconds; ``ok`` whether it was answered; ``fault``: it failed by its node's own fault; ``score`` 0 to 1,
-    NaN where nobody said; ``latency_s`` and ``cost_usd``, NaN where unknown. ``codes[dimension]`` ``(n,) int32`` are places in
-    ``names[dimension]``, -1 for none.
+    NaN where nobody said; ``latency_s`` and ``cost_usd``, NaN where unknown; ``simulated``: a simulated backend had a part in it.
+    ``codes[dimension]`` ``(n,) int32`` are places in ``names[dimension]``, -1 for none.
     """
 
     at: Floats
@@ -44,6 +44,7 @@ class Outcomes:
     score: Floats
     latency_s: Floats
     cost_usd: Floats
+    simulated: Flags
     codes: Mapping[Dimension, Codes]
     names: Mapping[Dimension, tuple[str, ...]]
 
@@ -59,6 +60,7 @@ class Outcomes:
             score=self.score[kept],
             latency_s=self.latency_s[kept],
             cost_usd=self.cost_usd[kept],
+            simulated=self.simulated[kept],
             codes={dimension: codes[kept] for dimension, codes in self.codes.items()},
             names=self.names,
         )
@@ -81,6 +83,7 @@ def outcomes_of(
     score: Sequence[float | None] | Floats,
     latency_s: Sequence[float | None] | Floats,
     cost_usd: Sequence[float | None] | Floats,
+    simulated: Sequence[bool] | Flags | None = None,
     labels: Mapping[Dimension, Sequence[str | None]],
 ) -> Outcomes:
     """Columns of one length as Outcomes; the newest MAX_OUTCOMES. None and impossible numbers become NaN."""
@@ -95,13 +98,18 @@ def outcomes_of(
     return Outcomes(
         at=np.nan_to_num(np.asarray(at, dtype=np.float64)[newest], posinf=0.0, neginf=0.0),
         ok=np.asarray(ok, dtype=np.bool_)[newest],
-        fault=np.zeros(n - newest.start, dtype=np.bool_) if fault is None else np.asarray(fault, dtype=np.bool_)[newest],
+        fault=_flags(fault, n)[newest],
         score=scores,
         latency_s=numbers(latency_s)[newest],
         cost_usd=numbers(cost_usd)[newest],
+        simulated=_flags(simulated, n)[newest],
         codes=codes,
         names=names,
     )
+
+
+def _flags(values: Sequence[bool] | Flags | None, n: int) -> Flags:
+    return np.zeros(n, dtype=np.bool_) if values is None else np.asarray(values, dtype=np.bool_)
 
 
 def coded(labels: Sequence[str | None], n: int) -> tuple[Codes, tuple[str, ...]]:
@@ -209,6 +217,7 @@ def joined(pieces: Sequence[Outcomes], most: int = MAX_OUTCOMES) -> Outcomes:
         score=column("score"),
         latency_s=column("latency_s"),
         cost_usd=column("cost_usd"),
+        simulated=column("simulated"),
         codes=codes,
         names=names,
     )

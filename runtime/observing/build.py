@@ -1,0 +1,96 @@
+"""Self-observation of one daemon, put together. Called by daemon.py."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from agents.records import Capability, Json
+from runtime.cluster import Cluster
+from runtime.config import Settings
+from runtime.controlling.controller import Controller
+from runtime.controlling.views import case_view
+from runtime.events import EventBoard
+from runtime.ledger.observing import ObservingLedger, PatternsOf
+from runtime.ledger.store import Ledger
+from runtime.metrics import Metrics
+from runtime.observing.front import ObservingFront
+from runtime.observing.introspection import Introspection
+from runtime.observing.observer import Look, Observer
+from runtime.observing.tidings import Tidings
+from runtime.present import Series, one
+from runtime.programs.asks import Asks, Said
+from runtime.router.desk import Router
+from runtime.routing.distill import Finding, distill
+from runtime.topology.situation import Seen
+
+LOG_S: Final = 7 * 86_400.0
+LOG_ROWS: Final = 5_000
+SHOWN_CHANGES: Final = 20
+
+
+@asynccontextmanager
+async def observed(
+    settings: Settings,
+    ledger: Ledger,
+    controller: Controller,
+    cluster: Cluster,
+    router: Router,
+    asks: Callable[[], Asks],
+    board: EventBoard,
+    metrics: Metrics,
+    *,
+    patterns: Callable[[], Mapping[str, Seen]] = dict,
+    patterns_of: PatternsOf = lambda ids: {},
+) -> AsyncIterator[ObservingFront]:
+    """The controller is given proposals, and the board is told what happens, until the block ends."""
+    tidings = Tidings(board, nodes=cluster.nodes, patterns=patterns)
+
+    async def findings() -> Sequence[Finding]:
+        rows = await router.book.newest(since=time.time() - LOG_S, limit=LOG_ROWS)
+        return (await asyncio.to_thread(distill, rows)).findings
+
+    async def changes() -> list[dict[str, Json]]:
+        cases = await controller.tools.book.cases(status=None, limit=SHOWN_CHANGES, before=None)
+        views = [case_view(case) for case in cases]
+        return [{name: view[name] for name in ("kind", "subject", "status", "reason", "note", "measured")} for view in views]
+
+    async def ask(text: str, *, node: str | None, need: Capability, schema: Mapping[str, Json] | None = None) -> Said | None:
+        return await asks().ask(text, node=node, need=need, schema=schema)
+
+    observer = Observer(
+        reads=ObservingLedger(ledger, patterns_of=patterns_of),
+        settings=settings.observe,
+        patterns=patterns,
+        findings=findings,
+        introspection=Introspection(ask=ask, changes=changes, why=lambda: asks().why),
+        on_look=tidings.looked,
+    )
+    controller.sources.append(observer)
+    controller.tools.told = tidings.wrote
+    metrics.present.observing = lambda: series_of(observer)
+    telling = asyncio.create_task(tidings.run(), name="tidings")
+    try:
+        yield ObservingFront(observer, controller, wall=time.time)
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+        await observer.close()
+
+
+def series_of(observer: Observer) -> Iterator[Series]:
+    """The newest look as numbers."""
+    look: Look | None = observer.newest
+    score = None if look is None else look.efficiency.score
+    text = "How well the network does for what it takes, 0 to 1 (a score of 100 is 1)."
+    yield one("morphogen_efficiency_ratio", text, None if score is None else score / 100.0)
+    parts = {} if look is None else look.efficiency.parts
+    rows = tuple(((name,), value) for name, value in parts.items() if value is not None)
+    text = "What the efficiency is made of, 0 to 1 each."
+    yield Series(name="morphogen_efficiency_part_ratio", text=text, labels=("part",), rows=rows)
+    yield one("morphogen_looks", "Looks of the network at itself.", None if look is None else float(observer.windows), "counter")
+    took = None if look is None else look.took_s
+    yield one("morphogen_look_last_seconds", "How long the newest look took, in its thread.", took)
