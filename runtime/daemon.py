@@ -24,8 +24,7 @@ from agents.llm.http import HttpBackend
 from agents.llm.pool import Pool
 from agents.node import NodeKit
 from agents.records import AgentError, NodeId, TaskId
-from agents.strategies.compose import parse_strategy, to_json
-from registry.embedding import Embedder, SentenceEmbedder
+from registry.embedding import Embedder
 from registry.records import RegistryError
 from runtime.api.app import create_app
 from runtime.api.http_server import HttpServer, http_config
@@ -41,6 +40,7 @@ from runtime.controlling.build import controlled
 from runtime.dispatch import Dispatch
 from runtime.events import EventBoard
 from runtime.first_backends import choose_backends, probe_ollama
+from runtime.first_parts import embedder_of, open_ledger
 from runtime.hang_up import HangUp
 from runtime.hub import DaemonHub
 from runtime.jobs.bell import Bell
@@ -132,7 +132,7 @@ async def running(settings: Settings, *, source: ConfigSource | None = None) -> 
     data = settings.data.dir.expanduser()
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(listener(settings.server))
-        ledger = await _open_ledger(settings, data)
+        ledger = await open_ledger(settings, data)
         stack.push_async_callback(ledger.close)
         if ledger.set_aside is not None:
             log.error("the ledger was damaged: it was set aside as %s and a new one begun", ledger.set_aside)
@@ -165,7 +165,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     stack.push_async_callback(servers.stop)
     specs = await servers.update(found.backends, settings.simulated)
     desk = Desk(specs, breaker=breaker_policy(settings))
-    embedder = _embedder(settings)
+    embedder = embedder_of(settings)
     if embedder is not None:
         stack.push_async_callback(embedder.aclose)
     metrics, board = Metrics(version=product_version()), EventBoard()
@@ -257,24 +257,6 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     metrics.present.jobs = lambda: {"queued": jobs.queued, "running": jobs.running}
     metrics.present.escalations = lambda: escalations.open_count
     return service
-
-
-async def _open_ledger(settings: Settings, data: Path) -> Ledger:
-    return await Ledger.open(
-        data / "ledger.sqlite",
-        flush_ms=settings.data.flush_ms,
-        retention_days=settings.data.retention_days,
-        max_bytes=settings.data.max_ledger_bytes,
-        store_bodies=settings.data.store_bodies,
-        max_stored_chars=settings.data.max_stored_chars,
-        encode=to_json,
-        decode=lambda value: parse_strategy(value, named={}),
-    )
-
-
-def _embedder(settings: Settings) -> Embedder | None:
-    chosen = settings.embedding
-    return SentenceEmbedder(chosen.model, chosen.path, chosen.max_batch) if chosen.enabled else None
 
 
 def _cluster(settings: Settings, kit: NodeKit, hub: DaemonHub) -> Cluster:

@@ -31,6 +31,7 @@ ErrorType = Literal[
 MANAGEMENT = (
     *("/v1/requests", "/v1/nodes", "/v1/backends", "/v1/status", "/v1/keys", "/v1/config", "/v1/budget", "/v1/registry"),
     *("/v1/library", "/v1/patterns", "/v1/escalations", "/v1/routes", "/v1/report", "/v1/topology", "/v1/proposals"),
+    "/v1/events",
 )
 """Paths whose errors are RFC 9457 problem documents; every other path answers in OpenAI's shape."""
 

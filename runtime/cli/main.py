@@ -47,11 +47,7 @@ app = typer.Typer(
 keys_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Make, list, limit and revoke keys. Needs the operator key."
 )
-config_app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Check, show or import a configuration. Or see and reload a running daemon's.",
-)
+config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check, show, import, reload the configuration.")
 app.add_typer(jobs_app)
 _GROUPS = {
     "keys": keys_app, "config": config_app, "sandbox": sandbox_commands.app, "registry": registry_app,

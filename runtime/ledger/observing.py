@@ -31,9 +31,8 @@ WHERE o.rowid > ? AND o.status <> 'cancelled' AND coalesce(o.error_code, '') NOT
 ORDER BY o.rowid LIMIT ?
 """
 _FIRST: Final = """
-SELECT coalesce(max(
-    (SELECT coalesce(min(rowid), 0) FROM (SELECT rowid FROM outcomes WHERE at >= :since ORDER BY rowid DESC LIMIT :most)),
-    (SELECT coalesce(max(rowid), 0) - :most FROM outcomes)), 0) AS first
+SELECT coalesce((SELECT min(rowid) FROM (SELECT rowid, at FROM outcomes ORDER BY rowid DESC LIMIT :most) WHERE at >= :since),
+    (SELECT max(rowid) + 1 FROM outcomes), 1) AS first
 """
 # The first check of a strategy says whether it is worth having: later ones follow from it. What it took is the time since the
 # first call of the request ended; without stored bodies nothing says what was found.

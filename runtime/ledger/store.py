@@ -166,10 +166,8 @@ class Ledger:
         self._push(Finished(now, weight, request_id, answer, error, calls, events, at, latency_s, overhead_s, took))
 
     async def flush(self, *, timeout_s: float = 5.0) -> None:
-        """Wait until everything queued so far is durable. Raises LedgerUnavailable when that takes longer or was given up.
-
-        What is queued stays queued when the time is over.
-        """
+        """Wait until everything queued so far is durable. Raises LedgerUnavailable when that takes longer (all stays queued)
+        or was given up."""
         if not (self._queue or self._waiting or self._writing):
             return
         marker = Marker(self._loop.create_future(), self._loop.time())

@@ -192,6 +192,8 @@ class Log:
 
 def joined(pieces: Sequence[Outcomes], most: int = MAX_OUTCOMES) -> Outcomes:
     """The newest ``most`` of several pieces as one, with the names that occur in them."""
+    if not pieces:
+        return empty()
     codes: dict[Dimension, Codes] = {}
     names: dict[Dimension, tuple[str, ...]] = {}
     for dimension in DIMENSIONS:

@@ -17,7 +17,7 @@ import numpy as np
 
 from runtime.topology.observe import Z
 from runtime.topology.outcomes import Codes, Flags, Floats, Outcomes
-from runtime.topology.payloads import Merge, Park, Payload, Pool, Prune, Recover, Rewire, Spawn, Split, Wake
+from runtime.topology.payloads import AdoptRouter, Merge, Park, Payload, Pool, Prune, Recover, Rewire, Spawn, Split, Wake
 from runtime.topology.shape import Topology
 from runtime.topology.situation import Rules
 
@@ -127,7 +127,9 @@ def _way(payload: Payload, outcomes: Outcomes, topology: Topology) -> _Way:
                 groups=arms,
                 limits=("a pool changes how long it takes to begin, not who answers",),
             )
-    return _Way(affected=nothing, others=nothing, groups=arms, limits=("routers are replayed on the log of their own decisions",))
+        case AdoptRouter():
+            return _Way(affected=nothing, others=nothing, groups=arms, limits=("a router is replayed on the log of decisions",))
+    return _Way(affected=nothing, others=nothing, groups=arms, limits=("several changes at once cannot be told apart",))
 
 
 def _newcomer(outcomes: Outcomes, patterns: tuple[str, ...], arms: Codes) -> _Way:

@@ -15,12 +15,14 @@ from runtime.cluster import ClusterStatus, NodeStatus
 from runtime.config import Settings
 from runtime.config_status import ConfigStatus, ReloadResult
 from runtime.patterns.desk import PatternDesk
+from runtime.events import EventBoard
 from runtime.programs.registry_desk import RegistryDesk
 from runtime.records import Answer, BackendStatus, Principal, Request, Target
 from tests.fakes.escalations import FakeEscalations
 from tests.fakes.jobs import FakeJobs
 from tests.fakes.library import FakeLibrary
 from tests.fakes.patterns import MemoryPatterns
+from tests.fakes.observing import FakeObserving
 from tests.fakes.registry import MemoryEvidence, MemoryJournal
 from tests.fakes.routing import FakeGenerated, FakeRouting
 from tests.fakes.topology_port import FakeTopology
@@ -63,6 +65,8 @@ class FakeService:
         self.replays = 0
         self.routing, self.generated = FakeRouting(self._settings), FakeGenerated()
         self.topology = FakeTopology()
+        self.observing = FakeObserving()
+        self.board = EventBoard(wall=lambda: 1_000.0)
         self.arrived = asyncio.Event()
         self.release: asyncio.Event | None = None
         self.cancelled = 0

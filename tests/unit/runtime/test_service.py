@@ -82,6 +82,8 @@ def make(
         patterns=jobs,
         router=idle_router(settings),
         controller=idle_controller(settings),
+        board=jobs,
+        observing=jobs,
         sandbox_desk=jobs,
         **fields,
     )

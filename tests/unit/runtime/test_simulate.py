@@ -3,7 +3,7 @@
 import pytest
 
 from agents.records import NodeId
-from runtime.topology.payloads import AdoptRouter, Merge, Pool, Prune, Rewire, Spawn, Wake
+from runtime.topology.payloads import AdoptRouter, Merge, Pool, Prune, Restore, Rewire, Spawn, Wake
 from runtime.topology.shape import PatternId
 from runtime.topology.simulate import simulate
 from tests.fakes.outcomes import Flow, member, shape, stream
@@ -63,6 +63,7 @@ def test_a_backend_less_is_estimated_by_those_that_stay() -> None:
     [
         Pool(name="committee:x", size=2),
         AdoptRouter(version="r@1"),
+        Restore(revision=1),
         Prune(node=NodeId("id-never")),
         Spawn(spec=member("n").spec, patterns=(PatternId("unknown"),)),
     ],
