@@ -25,7 +25,10 @@ class ObserveSettings(Section):
     cooldown_s: _Span = 600.0
     """So long nothing is said of a node or a pattern that was just spoken of (and for six looks)."""
     ask_models: bool = True
-    """Let a model look at the network too, where the registry may ask one (registry.reviews_per_hour,
-    registry.review_usd_per_day)."""
+    """Let a model look at the network too, the cheapest that can judge."""
+    asks_per_hour: int = Field(default=12, ge=0, le=10_000)
+    """Most such questions in an hour."""
+    ask_usd_per_day: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] = 0.2
+    """Most that they may cost in a day (UTC)."""
     ask_every: int = Field(default=12, ge=1, le=10_000)
     """Looks between two questions to a model; at an efficiency below 70 it is asked after every look."""

@@ -58,8 +58,8 @@ from runtime.live import LiveParts, breaker_policy, node_kit
 from runtime.local_cluster import LocalCluster
 from runtime.loop_lag import LoopLag
 from runtime.metrics import Metrics
+from runtime.observing.build import Asking, observed
 from runtime.patterns.work import PatternWork
-from runtime.observing.build import observed
 from runtime.observing.tidings import announced
 from runtime.programs.work import RegistryWork
 from runtime.reload import ConfigSource, Reloader
@@ -208,9 +208,8 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     )
     hub.account, hub.ran = dispatch.account_peer, metrics.code_ran
     committees.begin(dispatch)
-    observing = await stack.enter_async_context(
-        observed(settings, ledger, controller, cluster, router, lambda: work.asks, board, metrics)
-    )
+    asking = Asking(runs=dispatch, backends=lambda: pool.specs)
+    observing = await stack.enter_async_context(observed(settings, ledger, controller, cluster, router, asking, board, metrics))
     bell = Bell()
     job_ledger = JobLedger(ledger, on_written=bell.ring)
     tools = Tools(

@@ -141,6 +141,7 @@ class LiveParts:
         if self._hub.committees is not None:
             self._hub.committees.renew(new.committee)
         service.controller.renew(new)
+        service.observing.renew(new.observe)
         service.cashier.purse.configure(new.budget)
         service.sandbox_desk.renew(new.sandbox.setup())
         self._hub.max_hops = new.cluster.max_hops

@@ -30,10 +30,10 @@ from runtime.programs.registry_desk import RegistryDesk
 from runtime.router.port import RoutingPort
 from runtime.routers.port import RoutersPort
 
-Source = Literal["openai", "mock", "native", "registry", "routers", "committee", "patterns"]
+Source = Literal["openai", "mock", "native", "registry", "routers", "committee", "patterns", "observe"]
 """The surface that a request came by; ``registry`` and ``routers``: the daemon's own chores asked (reviews, principles,
 standards; code of routers); ``committee``: what a committee answered is asked again, of the best other way;
-``patterns``: names for them."""
+``patterns``: names for them; ``observe``: what the network asks about itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

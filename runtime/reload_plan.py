@@ -25,6 +25,7 @@ LIVE: Mapping[str, frozenset[str]] = {
     "jobs": WHOLE,
     "routing": WHOLE,
     "routers": WHOLE,
+    "observe": WHOLE,
     "simulated": WHOLE,
     "sandbox": WHOLE,
     "strategies": WHOLE,

@@ -27,7 +27,7 @@ o.simulated, coalesce((SELECT avg(f.score) FROM feedback f WHERE f.request_id = 
         CASE WHEN o.quality_source <> 'none' THEN o.quality_score END) AS score
 FROM outcomes o
 WHERE o.rowid > ? AND o.status <> 'cancelled' AND coalesce(o.error_code, '') NOT IN ({_NOT_HEARD})
-    AND NOT EXISTS (SELECT 1 FROM requests r WHERE r.request_id = o.request_id AND r.source = 'registry')
+    AND NOT EXISTS (SELECT 1 FROM requests r WHERE r.request_id = o.request_id AND r.source NOT IN ('openai', 'mock', 'native'))
 ORDER BY o.rowid LIMIT ?
 """
 _FIRST: Final = """

@@ -6,15 +6,19 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 
-from agents.records import Capability, Json
+from agents.llm.chat import BackendSpec
+from agents.records import Json
 from runtime.cluster import Cluster
 from runtime.config import Settings
+from runtime.config_observe import ObserveSettings
 from runtime.controlling.controller import Controller
 from runtime.controlling.views import case_view
 from runtime.events import EventBoard
 from runtime.ledger.observing import ObservingLedger, PatternsOf
+from runtime.ledger.registry import spent_since
 from runtime.ledger.store import Ledger
 from runtime.metrics import Metrics
 from runtime.observing.front import ObservingFront
@@ -22,7 +26,7 @@ from runtime.observing.introspection import Introspection
 from runtime.observing.observer import Look, Observer
 from runtime.observing.tidings import Tidings
 from runtime.present import Series, one
-from runtime.programs.asks import Asks, Said
+from runtime.programs.asks import Asks, Bounds, Runs
 from runtime.router.desk import Router
 from runtime.routing.distill import Finding, distill
 from runtime.topology.situation import Seen
@@ -32,6 +36,24 @@ LOG_ROWS: Final = 5_000
 SHOWN_CHANGES: Final = 20
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """Who answers questions of the network about itself."""
+
+    runs: Runs
+    backends: Callable[[], Sequence[BackendSpec]]
+
+
+def bounds_of(settings: ObserveSettings) -> Bounds:
+    """What may be asked."""
+    return Bounds(
+        per_hour=settings.asks_per_hour,
+        usd_per_day=settings.ask_usd_per_day,
+        per_hour_name="observe.asks_per_hour",
+        usd_name="observe.ask_usd_per_day",
+    )
+
+
 @asynccontextmanager
 async def observed(
     settings: Settings,
@@ -39,7 +61,7 @@ async def observed(
     controller: Controller,
     cluster: Cluster,
     router: Router,
-    asks: Callable[[], Asks],
+    asking: Asking,
     board: EventBoard,
     metrics: Metrics,
     *,
@@ -58,15 +80,21 @@ async def observed(
         views = [case_view(case) for case in cases]
         return [{name: view[name] for name in ("kind", "subject", "status", "reason", "note", "measured")} for view in views]
 
-    async def ask(text: str, *, node: str | None, need: Capability, schema: Mapping[str, Json] | None = None) -> Said | None:
-        return await asks().ask(text, node=node, need=need, schema=schema)
-
+    asks = Asks(
+        runs=asking.runs,
+        cluster=cluster,
+        bounds=lambda: bounds_of(observer.settings),
+        backends=asking.backends,
+        spent_since=lambda since: spent_since(ledger, "observe", since),
+        remember=controller.remember,
+        source="observe",
+    )
     observer = Observer(
         reads=ObservingLedger(ledger, patterns_of=patterns_of),
         settings=settings.observe,
         patterns=patterns,
         findings=findings,
-        introspection=Introspection(ask=ask, changes=changes, why=lambda: asks().why),
+        introspection=Introspection(ask=asks.ask, changes=changes, why=lambda: asks.why),
         on_look=tidings.looked,
     )
     controller.sources.append(observer)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from agents.records import Json
+from runtime.config_observe import ObserveSettings
 from runtime.controlling.controller import Controller
 from runtime.controlling.views import case_view
 from runtime.observing.analysis import analysis
@@ -24,6 +25,10 @@ class ObservingFront:
     def __init__(self, observer: Observer, controller: Controller, *, wall: Callable[[], float]) -> None:
         self._observer, self._controller, self._wall = observer, controller, wall
         self._shown: Look | None = None
+
+    def renew(self, settings: ObserveSettings) -> None:
+        """Let other settings hold from now on."""
+        self._observer.settings = settings
 
     async def analysis(self) -> dict[str, Json]:
         look = self._shown

@@ -57,7 +57,7 @@ class RegistryWork:
         """``runs`` asks models for reviewers and the advisor, which are nodes of ``cluster`` that ``remember`` keeps, and for
         code of routers."""
         settings = self._settings.registry
-        asks = self.asks = Asks(
+        asks = Asks(
             runs=runs,
             cluster=cluster,
             bounds=lambda: Bounds(per_hour=settings.reviews_per_hour, usd_per_day=settings.review_usd_per_day),

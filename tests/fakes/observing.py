@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from agents.records import Json
+from runtime.config_observe import ObserveSettings
 from runtime.topology.outcomes import Outcomes, joined
 from runtime.topology.records import UnknownProposal
 from runtime.topology.situation import Check
@@ -17,6 +18,9 @@ class FakeObserving:
 
     def __init__(self) -> None:
         self.asked = 0
+
+    def renew(self, settings: ObserveSettings) -> None:
+        self.settings = settings
 
     async def analysis(self) -> dict[str, Json]:
         return {"efficiency": {"score": 68.0}, "simulated": True}

@@ -24,6 +24,7 @@ from runtime.sandbox_desk import SandboxDesk
 from runtime.service import DaemonService
 from tests.fakes.cluster import RecordingLedger, RecordingMetrics, ScriptedCluster
 from tests.fakes.escalations import FakeEscalations
+from tests.fakes.observing import FakeObserving
 from tests.fakes.routing import idle_router
 from tests.fakes.service import fake_settings
 from tests.fakes.topology_port import idle_controller
@@ -80,6 +81,8 @@ class World:
             "patterns": object(),
             "router": idle_router(settings),
             "controller": idle_controller(settings),
+            "board": object(),
+            "observing": FakeObserving(),
         }
         self.hub = hub
         self.service = DaemonService(
