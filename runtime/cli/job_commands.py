@@ -16,15 +16,26 @@ AnId = Annotated[str, typer.Argument(metavar="ID", help="A request's id, or last
 
 
 @jobs_app.command()
-def watch(request_id: AnId, as_json: AsJson = False) -> None:
-    """Watch a request to its end. Picks up where it was when the connection broke; --json prints events as lines.
+def watch(
+    request_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="A request's id, or last; none: the network.")] = None,
+    for_s: Annotated[float | None, typer.Option("--for", min=0.1, help="The network: end after so many seconds.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Watch the network live. Nodes, patterns, proposals, rates, cost; keys approve and reject. Or watch one request to its end.
 
     \b
-      morphogen watch last
+      morphogen watch
+      morphogen watch --json --for 60 | jq 'select(.kind == "proposal")'
+      morphogen watch last                   a request; picks up where it was when the connection broke
+    Into a pipe it prints a line an event. The network needs the operator key.
     """
     from runtime.cli import jobs
+    from runtime.cli import watch as network
 
-    jobs.watch(request_id, as_json=as_json)
+    if request_id is None:
+        network.run(as_json=as_json, for_s=for_s)
+    else:
+        jobs.watch(request_id, as_json=as_json)
 
 
 @jobs_app.command()

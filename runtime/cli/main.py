@@ -18,12 +18,11 @@ from runtime.cli.errors import CliError
 from runtime.cli.escalation_commands import escalations_app
 from runtime.cli.job_commands import jobs_app
 from runtime.cli.library_commands import library_app
-from runtime.cli.observe_commands import watch_app
+from runtime.cli.observe_commands import proposals_app, topology_app
 from runtime.cli.options import AsJson, ConfigFile
 from runtime.cli.patterns_commands import patterns_app
 from runtime.cli.registry_commands import registry_app
 from runtime.cli.routes_commands import report_app, routes_app
-from runtime.cli.topology_commands import proposals_app, topology_app
 
 app = typer.Typer(
     name="morphogen",
@@ -57,7 +56,6 @@ _GROUPS = {
 for _name, _group in _GROUPS.items():
     app.add_typer(_group, name=_name)
 app.add_typer(report_app)
-app.add_typer(watch_app)
 
 UsdPerDay = Annotated[float | None, typer.Option(min=0, help="Most that it spends in a day (UTC), in USD.")]
 TokensPerDay = Annotated[int | None, typer.Option(min=0, help="Most tokens that it takes in a day.")]

@@ -1,6 +1,6 @@
-"""The commands of self-observation with their options and help: ``watch``, ``topology analyse``, ``proposals simulate``.
+"""The commands of self-observation with their options and help: ``topology analyse`` and ``proposals simulate``.
 
-Added to the command line by main.py. What they do is in watch.py and analysis.py.
+Added to the others of those names where it is imported, by main.py. What they do is in analysis.py.
 """
 
 from __future__ import annotations
@@ -12,24 +12,7 @@ import typer
 from runtime.cli.options import AsJson
 from runtime.cli.topology_commands import Id, proposals_app, topology_app
 
-watch_app = typer.Typer(rich_markup_mode=None)
-
-
-@watch_app.command()
-def watch(
-    for_s: Annotated[float | None, typer.Option("--for", min=0.1, help="End after so many seconds.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Watch the network live. Nodes, patterns, proposals, rates, cost; keys approve and reject. Needs the operator key.
-
-    \b
-      morphogen watch
-      morphogen watch --json --for 60 | jq 'select(.kind == "proposal")'
-    Into a pipe it prints a line an event.
-    """
-    from runtime.cli import watch as work
-
-    work.run(as_json=as_json, for_s=for_s)
+__all__ = ("proposals_app", "topology_app")
 
 
 @topology_app.command("analyse")

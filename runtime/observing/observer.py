@@ -38,6 +38,8 @@ READ_AGAIN: Final = 500
 FINDINGS_EVERY: Final = 6
 """Looks between two distillations of the router's log."""
 MAX_HISTORY: Final = 200
+MAX_CHECKED: Final = 5_000
+"""Outcomes whose traces are searched for checks that found something."""
 MAX_COMPARED: Final = 8
 """Pairs of nodes whose answers are compared in one look."""
 
@@ -201,7 +203,7 @@ class Observer:
     async def _situation(self, topology: Topology, fresh: int, now: float) -> Situation:
         count = max(fresh, self.settings.every_requests)
         after = max(0, self._log.key_before(count) - 1)
-        checks = await self._reads.checks(after)
+        checks = await self._reads.checks(max(after, self._log.key_before(MAX_CHECKED) - 1))
         rules = Rules(
             least_seen=self.settings.least_seen, least_gain=self.settings.least_gain, cooldown_s=self.settings.cooldown_s
         )

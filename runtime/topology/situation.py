@@ -167,7 +167,9 @@ class Situation:
         return self.window.new_patterns > max(5.0, self.rules.flood * self.window.requests)
 
     def settled(self, member: Member) -> bool:
-        """It has been what it is for some windows, or was there before the first one."""
+        """It has been what it is for some windows, or was there before the first one; and it was not born just now."""
+        if member.born_at and 0.0 <= self.now - member.born_at < self.rules.cooldown_s:
+            return False
         if not self.memory.window:
             return True
         first, life = self.memory.known.get(member.node_id, (self.window.number, member.life))

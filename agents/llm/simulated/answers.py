@@ -20,6 +20,7 @@ from agents.llm.simulated.conditions import misread
 from agents.llm.simulated.conditions import of_prompt as conditions_of
 from agents.llm.simulated.critic import JUDGEMENTS, Finding, is_judgement, judge
 from agents.llm.simulated.datacode import asks_for_program, write_program
+from agents.llm.simulated.network import about_network
 from agents.llm.simulated.profiles import Kind, Profile
 from agents.llm.simulated.reading import Reading
 from agents.llm.simulated.router_code import about_router
@@ -108,6 +109,8 @@ def _structured(wanted: Json, reading: Reading, profile: Profile, kind: Kind, se
         return Answer(text=_dumped(said), data=said, structured=True)
     if (routed := about_router(reading, root, profile.skill("code"), Random(seed ^ 0x40073))) is not None:
         return Answer(text=_dumped(routed), data=routed, structured=True)
+    if (told := about_network(reading, root, critical, Random(seed ^ 0x7E7))) is not None:
+        return Answer(text=_dumped(told), data=told, structured=True)
     if reading.wanted_name in (DESIGN, COMPARISON):
         said = design(reading, root) if reading.wanted_name == DESIGN else compare(reading, critical, Random(seed ^ 0xC0BA))
         return Answer(text=_dumped(said), data=said, structured=True)
