@@ -19,13 +19,14 @@ from agents.records import Capability
 from runtime.config_committee import CommitteeSettings
 from runtime.config_embedding import EmbeddingSettings
 from runtime.config_library import LibrarySettings
-from runtime.config_patterns import PatternSettings
 from runtime.config_observe import ObserveSettings
+from runtime.config_patterns import PatternSettings
 from runtime.config_registry import RegistrySettings
 from runtime.config_routers import RoutersSettings
 from runtime.config_routing import RoutingSettings
 from runtime.config_sandbox import SandboxSettings
 from runtime.config_section import Section as _Section
+from runtime.config_simulated import SimulatedSettings
 from runtime.config_topology import TopologySettings
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
@@ -281,13 +282,6 @@ class BudgetSettings(_Section):
     """Most tokens that each key takes in a day."""
     assumed_completion_tokens: int = Field(default=2048, ge=16, le=1_000_000)
     """While a budget is in force: length of an answer that neither the request nor its backend caps; it is capped at this."""
-
-
-class SimulatedSettings(_Section):
-    seed: int = 7
-    """The simulated pool answers the same for the same seed and question."""
-    speed: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = 1.0
-    """Multiplies simulated latencies; 0 answers at once."""
 
 
 class Settings(BaseSettings):

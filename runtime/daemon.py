@@ -59,8 +59,8 @@ from runtime.local_cluster import LocalCluster
 from runtime.loop_lag import LoopLag
 from runtime.metrics import Metrics
 from runtime.observing.build import Asking, observed
-from runtime.patterns.work import PatternWork
 from runtime.observing.tidings import announced
+from runtime.patterns.work import PatternWork
 from runtime.programs.work import RegistryWork
 from runtime.reload import ConfigSource, Reloader
 from runtime.router.build import routed
@@ -209,7 +209,9 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     hub.account, hub.ran = dispatch.account_peer, metrics.code_ran
     committees.begin(dispatch)
     asking = Asking(runs=dispatch, backends=lambda: pool.specs)
-    observing = await stack.enter_async_context(observed(settings, ledger, controller, cluster, router, asking, board, metrics))
+    observing = await stack.enter_async_context(
+        observed(settings, ledger, controller, cluster, router, asking, board, metrics, patterns.desk)
+    )
     bell = Bell()
     job_ledger = JobLedger(ledger, on_written=bell.ring)
     tools = Tools(

@@ -24,8 +24,8 @@ from runtime.escalations import Escalations
 from runtime.events import EventBoard
 from runtime.jobs.records import Caller, Feedback, Job, JobEvent, Part, StoredReply
 from runtime.library.looked import LibraryUse, Looked
-from runtime.patterns.port import PatternsPort
 from runtime.observing.port import ObservingPort
+from runtime.patterns.port import PatternsPort
 from runtime.programs.registry_desk import RegistryDesk
 from runtime.router.port import RoutingPort
 from runtime.routers.port import RoutersPort

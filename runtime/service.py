@@ -38,8 +38,8 @@ from runtime.ledger.replies import ReplyLedger
 from runtime.ledger.store import Ledger
 from runtime.library.desk import LibraryDesk
 from runtime.metrics import Metrics
-from runtime.patterns.desk import PatternDesk
 from runtime.observing.front import ObservingFront
+from runtime.patterns.desk import PatternDesk
 from runtime.programs.desk import CodeDesk
 from runtime.programs.registry_desk import RegistryDesk
 from runtime.records import Answer, BackendStatus, Principal, Request, Target

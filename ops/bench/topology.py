@@ -1,6 +1,6 @@
 """How long it takes until an approved node is live, and what the control loop costs.
 
-    python -m ops.bench.topology [--json] [--quick] [--only local|ray|steps]
+    python -m ops.bench.topology [--json] [--quick] [--only local|ray|steps|propose]
 
 local, ray: whole proposals through a daemon: from the moment that the approval is sent until the node is live (the time of its
 revision, by the same clock), over the ledger's synced writes; warm with blank actors ready, cold with none. steps: plans over
@@ -27,6 +27,7 @@ from agents.records import NodeId, NodeSpec
 from ops.bench.overhead import process
 from ops.bench.plot import Bar, write_bars
 from ops.bench.report import Goal, at_most, emit, parser, progress
+from ops.bench.topology_propose import measure_propose
 from runtime.topology.caps import check_shape
 from runtime.topology.payloads import Spawn
 from runtime.topology.plan import plan_of
@@ -35,7 +36,7 @@ from runtime.topology.shape import Member, ProposalId, Topology
 from runtime.topology.steps import after_all
 from runtime.topology.wire import digest_of
 
-PARTS = ("local", "ray", "steps")
+PARTS = ("local", "ray", "steps", "propose")
 WARM_MS, COLD_MS = 50.0, 2000.0
 WAIT_S = 60.0
 CALM_S = 1.0
@@ -157,6 +158,9 @@ def main() -> None:
         goals.append(
             at_most(f"a plan's growth from {first:,} to {last:,} parked nodes (n log n with noise)", growth, allowed, "x")
         )
+    if chosen.only in (None, "propose"):
+        found["propose"], met = measure_propose(chosen.seed, quick=chosen.quick)
+        goals += met
     if chosen.plot is not None:
         bars: list[Bar] = [
             (f"{kind}: {way}", each["median_ms"], WARM_MS if way == "warm" else COLD_MS, "ms")

@@ -1,6 +1,6 @@
 """What a look at the network costs: over many outcomes, beside an event loop, and over many nodes that sleep.
 
-Called by ops/bench/topology.py (part ``propose``); also runs by itself: python -m ops.bench.topology_propose.
+Called by ops/bench/topology.py (part ``propose``).
 """
 
 from __future__ import annotations
@@ -8,14 +8,13 @@ from __future__ import annotations
 import asyncio
 import math
 import statistics
-import sys
 import time
 from typing import Any, Final
 
 import numpy as np
 
 from agents.records import NodeId, NodeSpec
-from ops.bench.report import Goal, at_most, emit, parser, progress
+from ops.bench.report import Goal, at_most, progress
 from runtime.topology.efficiency import efficiency
 from runtime.topology.observe import observe
 from runtime.topology.outcomes import Outcomes, outcomes_of
@@ -127,15 +126,3 @@ def _shape(nodes: int, *, life: NodeLife) -> Topology:
         spec = NodeSpec(node_id=node_id, name=f"node-{place}", role="specialist" if place else "generalist")
         members[node_id] = Member(spec=spec, life=life if place else "live", patterns=(PatternId(f"p{place}"),) if place else ())
     return Topology(revision=1, members=members)
-
-
-def main() -> None:
-    """The command line."""
-    args = parser(__doc__ or "", ["propose"]).parse_args()
-    measured, goals = measure_propose(args.seed, quick=args.quick)
-    emit(measured, goals, as_json=args.json)
-    sys.exit(0)
-
-
-if __name__ == "__main__":
-    main()

@@ -5,12 +5,13 @@ Called by runtime/observing/observer.py, in pieces, so that neither the reader n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import aiosqlite
 
 from runtime.ledger.records import LedgerUnavailable
+from runtime.ledger.samples import PatternsOf
 from runtime.ledger.store import Ledger
 from runtime.topology.outcomes import MAX_OUTCOMES, NOT_HEARD, OWN_FAULTS, Outcomes, outcomes_of
 from runtime.topology.situation import Check
@@ -50,9 +51,6 @@ _ANSWERS: Final = """
 SELECT request_id, json_extract(body, '$.text') AS text FROM outcomes
 WHERE node = ? AND rowid > ? AND status = 'ok' AND body IS NOT NULL ORDER BY rowid DESC LIMIT ?
 """
-
-PatternsOf = Callable[[Sequence[str]], Mapping[str, str]]
-"""The pattern of each of some requests, where it has one."""
 
 
 class ObservingLedger:

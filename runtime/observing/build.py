@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from agents.llm.chat import BackendSpec
 from agents.records import Json
@@ -17,7 +17,7 @@ from runtime.config_observe import ObserveSettings
 from runtime.controlling.controller import Controller
 from runtime.controlling.views import case_view
 from runtime.events import EventBoard
-from runtime.ledger.observing import ObservingLedger, PatternsOf
+from runtime.ledger.observing import ObservingLedger
 from runtime.ledger.registry import spent_since
 from runtime.ledger.store import Ledger
 from runtime.metrics import Metrics
@@ -44,6 +44,14 @@ class Asking:
     backends: Callable[[], Sequence[BackendSpec]]
 
 
+class Patterns(Protocol):
+    """What is needed of the patterns' desk."""
+
+    def seen(self) -> Mapping[str, Seen]: ...
+
+    def of(self, request_ids: Sequence[str]) -> Mapping[str, str]: ...
+
+
 def bounds_of(settings: ObserveSettings) -> Bounds:
     """What may be asked."""
     return Bounds(
@@ -64,12 +72,10 @@ async def observed(
     asking: Asking,
     board: EventBoard,
     metrics: Metrics,
-    *,
-    patterns: Callable[[], Mapping[str, Seen]] = dict,
-    patterns_of: PatternsOf = lambda ids: {},
+    patterns: Patterns,
 ) -> AsyncIterator[ObservingFront]:
     """The controller is given proposals, and the board is told what happens, until the block ends."""
-    tidings = Tidings(board, nodes=cluster.nodes, patterns=patterns)
+    tidings = Tidings(board, nodes=cluster.nodes, patterns=patterns.seen)
 
     async def findings() -> Sequence[Finding]:
         rows = await router.book.newest(since=time.time() - LOG_S, limit=LOG_ROWS)
@@ -90,9 +96,9 @@ async def observed(
         source="observe",
     )
     observer = Observer(
-        reads=ObservingLedger(ledger, patterns_of=patterns_of),
+        reads=ObservingLedger(ledger, patterns_of=patterns.of),
         settings=settings.observe,
-        patterns=patterns,
+        patterns=patterns.seen,
         findings=findings,
         introspection=Introspection(ask=asks.ask, changes=changes, why=lambda: asks.why),
         on_look=tidings.looked,

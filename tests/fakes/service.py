@@ -14,15 +14,15 @@ from runtime.accounts import Limits
 from runtime.cluster import ClusterStatus, NodeStatus
 from runtime.config import Settings
 from runtime.config_status import ConfigStatus, ReloadResult
-from runtime.patterns.desk import PatternDesk
 from runtime.events import EventBoard
+from runtime.patterns.desk import PatternDesk
 from runtime.programs.registry_desk import RegistryDesk
 from runtime.records import Answer, BackendStatus, Principal, Request, Target
 from tests.fakes.escalations import FakeEscalations
 from tests.fakes.jobs import FakeJobs
 from tests.fakes.library import FakeLibrary
-from tests.fakes.patterns import MemoryPatterns
 from tests.fakes.observing import FakeObserving
+from tests.fakes.patterns import MemoryPatterns
 from tests.fakes.registry import MemoryEvidence, MemoryJournal
 from tests.fakes.routing import FakeGenerated, FakeRouting
 from tests.fakes.topology_port import FakeTopology
