@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from agents.llm.chat import BackendSpec
+from agents.llm.simulated.profiles import PROFILES
 from agents.records import Capability
 from runtime.config_committee import CommitteeSettings
 from runtime.config_embedding import EmbeddingSettings
@@ -111,7 +112,7 @@ class BackendSettings(_Section):
     base_url: str | None = None
     """URL of an openai backend, with its /v1."""
     model: str | None = None
-    """The model's name at the backend; simulated: the profile."""
+    """The model's name at the backend; simulated: the profile (none given: that of its name, else the first)."""
     gguf: Path | None = None
     """The model file of a local backend."""
     api_key: SecretStr | None = None
@@ -160,19 +161,20 @@ class BackendSettings(_Section):
                 raise _wrong("base_url must be an http:// or https:// URL for kind = 'openai'", "base_url")
             if not self.model:
                 raise _wrong("model is required for kind = 'openai'", "model")
+        if self.kind == "simulated" and self.model and self.model.partition("!")[0] not in PROFILES:
+            raise _wrong(f"a simulated model is one of {', '.join(PROFILES)}", "model")
         if self.base_url and not _names_a_host(self.base_url):
             raise _wrong("base_url names no host and port that can be asked", "base_url")
         return self
 
     def spec(self, *, base_url: str | None = None) -> BackendSpec:
         """The resolved record; ``base_url`` for kinds whose server the daemon starts itself."""
-        own = self.kind in ("local", "simulated")
         default: frozenset[Capability] = frozenset({"words", "json_schema"}) if self.kind == "local" else CAPABILITIES
         return BackendSpec(
             name=self.name,
             kind=self.kind,
             base_url=(base_url or self.base_url or "").rstrip("/"),
-            model=self.model or self.name,
+            model=self.model or (self.name if self.kind != "simulated" or self.name in PROFILES else next(iter(PROFILES))),
             api_key=self.api_key.get_secret_value() if self.api_key else None,
             aliases=self.aliases,
             weight=self.weight,
@@ -187,7 +189,7 @@ class BackendSettings(_Section):
             total_timeout_s=self.total_timeout_s,
             input_usd_per_mtok=self.input_usd_per_mtok,
             output_usd_per_mtok=self.output_usd_per_mtok,
-            schema_mode=self.schema_mode or ("json_schema" if own else "none"),
+            schema_mode=self.schema_mode or ("none" if self.kind == "openai" else "json_schema"),
             capabilities=self.capabilities if self.capabilities is not None else default,
             continues=self.continues if self.continues is not None else self.kind == "simulated",
             temperature=self.temperature,

@@ -129,6 +129,7 @@ wieght = 2
         ('[[backends]]\nname = "a"\nmodel = "m"\nbase_url = "http://h\\u0000/v1"', "backends[0].base_url", 4),
         ('[[backends]]\nname = "a"\nbase_url = "http://h/v1"', "backends[0].model", 1),
         ('[[backends]]\nkind = "simulated"', "backends[0].name", 1),
+        ('[[backends]]\nname = "a"\nkind = "simulated"\nmodel = "gpt-9"', "backends[0].model", 4),
         (
             '[[backends]]\nname = "a"\nkind = "simulated"\n[[backends]]\nkind = "simulated"\nname = "a"',
             "backends[1].name",

@@ -96,6 +96,12 @@ def test_small_models_are_not_asked_for_plans() -> None:
     assert "plan" in large.spec().capabilities
 
 
+def test_a_simulated_backend_has_a_profile_whatever_its_name() -> None:
+    assert BackendSettings(name="enricher", kind="simulated").spec().model == "enricher"
+    assert BackendSettings(name="mine", kind="simulated").spec().model == "generator"
+    assert BackendSettings(name="mine", kind="simulated", model="validator!fault=late").spec().model == "validator!fault=late"
+
+
 def test_an_ollama_with_embedding_models_only_does_not_count() -> None:
     assert "simulated" in choose(Settings(), ollama("nomic-embed-text:latest", "all-minilm:22m")).reason
 
