@@ -29,6 +29,7 @@ def test_no_generated_request_is_a_server_error(daemon: Running) -> None:
         "--phases=fuzzing",
         "--max-examples=8",
         "--request-timeout=20",
+        "--exclude-path=/v1/events",  # it goes on until the client hangs up
         "--no-color",
         "--seed=1",
         f"--header=Authorization: Bearer {daemon.operator_key}",
