@@ -3,8 +3,8 @@
     python -m ops.bench.committee [--json] [--quick] [--only local|ray]
 
 Whole requests through a daemon with the simulated pool; the time is what the node noted in the request's trace, so that on Ray it
-has the hops through the mailbox in it. Before each measurement the warm pool is full and nobody waits for another committee; the
-next committee is formed at once of the nodes that the first gave back.
+has the hops through the mailbox in it. Before each committee of the first kind the warm pool is full and nobody waits for another;
+those of the second kind are formed of the nodes that the one before gave back, once the pool is full again.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ MEMBERS = ("Gardener", "Carpenter", "Bookkeeper", "Neighbour")
 GOAL_MS = 100.0
 KEEP_S = 3.0
 WAIT_S = 60.0
+POLL_S = 0.3
 CALM_S = 1.0
 """New processes of the warm pool take the processor for a moment after they are counted as ready."""
 
@@ -97,21 +98,31 @@ def daemon(kind: str, seed: int) -> Iterator[Daemon]:
 def measure(kind: str, *, seed: int, rounds: int) -> dict[str, Any]:
     """Milliseconds of committees from warm nodes and from nodes that waited."""
     times: dict[str, list[float]] = {"warm": [], "kept": []}
+    warm = 4 if kind == "ray" else 0
     with daemon(kind, seed) as running:
         for number in range(rounds + 1):
             progress(f"{kind}: round {number} of {rounds}")
-            running.rest(4 if kind == "ray" else 0)
-            for way in ("warm", "kept"):
-                took_s, seats = running.formed()
-                if seats != [way] * len(MEMBERS):
-                    raise SystemExit(f"{kind}: the seats were taken by {seats}, not by {way} nodes")
-                if number:  # the first round warms up connections and imports
-                    times[way].append(1000 * took_s)
+            running.rest(warm)
+            took_s = _taken(running, "warm")
+            if number:  # the first round warms up connections and imports
+                times["warm"].append(1000 * took_s)
+        while running.gauge("morphogen_nodes_warm") < warm:  # the pool fills again, while the members are kept awake
+            _taken(running, "kept")
+            time.sleep(POLL_S)
+        times["kept"] = [1000 * _taken(running, "kept") for _ in range(rounds)]
     return {
         f"{way}_{name}_ms": value
         for way, taken in times.items()
         for name, value in (("median", statistics.median(taken)), ("worst", max(taken)))
     }
+
+
+def _taken(running: Daemon, way: str) -> float:
+    """Seconds that a committee took whose seats must all be taken that ``way``."""
+    took_s, seats = running.formed()
+    if seats != [way] * len(MEMBERS):
+        raise SystemExit(f"the seats were taken by {seats}, not by {way} nodes")
+    return took_s
 
 
 def main() -> None:
