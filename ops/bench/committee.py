@@ -3,7 +3,7 @@
     python -m ops.bench.committee [--json] [--quick] [--only local|ray]
 
 Whole requests through a daemon with the simulated pool; the time is what the node noted in the request's trace, so that on Ray it
-has the hops through the mailbox in it. Before each committee of the first kind the warm pool is full and nobody waits for another;
+has the hops through the mailbox in it. Before each committee of the first kind the warm pool is full and nobody waits for one;
 those of the second kind are formed of the nodes that the one before gave back, once the pool is full again.
 """
 
