@@ -44,14 +44,14 @@ from sandbox.runner import Sandbox
 
 Row = dict[str, Any]
 
-SETTINGS = RoutersSettings(explore=0.25, least_confidence=0.0)
+SETTINGS = RoutersSettings(explore=0.25, least_confidence=0.0, limit_ms=1000)
 CONFIGURED = frozenset(arm.backend for arm in ARMS)
 WRITER = replace(POOL[-1], name="writer", skills={"code": 0.9})
 LOGGED, TRIED, JUDGED = 2000, 15_000, 3000
 KEPT_LOG = 12_000
 KNOWS_NOTHING = 2000
 """So many first requests are given to anybody, as by a daemon that has just begun."""
-ATTEMPTS, QUICK_ATTEMPTS = 14, 5
+ATTEMPTS, QUICK_ATTEMPTS = 12, 5
 SEEDS = 3
 JUDGED_FROM = 10_000_000
 """Requests of this number on are kept for the last comparison."""
@@ -101,7 +101,8 @@ class Stream:
         guesses = {key: total / n for key, (n, total) in self.sums.items()}
         n, total = self.sums[arm]
         came = asked.came(arm).worth
-        self.sums[arm] = (n + 1, total + came)
+        # By the inverse of the probability: a router gives an arm what it is good at, and the rest counts as well.
+        self.sums[arm] = (n + 1 / share[arm], total + came / share[arm])
         return Seen(
             unit=asked.unit,
             features=asked.features,
@@ -136,7 +137,7 @@ async def attempt(
     said = await said_by(sandbox, champion, asked)
     fresh = [stream.given(each, arm, step) for each, (arm, step) in zip(asked, said, strict=True)]
     stream.log = [*stream.log, *fresh][-KEPT_LOG:]
-    log = in_force(stream.log, await said_by_seen(sandbox, champion, stream.log)) if champion.code else stream.log
+    log = in_force(stream.log, await said_on(sandbox, champion, stream.log, stream.usual))
     told, kept = [each for each in log if for_lessons(each.unit)], [each for each in log if not for_lessons(each.unit)]
     found = lessons(told)
     if found is None or not found.says_something:
@@ -154,7 +155,7 @@ async def attempt(
     if not verdict.good:
         failed.extend(made.edits)
         return None, f"refused by the checks: {verdict.faults[0]}"
-    _, gain = shadowed(kept, await said_by_seen(sandbox, made, kept), explore=SETTINGS.explore)
+    _, gain = shadowed(kept, await said_on(sandbox, made, kept, stream.usual), explore=SETTINGS.explore)
     if gain <= 0:
         failed.extend(made.edits)
         return None, f"refused in the shadow: gain {gain:+.3f} of {'; '.join(made.edits)}"
@@ -163,8 +164,12 @@ async def attempt(
     return (made if won else None), f"{'; '.join(made.edits)} [{why}]"
 
 
-async def said_by_seen(sandbox: Sandbox, version: Version, seen: Sequence[Seen]) -> list[tuple[ArmKey | None, str]]:
-    return await sayings(sandbox, version.code, seen, settings=SETTINGS, configured=CONFIGURED)
+async def said_on(sandbox: Sandbox, version: Version, seen: Sequence[Seen], usual: ArmKey) -> list[tuple[ArmKey | None, str]]:
+    """What the version comes to on logged requests; ``usual`` where it passes."""
+    if not version.code:
+        return [(usual, "")] * len(seen)
+    said = await sayings(sandbox, version.code, seen, settings=SETTINGS, configured=CONFIGURED)
+    return [(arm or usual, step) for arm, step in said]
 
 
 async def tried(sandbox: Sandbox, champion: Version, challenger: Version, stream: Stream) -> tuple[bool, str]:

@@ -57,7 +57,7 @@ def _profile(name: str, price: float, speed: float, usual: float, **skills: floa
 
 POOL = (
     _profile("swift", 0.05, 400.0, 0.9, maths=0.35, code=0.3, translation=0.45, summary=0.6),
-    _profile("counter", 0.5, 150.0, 0.6, maths=0.97, code=0.95, translation=0.3),
+    _profile("counter", 0.5, 150.0, 0.6, maths=0.88, code=0.95, translation=0.3),
     _profile("linguist", 0.5, 150.0, 0.9, maths=0.4, code=0.3, translation=0.97, summary=0.96),
     _profile("grand", 4.0, 70.0, 0.97),
 )

@@ -3,9 +3,9 @@
 Called by runtime/routers and ops/bench/routers.py. Pure; imports numpy and this room alone.
 
 Every judged choice was made with a known probability, so that what each other arm would have been worth on a group can be
-estimated without having tried it on all of it (doubly robust, see off_policy.py). A group is told where the gain of another arm
-is above zero by a bound that allows for all the groups that were looked at: few tests of counts and flags need few requests, many
-words need many. So what is told grows with what is known.
+estimated without having tried it on all of it (weighted by the inverse of that probability). A group is told where the gain of
+another arm is above zero by a bound that allows for all the groups that were looked at: few tests of counts and flags need few
+requests, many words need many. So what is told grows with what is known.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ FLAGS: Final = ("question", "goes_on", "schema")
 NUMBERS: Final = ("words", "numbers", "lines", "messages", "complexity", "count", "rules", "tools", "library_similarity", "hour")
 MOST_WEIGHT: Final = 100.0
 LEAST_REQUESTS: Final = 12
-LEAST_GIVEN: Final = 4
+LEAST_GIVEN: Final = 6
+"""What was tried less often on a group is not told of it."""
 ERROR: Final = 0.5
 """Share of logs on which a family of tests may tell a group that is none: an attempt is wasted then, and no more, since the other
 half of the log and the experiment are still to come."""
@@ -128,88 +129,85 @@ def for_lessons(unit: str) -> bool:
     return zlib.crc32(unit.encode("utf-8", "replace")) % 2 == 0
 
 
+class _Log(NamedTuple):
+    """``(n,)`` each: which arm was given, which the router in force takes, what came of it, and one over its probability."""
+
+    arms: Sequence[ArmKey]
+    given: npt.NDArray[np.intp]
+    now: npt.NDArray[np.intp]
+    worth: Vector
+    weight: Vector
+
+
 def lessons(seen: Sequence[Seen]) -> Lessons | None:
     """What can be learned from ``seen``; None where that is nothing at all."""
     arms = sorted({arm for each in seen for arm in each.guesses})
     if not seen or len(arms) < 2:
         return None
-    came = np.array([each.worth for each in seen])
-    values = _values(seen, arms, came)
-    worth = _now(seen, arms, values, came)
-    overall = {arm: float(np.nanmean(values[:, at])) for at, arm in enumerate(arms)}
-    given = np.array([[each.arm == arm for arm in arms] for each in seen])
+    place = {arm: at for at, arm in enumerate(arms)}
+    log = _Log(
+        arms,
+        np.array([place.get(each.arm, -1) for each in seen]),
+        np.array([place.get(each.now or each.usual or each.arm, -1) for each in seen]),
+        np.array([each.worth for each in seen]),
+        np.minimum(1 / np.array([max(each.propensity, 1e-6) for each in seen]), MOST_WEIGHT),
+    )
+    everything = np.ones(len(seen), dtype=bool)
     found: list[Group] = []
     for family in (_shape(seen), _patterns(seen), _words(seen)):
         tests = list(family)
-        found += [g for test, mask in tests if (g := _group(test, mask, arms, values, worth, given, len(tests))) is not None]
-    steps = [
-        g for test, mask in _steps(seen) if (g := _group(test, mask, arms, values, worth, given, 1, least=-np.inf)) is not None
-    ]
+        found += [group for test, mask in tests if (group := _group(test, mask, log, len(tests))) is not None]
+    steps = [group for test, mask in _steps(seen) if (group := _group(test, mask, log, 1, least=-np.inf)) is not None]
     regrets = [max(each.guesses.values()) - each.worth for each in seen]
     worst = [seen[at] for at in np.argsort(regrets)[::-1][:MAX_EXAMPLES] if regrets[at] > 0]
+    now = _mean(log, everything & (log.given == log.now))
     return Lessons(
         requests=len(seen),
-        now=float(worth.mean()),
-        arms=overall,
+        now=now[0] if now is not None else float(log.worth.mean()),
+        arms={arm: value[0] for at, arm in enumerate(arms) if (value := _mean(log, log.given == at)) is not None},
         groups=tuple(_chosen(found)),
         steps=tuple(steps),
         worst=tuple(worst),
     )
 
 
-def _values(seen: Sequence[Seen], arms: Sequence[ArmKey], worth: Vector) -> npt.NDArray[np.float64]:
-    """``(n, arms)``: the doubly robust value of each arm on each request, nan where it was not open."""
-    guesses = np.array([[each.guesses.get(arm, np.nan) for arm in arms] for each in seen])
-    given = np.array([arms.index(each.arm) if each.arm in each.guesses else -1 for each in seen])
-    weight = np.minimum(1 / np.array([max(each.propensity, 1e-6) for each in seen]), MOST_WEIGHT)
-    rows = np.flatnonzero(given >= 0)
-    guesses[rows, given[rows]] += weight[rows] * (worth[rows] - guesses[rows, given[rows]])
-    return guesses
+def _mean(log: _Log, mask: Mask) -> tuple[float, float] | None:
+    """(mean worth, its variance) over the choices of ``mask``, weighted to stand for all such requests; None for too few.
+
+    The self-normalised estimate (Hájek 1971): with one outcome the same as the other its variance is 0, so that a floor of half
+    an outcome's worth is put under it.
+    """
+    if int(mask.sum()) < LEAST_GIVEN:
+        return None
+    weight, worth = log.weight[mask], log.worth[mask]
+    mean = float((weight * worth).sum() / weight.sum())
+    effective = float(weight.sum() ** 2 / (weight**2).sum())
+    spread = float((weight**2 * (worth - mean) ** 2).sum() / weight.sum() ** 2)
+    return mean, max(spread, (0.5 / effective) ** 2)
 
 
-def _now(seen: Sequence[Seen], arms: Sequence[ArmKey], values: npt.NDArray[np.float64], came: Vector) -> Vector:
-    """``(n,)``: what the router in force would have come to on each; its choices may be others than those of then."""
-    found = came.copy()
-    for at, each in enumerate(seen):
-        arm = each.now or each.usual
-        if arm in each.guesses:
-            found[at] = values[at, arms.index(arm)]
-    return found
-
-
-def _group(
-    test: Test,
-    mask: Mask,
-    arms: Sequence[ArmKey],
-    values: npt.NDArray[np.float64],
-    worth: Vector,
-    given: Mask,
-    tests: int,
-    least: float = 0.0,
-) -> Group | None:
+def _group(test: Test, mask: Mask, log: _Log, tests: int, least: float = 0.0) -> Group | None:
     n = int(mask.sum())
-    if n < LEAST_REQUESTS:
+    now = _mean(log, mask & (log.given == log.now)) if n >= LEAST_REQUESTS else None
+    if now is None:
         return None
-    z = NormalDist().inv_cdf(1 - ERROR / (tests * len(arms)))
-    mine, now = values[mask], worth[mask]
-    # What was never tried on them is no more than a guess.
-    open_: Mask = np.logical_not(np.isnan(mine).any(axis=0)) & (given[mask].sum(axis=0) >= LEAST_GIVEN)
-    if not open_.any():
+    z = NormalDist().inv_cdf(1 - ERROR / (tests * len(log.arms)))
+    worth = {at: value for at in range(len(log.arms)) if (value := _mean(log, mask & (log.given == at))) is not None}
+    low = {at: mean - now[0] - z * float(np.sqrt(variance + now[1])) for at, (mean, variance) in worth.items()}
+    if not low:
         return None
-    gains = mine - now[:, None]
-    low = np.where(open_, gains.mean(axis=0) - z * gains.std(axis=0, ddof=1) / np.sqrt(n), -np.inf)
-    best = int(low.argmax())
+    best = max(low, key=lambda at: low[at])
     if low[best] <= least:
         return None
     return Group(
         test=test,
         requests=n,
-        now=float(now.mean()),
-        best=arms[best],
-        then=float(mine[:, best].mean()),
-        gain_low=float(low[best]),
-        share=n / len(worth),
-        worth={arm: float(mine[:, at].mean()) for at, arm in enumerate(arms) if open_[at]},
+        now=now[0],
+        best=log.arms[best],
+        then=worth[best][0],
+        gain_low=low[best],
+        share=n / len(mask),
+        worth={log.arms[at]: mean for at, (mean, _) in worth.items()},
     )
 
 

@@ -275,12 +275,12 @@ async def test_one_attempt_at_a_time_and_what_was_tried_in_vain_is_told(tmp_path
     organism = await Organism(tmp_path, lambda text: inserts(WRONG)).open()
     logged(organism.book, 300)
     await organism.evolution.write_now()
-    logged(organism.book, 60, at=3_000_000.0, start=300)
+    logged(organism.book, 200, at=3_000_000.0, start=300)
     organism.clock.now = 3_000_100.0
     await organism.evolution.write_now()
     assert "insert fruit: orchards grow fruit" in organism.asks.asked[-1].partition("tried_without_success")[2]
     organism.asks.says = lambda text: inserts(RIGHT)
-    logged(organism.book, 60, at=4_000_000.0, start=400)
+    logged(organism.book, 200, at=4_000_000.0, start=600)
     organism.clock.now = 4_000_100.0
     made = await organism.evolution.write_now()
     assert made is not None
