@@ -17,6 +17,7 @@ from agents.strategy_specs import Single, StrategySpec, first_parts
 from runtime.cluster import NodeStatus
 from runtime.committees.rules import capped
 from runtime.config_committee import CommitteeSettings
+from runtime.open_request import OpenRequest
 from runtime.records import Request, Target
 from runtime.router.records import Route
 
@@ -84,6 +85,13 @@ def choose_node(request: Request, nodes: Sequence[NodeStatus], among: Sequence[s
         raise Refused("no generalist is live now", retry_after_s=NO_NODE_RETRY_S)
     ready = [node for node in ready if node.spec.name in among] or ready
     return min(ready, key=lambda node: (node.state != "live", node.inflight, node.spec.name))
+
+
+def taking_node(run: OpenRequest, nodes: Sequence[NodeStatus]) -> NodeStatus | None:
+    """The live specialist that took it, at the first attempt; who failed once is not asked again."""
+    if run.taken is None or run.attempts > 1:
+        return None
+    return next((node for node in nodes if node.spec.name == run.taken.node and node.state == "live"), None)
 
 
 def choose_strategy(

@@ -26,3 +26,7 @@ class PatternSettings(Section):
     """Most often that a model is asked for a pattern's name; 0: names are made of the words that set it apart."""
     names_usd_per_day: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] = 0.05
     """Most that names may cost in a day (UTC)."""
+    routines_per_hour: int = Field(default=12, ge=0, le=10_000)
+    """Most often that a model is asked for the routine by which a specialist knows its requests; 0: none is written."""
+    routines_usd_per_day: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] = 0.2
+    """Most that names and routines together may cost in a day (UTC) before no routine is asked for."""

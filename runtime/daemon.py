@@ -205,6 +205,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         learn=told(work.code.seen, library.seen, committees.seen),
         router=router,
         board=board,
+        specialist=patterns.specialist,
     )
     hub.account, hub.ran = dispatch.account_peer, metrics.code_ran
     committees.begin(dispatch)
@@ -247,7 +248,8 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     service.routers = work.begin(dispatch, cluster, lambda: service.pool.specs, router, controller.remember)
     service.routers.join(controller)
     stack.push_async_callback(work.end)
-    await stack.enter_async_context(patterns.working(dispatch, cluster, lambda: service.pool.specs, controller.remember))
+    asked = (dispatch, cluster, lambda: service.pool.specs, controller)
+    await stack.enter_async_context(patterns.working(*asked, registry=work.desk, sandbox=sandbox_desk.sandbox))
     parts = LiveParts(service=service, hub=hub, servers=servers, found=found, kit=kit)
     stack.push_async_callback(parts.stop)
     service.reloader = Reloader(source=source, running=lambda: service.settings, apply=parts.apply, metrics=metrics)

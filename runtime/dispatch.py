@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 
 from agents.calls import CallRecord
@@ -37,7 +37,7 @@ from agents.strategies.runner import to_text
 from agents.strategy_specs import StrategySpec
 from runtime.accounts import Limits
 from runtime.admission import Cashier
-from runtime.choosing import busy_s, choice_of, choose_node, goes_straight, strategy_ahead
+from runtime.choosing import busy_s, choice_of, choose_node, goes_straight, strategy_ahead, taking_node
 from runtime.cluster import Cluster
 from runtime.config import Settings
 from runtime.escalations import Escalations
@@ -75,6 +75,7 @@ class Dispatch:
         learn: Callable[[OpenRequest, Answer | None], None] = lambda run, answer: None,
         router: Router | None = None,
         board: EventBoard | None = None,
+        specialist: Callable[[OpenRequest], Awaitable[None]] | None = None,
         clock: Callable[[], float] = time.perf_counter,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -83,8 +84,7 @@ class Dispatch:
         self._escalations = escalations
         self._seen_before = seen_before
         self._learn = learn
-        self._router = router
-        self._board = board
+        self._router, self._specialist, self._board = router, specialist, board
         self._pool = pool
         self._cluster = cluster
         self._ledger = ledger
@@ -270,10 +270,13 @@ class Dispatch:
         """Hand the request to a node; when the node dies under it, to a living one, within the deadline."""
         most = self._settings.cluster.node_attempts
         sent = False
-        if self._router is not None:
+        if self._specialist is not None:
+            await self._specialist(run)
+        if self._router is not None and taking_node(run, self._cluster.nodes()) is None:
             await self._router.route(run)
         while True:
-            node = choose_node(run.request, self._cluster.nodes(), run.route.nodes if run.route else ())
+            nodes = self._cluster.nodes()
+            node = taking_node(run, nodes) or choose_node(run.request, nodes, run.route.nodes if run.route else ())
             task = self._tasks.make(run, node, left_s=self._left_s(run))
             before = len(run.calls)
             self.running.by_task[task.task_id] = run

@@ -17,6 +17,7 @@ from agents.records import AgentError, DeadlineExceeded, Draft, Event, Json, Rep
 from runtime.library.looked import Looked
 from runtime.records import Answer, Request
 from runtime.router.records import Route
+from runtime.specialists.records import Taken
 
 GRACE_S = 2.0
 """A node ends its work at the deadline by itself; this much later the daemon stops waiting for it."""
@@ -64,6 +65,8 @@ class OpenRequest:
     """Of its words, unit length, where something has needed it already."""
     pattern: str | None = None
     """The recurring kind of request that it is of."""
+    taken: Taken | None = None
+    """The specialist that said it is its own."""
     peer_calls: list[CallRecord] = field(default_factory=list)
     """Calls of nodes that were asked by the one that has the task; the replies do not have them."""
 

@@ -15,6 +15,7 @@ from agents.llm.desk import Desk
 from agents.llm.pool import Pool
 from agents.records import Budget, BudgetExceeded, Choice, Json, Task, TaskId, Work
 from agents.strategies.compose import strategy_name
+from agents.strategies.runner import with_system
 from runtime.accounts import Amount
 from runtime.admission import Cashier
 from runtime.choosing import choice_of, choose_strategy, learned, opening_choice, preferring
@@ -48,6 +49,12 @@ class Tasks:
         committee = self._settings.committee
         strategy = choose_strategy(request, backends=self._pool.specs, strategies=strategies, committee=committee)
         choice = preferring(choice_of(request, may_replace_named=bool(self._settings.requests.fallback)), node)
+        work = _work(run)
+        if run.taken is not None and run.taken.node == node.spec.name:
+            work = with_system(work, run.taken.prompt)
+            if run.taken.backend and choice.backend is None:
+                others = tuple(name for name in choice.preferred if name != run.taken.backend)
+                choice = replace(choice, preferred=(run.taken.backend, *others))
         if run.route is not None:
             strategy, choice = run.route.strategy or strategy, learned(choice, run.route)
         elif strategy is None and wants_committee(request, committee, self._pool.specs):
@@ -66,18 +73,7 @@ class Tasks:
         return Task(
             task_id=task_id,
             request_id=request.request_id,
-            work=Work(
-                messages=request.messages,
-                params=request.params,
-                schema=request.schema,
-                count=request.count,
-                place=request.place,
-                rules=request.rules,
-                constraints=request.constraints,
-                quality=request.quality,
-                importance=request.importance,
-                known=run.known,
-            ),
+            work=work,
             strategy=strategy,
             choice=choice,
             budget=Budget(deadline_s=max(0.0, left_s), usd=budget_usd, tokens=budget_tokens, assumed_tokens=assumed_tokens),
@@ -113,3 +109,19 @@ def _opening(request: Request, node: NodeStatus) -> ChatRequest:
     """About what the first call of a task will ask, rather too much: its own prompt is the strategy's to write."""
     words = {"role": "system", "content": node.spec.prompt + " " * OPENING_CHARS}
     return ChatRequest(messages=(words, *request.messages), params=request.params, schema=request.schema)
+
+
+def _work(run: OpenRequest) -> Work:
+    request = run.request
+    return Work(
+        messages=request.messages,
+        params=request.params,
+        schema=request.schema,
+        count=request.count,
+        place=request.place,
+        rules=request.rules,
+        constraints=request.constraints,
+        quality=request.quality,
+        importance=request.importance,
+        known=run.known,
+    )

@@ -41,6 +41,7 @@ MAX_WAITING: Final = 64
 AT_ONCE: Final = 16
 EVERY_S: Final = 0.5
 """Such embeddings take their turn this often, so that they never take much of the processor from requests."""
+EMBED_WITHIN_S: Final = 0.25
 MAX_REMEMBERED: Final = 20_000
 """Requests of which it is remembered in memory which pattern they are of."""
 EXAMPLES: Final = 40
@@ -95,6 +96,18 @@ class PatternDesk:
             self._waiting.put_nowait(_Waiting(run=run, text=text))
         except asyncio.QueueFull:
             self.dropped += 1
+
+    async def embed(self, run: OpenRequest) -> None:
+        """Embed a request's words now, where nothing has: its label is wanted before a node is chosen. Waits EMBED_WITHIN_S at
+        the most, and leaves it without an embedding where that fails."""
+        text = text_of(run.request.messages)
+        if self.found is None or self._embedder is None or run.embedding is not None or not text.strip():
+            return
+        try:
+            async with asyncio.timeout(EMBED_WITHIN_S):
+                run.embedding = (await self._embedder.embed([text]))[0]
+        except (TimeoutError, RegistryError) as error:
+            log.info("a request's words were not embedded in time: %s", error)
 
     def _label(self, run: OpenRequest, text: str, embedding: Floats) -> None:
         found, request = self.found, run.request

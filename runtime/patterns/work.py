@@ -1,4 +1,7 @@
-"""Patterns of one daemon, put together: the desk, and names from a model. Built and run by daemon.py."""
+"""Patterns of one daemon, put together: the desk, names from a model, and the specialists that are made for them.
+
+Built and run by daemon.py.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from registry.embedding import Embedder
 from registry.records import RegistryError
 from runtime.cluster import Cluster
 from runtime.config import Settings
+from runtime.controlling.controller import Controller
 from runtime.ledger.patterns import PatternLedger
 from runtime.ledger.records import LedgerError
 from runtime.ledger.registry import spent_since
@@ -23,8 +27,11 @@ from runtime.metrics import Metrics
 from runtime.open_request import OpenRequest, SeenBefore
 from runtime.patterns.desk import PatternDesk
 from runtime.patterns.naming import BY_WORDS, MAX_EXAMPLES, NAME_SCHEMA, name_of, question
-from runtime.programs.asks import Asks, Bounds, RememberNode, Runs
+from runtime.programs.asks import Asks, Bounds, Runs
+from runtime.programs.registry_desk import RegistryDesk
+from runtime.specialists.desk import SpecialistDesk
 from runtime.topology.pattern_records import Pattern
+from sandbox.runner import Sandbox
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +50,9 @@ class PatternWork:
             settings.patterns, embedder=embedder, book=PatternLedger(ledger), keeps_bodies=settings.data.store_bodies
         )
         self._tried: Counter[str] = Counter()
+        self._reviews = settings.registry.review
+        self._runs_code = settings.sandbox.enabled and settings.registry.enabled
+        self._specialists: SpecialistDesk | None = None
         metrics.present.patterns = self.desk.gauges
 
     def after(self, seen_before: SeenBefore) -> SeenBefore:
@@ -50,6 +60,8 @@ class PatternWork:
 
         async def labelled(run: OpenRequest) -> Draft | None:
             draft = await seen_before(run)
+            if draft is None and self._specialists is not None and self._specialists.open_to(run.request):
+                await self.desk.embed(run)
             self.desk.arrived(run)
             return draft
 
@@ -57,19 +69,42 @@ class PatternWork:
 
     @asynccontextmanager
     async def working(
-        self, runs: Runs, cluster: Cluster, backends: Callable[[], Sequence[BackendSpec]], remember: RememberNode
+        self,
+        runs: Runs,
+        cluster: Cluster,
+        backends: Callable[[], Sequence[BackendSpec]],
+        controller: Controller,
+        *,
+        registry: RegistryDesk,
+        sandbox: Sandbox,
     ) -> AsyncIterator[None]:
-        """``runs`` asks models for names."""
-        asks = Asks(
-            runs=runs,
-            cluster=cluster,
-            bounds=self._bounds,
-            backends=backends,
-            spent_since=lambda since: spent_since(self._ledger, "patterns", since),
-            remember=remember,
-            source="patterns",
+        """``runs`` asks models for names of patterns and routines of the specialists that ``controller`` keeps."""
+        named, written = (
+            Asks(
+                runs=runs,
+                cluster=cluster,
+                bounds=bounds,
+                backends=backends,
+                spent_since=lambda since: spent_since(self._ledger, "patterns", since),
+                remember=controller.remember,
+                source="patterns",
+            )
+            for bounds in (self._name_bounds, self._routine_bounds)
         )
-        tasks = [asyncio.create_task(each, name="patterns") for each in (self.desk.run(), self._name(asks, backends))]
+        specialists = SpecialistDesk(
+            patterns=self.desk,
+            registry=registry,
+            sandbox=sandbox,
+            topology=lambda: controller.topology,
+            backends=backends,
+            asks=written,
+            reviews=self._reviews,
+        )
+        chores = [self.desk.run(), self._name(named, backends)]
+        if self._runs_code and self._settings.enabled:
+            self._specialists = specialists
+            chores.append(specialists.run())
+        tasks = [asyncio.create_task(each, name="patterns") for each in chores]
         for task in tasks:
             task.add_done_callback(_ended)
         try:
@@ -78,9 +113,24 @@ class PatternWork:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._specialists = None
+            await specialists.close()
             await self.desk.close()
 
-    def _bounds(self) -> Bounds:
+    async def specialist(self, run: OpenRequest) -> None:
+        """Ask the routine of the request's pattern, where a specialist is there for it; see SpecialistDesk.choose."""
+        if self._specialists is not None:
+            await self._specialists.choose(run)
+
+    def _routine_bounds(self) -> Bounds:
+        return Bounds(
+            per_hour=self._settings.routines_per_hour,
+            usd_per_day=self._settings.routines_usd_per_day,
+            per_hour_name="patterns.routines_per_hour",
+            usd_name="patterns.routines_usd_per_day",
+        )
+
+    def _name_bounds(self) -> Bounds:
         return Bounds(
             per_hour=self._settings.names_per_hour,
             usd_per_day=self._settings.names_usd_per_day,

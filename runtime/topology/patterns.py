@@ -241,13 +241,14 @@ class Patterns:
         i = number(pattern_id)
         return self._examples([at for at in range(len(self.slots)) if self.labels[at] == i], most)
 
-    def others(self, pattern_id: str, most: int) -> tuple[Example, ...]:
-        """Requests of the window without this label: of each of the nearest patterns the most typical, then of further ones."""
-        i = number(pattern_id)
+    def others(self, pattern_id: str, most: int, but: Sequence[str] = ()) -> tuple[Example, ...]:
+        """Requests of the window without this label: of each of the nearest patterns (``but`` for these) the most typical, then
+        of further ones."""
+        i, left_out = number(pattern_id), {number(each) for each in but}
         if i not in self.known or i not in self._live:
             return self._examples([at for at in range(len(self.slots)) if self.labels[at] != i], most)
         near = self._centroids @ self._centroids[self._live.index(i)]
-        order = [self._live[at] for at in np.argsort(-near, kind="stable").tolist() if self._live[at] != i]
+        order = [self._live[at] for at in np.argsort(-near, kind="stable").tolist() if self._live[at] not in {i, *left_out}]
         each = max(1, most // max(1, min(len(order), 8)))
         found: list[Example] = []
         for other in (*order, NONE):

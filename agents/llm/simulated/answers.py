@@ -24,6 +24,7 @@ from agents.llm.simulated.network import about_network
 from agents.llm.simulated.profiles import Kind, Profile
 from agents.llm.simulated.reading import Reading
 from agents.llm.simulated.router_code import about_router
+from agents.llm.simulated.routine import asks_for_routine, write_routine
 from agents.llm.simulated.rules import words_of
 from agents.llm.simulated.shapes import Context, make
 from agents.llm.simulated.vocabulary import NEVER_NEGATIVE, NUMBER_WORDS, word_set
@@ -62,6 +63,8 @@ def seed_of(*parts: Json) -> int:
 
 def answer(reading: Reading, profile: Profile, seed: int, *, json_mode: bool = False) -> Answer:
     """The whole answer of ``profile``'s model. ``json_mode``: JSON is asked for without a schema."""
+    if asks_for_routine(reading):
+        return Answer(text=write_routine(reading, profile.skill("code"), Random(seed ^ 0x2071)))
     if asks_for_program(reading):
         return Answer(text=write_program(reading, profile.skill("code"), Random(seed ^ 0xC0DE)))
     if asks_for_revision(reading):

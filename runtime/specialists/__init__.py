@@ -1,0 +1,1 @@
+"""Specialists at work: routines that say which requests are theirs, written by models, checked, held, and asked."""

@@ -1,0 +1,173 @@
+"""Specialists on the request path: routines that are read strictly, written, checked, held, and left where they fail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from agents.llm.simulated.answers import answer
+from agents.llm.simulated.profiles import PROFILES
+from agents.llm.simulated.reading import Reading
+from agents.records import NodeId, NodeSpec
+from runtime.specialists.desk import MOST_FAILURES, SpecialistDesk, wanted_of
+from runtime.specialists.routine import Said, code_of, inputs_of, judge, question, read
+from runtime.topology.shape import Member, PatternId, Topology
+from sandbox.records import Problem, RunResult
+from tests.fakes.request_path import request
+
+GOOD = {"match": True, "confidence": 0.9, "backend": "a", "prompt": "be short"}
+OWN = [f"freeze my card because {why}" for why in ("it is lost", "somebody stole it", "i am abroad", "i fear fraud")] * 3
+OTHERS = [f"what is the weather in {place} today" for place in ("Rome", "Oslo", "Lima", "Bern")] * 3
+
+
+def test_what_a_routine_says_is_read_strictly() -> None:
+    said = read(RunResult(value=GOOD), ["a", "b"])
+    assert (said.takes, said.backend, said.prompt) == (True, "a", "be short")
+    assert read(RunResult(value={**GOOD, "backend": "gone"}), ["a"]).backend == ""
+    assert not read(RunResult(value={**GOOD, "confidence": 0.4}), ["a"]).takes
+    assert read(RunResult(value={**GOOD, "match": False, "confidence": 1}), ["a"]).takes is False
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        [],
+        {},
+        {**GOOD, "match": 1},
+        {**GOOD, "confidence": 1.5},
+        {**GOOD, "confidence": float("nan")},
+        {**GOOD, "prompt": "x" * 1001},
+        {**GOOD, "prompt": None},
+        {**GOOD, "more": 1},
+        {**GOOD, "backend": 7},
+    ],
+)
+def test_anything_else_is_a_fault_and_takes_nothing(value: Any) -> None:
+    said = read(RunResult(value=value), ["a"])
+    assert said.fault
+    assert not said.takes
+
+
+def test_a_routine_is_good_where_it_takes_its_own_and_leaves_others() -> None:
+    yes, no = Said(match=True, confidence=0.9), Said()
+    assert judge([("x", yes)] * 9 + [("y", no)], [("z", no)] * 10).good
+    all_taken = judge([("x", yes)] * 10, [("z", yes)] * 10)
+    assert (all_taken.good, all_taken.false) == (False, 1.0)
+    assert '"z"' in all_taken.failures[0]
+    none_taken = judge([("x", no)] * 10, [("z", no)] * 10)
+    assert (none_taken.good, none_taken.recall) == (False, 0.0)
+    assert not judge([("x", yes), ("x", yes), ("x", yes), ("x", Said(fault="it raised"))], []).good
+
+
+def test_a_simulated_author_writes_one_from_the_examples_that_is_right_on_others() -> None:
+    asked = question("card freezing", OWN[::2], OTHERS[::2], ["a"])
+    profile = max(PROFILES.values(), key=lambda each: each.skill("code"))
+    said = answer(Reading(messages=[{"role": "user", "content": asked}]), profile, 1)
+    scope: dict[str, Any] = {}
+    exec(code_of(said.text), scope)
+    told = [
+        (text, read(RunResult(value=scope["run"]({"text": text, "form": False, "count": None})), [])) for text in OWN + OTHERS
+    ]
+    verdict = judge(told[: len(OWN)], told[len(OWN) :])
+    assert verdict.good
+
+
+class Held:
+    def __init__(self, *results: RunResult) -> None:
+        self.results, self.asked = list(results), []
+
+    async def call(self, inputs: Any = None) -> RunResult:
+        self.asked.append(inputs)
+        return self.results.pop(0) if len(self.results) > 1 else self.results[0]
+
+    async def aclose(self) -> None: ...
+
+
+class Registry:
+    def __init__(self) -> None:
+        self.catalog = SimpleNamespace(artifacts={"specialist-p2"})
+
+    def versions_of(self, name: str, state: str) -> Sequence[Any]:
+        return [SimpleNamespace(version_id=f"{name}@1.0.0")] if state == "published" else []
+
+    async def content(self, version: str) -> Any:
+        return SimpleNamespace(content="def run(inputs): ...")
+
+
+class World:
+    def __init__(self, *results: RunResult, now: float = 0.0) -> None:
+        self.now, self.held = now, Held(*results)
+        spec = NodeSpec(node_id=NodeId("n"), name="cards", role="specialist")
+        self.members = {spec.node_id: Member(spec=spec, patterns=(PatternId("p1"),))}
+        current = {"p1": "p2", "p2": "p2"}
+        self.patterns: Any = SimpleNamespace(found=SimpleNamespace(current=current.get))
+        self.desk = SpecialistDesk(
+            patterns=self.patterns,
+            registry=SimpleNamespace(registry=Registry()),
+            sandbox=SimpleNamespace(hold=lambda code, limits: self.held),
+            topology=lambda: Topology(members=self.members),
+            backends=lambda: [SimpleNamespace(name="a")],
+            asks=SimpleNamespace(able=lambda need: None),
+            reviews=False,
+            clock=lambda: self.now,
+            wall=lambda: self.now,
+        )
+
+    async def ask(self, **fields: Any) -> Any:
+        run: Any = SimpleNamespace(request=request(**fields), pattern="p1", taken=None, events=[])
+        run.note = run.events.append
+        await self.desk.choose(run)
+        return run
+
+
+async def test_a_live_specialist_takes_what_its_routine_says_is_its_own() -> None:
+    world = World(RunResult(value=GOOD))
+    await world.desk.look()
+    run = await world.ask(count=3)
+    assert (run.taken.node, run.taken.backend, run.taken.prompt, run.taken.pattern) == ("cards", "a", "be short", "p2")
+    assert world.held.asked[-1] == inputs_of(request(count=3), "hi")
+    assert run.events[0].data["way"] == "specialist"
+    assert world.desk.counts == {"taken": 1}
+
+
+@pytest.mark.parametrize("fields", [{"backend": "a"}, {"source": "registry"}])
+async def test_a_request_that_names_who_answers_is_not_asked_about(fields: dict[str, Any]) -> None:
+    world = World(RunResult(value=GOOD))
+    await world.desk.look()
+    before = len(world.held.asked)
+    assert (await world.ask(**fields)).taken is None
+    assert len(world.held.asked) == before
+
+
+@pytest.mark.parametrize("problem", [Problem.TIMED_OUT, Problem.RAISED, Problem.CRASHED, Problem.UNAVAILABLE])
+async def test_whatever_goes_wrong_the_request_goes_on_and_a_failing_routine_rests(problem: Problem) -> None:
+    world = World(RunResult(value=GOOD), RunResult(problem=problem, error="no"))
+    await world.desk.look()
+    for _ in range(MOST_FAILURES):
+        assert (await world.ask()).taken is None
+    asked = len(world.held.asked)
+    assert (await world.ask()).taken is None
+    assert len(world.held.asked) == asked
+    world.now += 1_000
+    await world.ask()
+    assert len(world.held.asked) == asked + 1
+
+
+async def test_a_specialist_that_is_gone_takes_nothing_more() -> None:
+    world = World(RunResult(value=GOOD))
+    await world.desk.look()
+    world.members.clear()
+    await world.desk.look()
+    assert (await world.ask()).taken is None
+
+
+def test_parked_nodes_and_generalists_are_nobodys_specialists() -> None:
+    world = World(RunResult(value=GOOD))
+    (member,) = world.members.values()
+    parked = Topology(members={NodeId("n"): Member(spec=member.spec, life="parked", patterns=member.patterns)})
+    assert wanted_of(parked, world.patterns) == {}
+    assert set(wanted_of(Topology(members=world.members), world.patterns)) == {"p2"}
