@@ -178,6 +178,9 @@ def new(
     role: Annotated[str | None, typer.Option(help="spawn: specialist where nothing is said.")] = None,
     parent: Annotated[str | None, typer.Option(help="spawn: the node that it descends from.")] = None,
     backend: Annotated[list[str] | None, typer.Option(help="spawn, rewire: a backend that it prefers; may be repeated.")] = None,
+    pattern: Annotated[
+        list[str] | None, typer.Option(help="spawn: an id of morphogen patterns list that it is for; may be repeated.")
+    ] = None,
     size: Annotated[int | None, typer.Option(min=0, max=64, help="pool: how many are kept ready.")] = None,
     version: Annotated[str | None, typer.Option(help="adopt_router: the version in the registry.")] = None,
     reason: Reason = "",
@@ -197,6 +200,7 @@ def new(
         "role": role,
         "parent": parent,
         "backends": backend or None,
+        "patterns": pattern or None,
         "size": size,
         "version": version,
         "reason": reason,
