@@ -63,7 +63,8 @@ def test_nothing_outlives_a_killed_daemon_and_the_next_one_starts(tmp_path: Path
             commands = [command for _, command in marked(mark)]
             assert any("raylet" in command for command in commands)
             assert any("gcs_server" in command for command in commands)
-            (folder,) = {found[0] for command in commands if (found := re.search(r"/[^ =]*/session_[^/ ]+", command))}
+            named = (re.search(r"(?:^|[ =])(/[^ =:,]*/session_[\w-]+)", command) for command in commands)
+            (folder,) = {os.path.realpath(found[1]) for found in named if found}
             assert ray_processes("", folder), "none of Ray's agents and workers was found by its files"
             kept = decided(daemon, "kept", seconds=10)
             decided(daemon, "begun", seconds=0)

@@ -120,4 +120,8 @@ def _draws_a_sample_whole_inside_of_another_strategy(daemon: Running) -> None:
     until(ended, "the job does not end")
     assert (shown["status"], shown["complete"]) == ("done", True), shown
     assert len(shown["answer"]["data"]) == 160
-    assert measure(daemon, 'morphogen_sandbox_runs_total{outcome="ok"}') == before + 1, "one program drew all of it"
+    _, trace, _ = daemon.call("GET", f"/v1/requests/{accepted['id']}", operator=True)
+    stages = [event["data"]["name"] for event in trace["events"] if event["kind"] == "stage"]
+    runs = [event for event in trace["events"] if event["kind"] == "run"]
+    assert stages.count("classify") == stages.count("constraints") == 1, "one program drew all of it, and no part by itself"
+    assert measure(daemon, 'morphogen_sandbox_runs_total{outcome="ok"}') == before + len(runs)
