@@ -17,9 +17,9 @@ from agents.strategy_specs import Single, StrategySpec, first_parts
 from runtime.cluster import NodeStatus
 from runtime.committees.rules import capped
 from runtime.config_committee import CommitteeSettings
+from runtime.learner.records import Route
 from runtime.open_request import OpenRequest
 from runtime.records import Request, Target
-from runtime.router.records import Route
 
 MAX_NAMES = 12
 LARGEST = CommitteeSettings(size=8, rounds=5)

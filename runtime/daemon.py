@@ -47,6 +47,7 @@ from runtime.jobs.bell import Bell
 from runtime.jobs.runner import JobRunner
 from runtime.jobs.tools import Tools
 from runtime.keys import KeyRing, check_binding
+from runtime.learner.build import routed
 from runtime.ledger.escalations import EscalationLedger
 from runtime.ledger.jobs import JobLedger
 from runtime.ledger.replies import ReplyLedger
@@ -63,7 +64,6 @@ from runtime.observing.tidings import announced
 from runtime.patterns.work import PatternWork
 from runtime.programs.work import RegistryWork
 from runtime.reload import ConfigSource, Reloader
-from runtime.router.build import routed
 from runtime.sandbox_desk import SandboxDesk
 from runtime.service import DaemonService
 

@@ -44,13 +44,13 @@ from runtime.escalations import Escalations
 from runtime.events import EventBoard
 from runtime.jobs import wire
 from runtime.judging import judged
+from runtime.learner.desk import Router
 from runtime.ledger.batch import look_away
 from runtime.ledger.rows import Took
 from runtime.ledger.store import Ledger
 from runtime.metrics import Metrics
 from runtime.open_request import OpenRequest, Running, SeenBefore, Spent, bounded, looked, never, told
 from runtime.records import Answer, Request
-from runtime.router.desk import Router
 from runtime.straight import straight
 from runtime.tasks import Tasks
 

@@ -14,9 +14,9 @@ from agents.calls import CallRecord, cost_usd_of
 from agents.llm.chat import Chunk
 from agents.programs import Known
 from agents.records import AgentError, DeadlineExceeded, Draft, Event, Json, Reply, TaskId
+from runtime.learner.records import Route
 from runtime.library.looked import Looked
 from runtime.records import Answer, Request
-from runtime.router.records import Route
 from runtime.specialists.records import Taken
 
 GRACE_S = 2.0

@@ -23,11 +23,11 @@ from runtime.controlling.port import TopologyPort
 from runtime.escalations import Escalations
 from runtime.events import EventBoard
 from runtime.jobs.records import Caller, Feedback, Job, JobEvent, Part, StoredReply
+from runtime.learner.port import RoutingPort
 from runtime.library.looked import LibraryUse, Looked
 from runtime.observing.port import ObservingPort
 from runtime.patterns.port import PatternsPort
 from runtime.programs.registry_desk import RegistryDesk
-from runtime.router.port import RoutingPort
 from runtime.routers.port import RoutersPort
 
 Source = Literal["openai", "mock", "native", "registry", "routers", "committee", "patterns", "observe"]
@@ -52,7 +52,7 @@ class Request:
     schema goes straight to that backend. ``deadline_s`` None takes the configured default. ``budget_*`` bound
     what this request may spend, all its calls together. ``place``: its items are a part of a longer list. ``accept_partial``: the
     client would rather have some of its items, marked as partial, than an error. ``tell``: its stream has stage and progress
-    events too. ``routing`` are its own weights (runtime/router/records.py: Wishes); empty: as configured. ``library``: see
+    events too. ``routing`` are its own weights (runtime/learner/records.py: Wishes); empty: as configured. ``library``: see
     library/looked.py.
     """
 

@@ -32,6 +32,8 @@ from runtime.escalations import Escalations
 from runtime.events import EventBoard
 from runtime.jobs.runner import JobRunner
 from runtime.keys import KeyRing
+from runtime.learner.desk import Router
+from runtime.learner.front import RoutingFront
 from runtime.ledger.measures import MeasureLedger
 from runtime.ledger.records import LedgerUnavailable
 from runtime.ledger.replies import ReplyLedger
@@ -44,8 +46,6 @@ from runtime.programs.desk import CodeDesk
 from runtime.programs.registry_desk import RegistryDesk
 from runtime.records import Answer, BackendStatus, Principal, Request, Target
 from runtime.reload import Reloader
-from runtime.router.desk import Router
-from runtime.router.front import RoutingFront
 from runtime.routers.build import RouterWork
 from runtime.routers.port import RoutersPort
 from runtime.sandbox_desk import SandboxDesk

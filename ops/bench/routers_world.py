@@ -19,11 +19,11 @@ from agents.llm.simulated.answers import answer, seed_of
 from agents.llm.simulated.profiles import Kind, Profile
 from agents.llm.simulated.reading import Reading
 from agents.records import RequestId
+from runtime.learner.advice import features_of
+from runtime.learner.shadow import worth
 from runtime.library.looked import Looked
 from runtime.open_request import OpenRequest
 from runtime.records import Request
-from runtime.router.advice import features_of
-from runtime.router.shadow import worth
 from runtime.routing.lessons import ArmKey
 from runtime.routing.records import Arm, Weights
 

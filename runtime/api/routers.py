@@ -19,9 +19,9 @@ from runtime.api.body import read_model
 from runtime.api.errors import ApiError, Fault
 from runtime.api.routes import Endpoint, RouteSpec, in_path
 from runtime.api.wire import dumps
+from runtime.learner.trials import ExperimentBusy
 from runtime.ledger.records import LedgerError
 from runtime.records import Service
-from runtime.router.trials import ExperimentBusy
 from runtime.topology.records import TopologyError
 from sandbox.records import SandboxUnavailable
 

@@ -21,9 +21,9 @@ from runtime.api.body import read_model
 from runtime.api.errors import ApiError, Fault, bad_request
 from runtime.api.routes import Endpoint, RouteSpec, in_path, in_query
 from runtime.api.wire import dumps
+from runtime.learner.trials import ExperimentBusy
 from runtime.ledger.records import LedgerError
 from runtime.records import Service
-from runtime.router.trials import ExperimentBusy
 from runtime.routing.records import RoutingError
 
 _ERRORS = (400, 401, 403, 404, 409, 413, 429, 500, 503)

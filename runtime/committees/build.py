@@ -11,13 +11,13 @@ from agents.records import Work
 from runtime.admission import Cashier
 from runtime.committees.compare import Comparisons, Runs
 from runtime.committees.desk import CommitteeDesk
+from runtime.learner.build import judge_ask
+from runtime.learner.desk import Router
 from runtime.ledger.committees import ComparisonLedger
 from runtime.ledger.store import Ledger
 from runtime.metrics import Metrics
 from runtime.open_request import OpenRequest
 from runtime.records import Answer, Request
-from runtime.router.build import judge_ask
-from runtime.router.desk import Router
 
 
 class Committees:

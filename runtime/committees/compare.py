@@ -27,10 +27,10 @@ from runtime.admission import ask_of
 from runtime.committees.rules import COMMITTEE
 from runtime.committees.verdict import MAX_TOKENS, SCORES, Compared, Outcome, by_checks, judge_of, of_judge, question
 from runtime.config_committee import CommitteeSettings
+from runtime.learner.judge import Ask
 from runtime.ledger.records import LedgerError
 from runtime.open_request import OpenRequest
 from runtime.records import Answer, Request, Target
-from runtime.router.judge import Ask
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Decisions of the router in the ledger, with what came of them. Implements ``runtime.router.records.DecisionBook``.
+"""Decisions of the router in the ledger, with what came of them. Implements ``runtime.learner.records.DecisionBook``.
 
 Built by daemon.py. Writes are queued behind the outcomes that they belong to; nobody waits for them.
 """
@@ -11,11 +11,11 @@ from typing import Any, Final
 import aiosqlite
 import orjson
 
+from runtime.learner.records import DecisionRow
 from runtime.ledger.batch import WritingConnection, look_away
 from runtime.ledger.records import LedgerUnavailable
 from runtime.ledger.rows import request_id_of
 from runtime.ledger.store import Ledger
-from runtime.router.records import DecisionRow
 
 MAX_REASON_CHARS: Final = 1_000
 MAX_ROWS: Final = 50_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-# A decision with what came of it; it goes with its request. candidates is JSON, a list for each (columns: router/records.py).
+# A decision with what came of it; it goes with its request. candidates is JSON, a list for each (columns: learner/records.py).
 # score is what all verdicts come to, weight what they count for together (0 to 1).
 ROUTING: Final = """
 CREATE TABLE decisions (

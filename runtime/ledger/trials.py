@@ -1,4 +1,4 @@
-"""Router experiments in the ledger. Implements ``runtime.router.trials.TrialBook``. Built by daemon.py's router."""
+"""Router experiments in the ledger. Implements ``runtime.learner.trials.TrialBook``. Built by daemon.py's router."""
 
 from __future__ import annotations
 

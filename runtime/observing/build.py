@@ -17,6 +17,7 @@ from runtime.config_observe import ObserveSettings
 from runtime.controlling.controller import Controller
 from runtime.controlling.views import case_view
 from runtime.events import EventBoard
+from runtime.learner.desk import Router
 from runtime.ledger.observing import ObservingLedger
 from runtime.ledger.registry import spent_since
 from runtime.ledger.store import Ledger
@@ -27,7 +28,6 @@ from runtime.observing.observer import Look, Observer
 from runtime.observing.tidings import Tidings
 from runtime.present import Series, one
 from runtime.programs.asks import Asks, Bounds, Runs
-from runtime.router.desk import Router
 from runtime.routing.distill import Finding, distill
 from runtime.topology.situation import Seen
 

@@ -22,12 +22,12 @@ from agents.records import Event
 from registry.embedding import Embedder
 from registry.records import RegistryError
 from runtime.config_patterns import PatternSettings
+from runtime.learner.features import text_of
 from runtime.ledger.records import LedgerError
 from runtime.open_request import OpenRequest
 from runtime.patterns.naming import BY_WORDS, by_words
 from runtime.patterns.records import Kept, PatternBook
 from runtime.records import Request
-from runtime.router.features import text_of
 from runtime.topology.clustering import Floats, unit
 from runtime.topology.pattern_look import refined
 from runtime.topology.pattern_records import Pattern, Rules

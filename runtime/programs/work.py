@@ -16,6 +16,7 @@ from registry.records import RegistryError
 from runtime.cluster import Cluster
 from runtime.config import Settings
 from runtime.hub import DaemonHub
+from runtime.learner.desk import Router
 from runtime.ledger.records import LedgerError
 from runtime.ledger.registry import LedgerEvidence, LedgerJournal, spent_since
 from runtime.ledger.store import Ledger
@@ -25,7 +26,6 @@ from runtime.programs.desk import CodeDesk
 from runtime.programs.offers import Offers
 from runtime.programs.registry_desk import RegistryDesk
 from runtime.programs.reviewing import Reviewing, waiting
-from runtime.router.desk import Router
 from runtime.routers.build import RouterWork
 from sandbox.runner import Sandbox
 

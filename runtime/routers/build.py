@@ -10,12 +10,12 @@ from agents.llm.chat import BackendSpec
 from runtime.cluster import Cluster
 from runtime.config import Settings
 from runtime.controlling.controller import Controller
+from runtime.learner.desk import Router
 from runtime.ledger.registry import spent_since
 from runtime.ledger.rounds import RoundLedger
 from runtime.ledger.store import Ledger
 from runtime.programs.asks import Asks, Bounds, RememberNode, Runs
 from runtime.programs.registry_desk import RegistryDesk
-from runtime.router.desk import Router
 from runtime.routers.desk import RouterDesk
 from runtime.routers.evolve import Evolution
 from runtime.routers.front import RoutersFront

@@ -1,6 +1,6 @@
 """Generated routers in service: held in the sandbox, asked before the learner, left at once where anything is wrong.
 
-Implements ``runtime.router.records.Advisor``. Built by build.py, which runs ``run``. The champion of the artifact ``router``
+Implements ``runtime.learner.records.Advisor``. Built by build.py, which runs ``run``. The champion of the artifact ``router``
 serves, and beside it the one under test. Whatever happens here costs a request nothing but the time limit: without a word the
 learner chooses. A router that fails three times in fifty calls, or says the dearest backend two hundred times in a row, is
 deprecated.
@@ -19,9 +19,9 @@ from agents.llm.chat import BackendSpec
 from registry.artifacts import Registry
 from registry.records import NotAllowed, RegistryError, UnknownArtifact, VersionId
 from runtime.config_routers import RoutersSettings
+from runtime.learner.records import OWN, Told
 from runtime.ledger.records import LedgerError
 from runtime.programs.registry_desk import RegistryDesk
-from runtime.router.records import OWN, Told
 from runtime.routing.generated import Advice, Conduct, Fault, FaultKind, Passed, read
 from runtime.routing.records import Arm
 from sandbox.held import Held

@@ -23,12 +23,12 @@ from registry.artifacts import Registry
 from registry.records import NewVersion, RegistryError, Version, VersionId
 from registry.versions import readable
 from runtime.config_routers import RoutersSettings
+from runtime.learner.desk import Router
+from runtime.learner.trials import ExperimentBusy
 from runtime.ledger.records import LedgerError
 from runtime.programs.asks import Asks, Said
 from runtime.programs.desk import SIMULATED
 from runtime.programs.registry_desk import RegistryDesk
-from runtime.router.desk import Router
-from runtime.router.trials import ExperimentBusy
 from runtime.routers.checking import checked
 from runtime.routers.desk import BY, ROUTER, RouterDesk
 from runtime.routers.guiding import WRITER, Guiding

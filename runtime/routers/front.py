@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from agents.records import Json
 from registry.records import InvalidArtifact, UnknownArtifact
+from runtime.learner.desk import Router
 from runtime.programs.registry_desk import RegistryDesk
-from runtime.router.desk import Router
 from runtime.routers.desk import ROUTER, RouterDesk
 from runtime.routers.evolve import Evolution
 from runtime.routers.views import MAX_ROUNDS, prompts_of, round_view, router_view, versions_of

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from runtime.router.desk import Router
-from runtime.router.policy import weights_of
+from runtime.learner.desk import Router
+from runtime.learner.policy import weights_of
 from runtime.routers.desk import RouterDesk
 from runtime.routers.records import Round
 from runtime.routers.replay import sayings, seen_of, shadowed

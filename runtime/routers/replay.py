@@ -1,6 +1,6 @@
 """Logged choices as lessons and as the shadow of a router: what it would have said on them, and what that would have been worth.
 
-Called by evolve.py and the bench. Rows are those of router/records.py, as mappings, the newest first.
+Called by evolve.py and the bench. Rows are those of learner/records.py, as mappings, the newest first.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from runtime.config_routers import RoutersSettings
-from runtime.router import shadow
-from runtime.router.records import CANDIDATE_COLUMNS
+from runtime.learner import shadow
+from runtime.learner.records import CANDIDATE_COLUMNS
 from runtime.routers.checking import available
 from runtime.routers.desk import fault_of, limits_of
 from runtime.routing.generated import Advice, offered, read

@@ -1,6 +1,6 @@
 """From logged decisions and outcomes to something simpler: what adds no measurable value, and a few rules that say the same.
 
-Called by the router's views. Imports numpy and this room alone; pure. Rows are those of router/records.py, as mappings.
+Called by the router's views. Imports numpy and this room alone; pure. Rows are those of learner/records.py, as mappings.
 
 What an arm (a strategy, a backend) is worth is measured on the log: the value of the policy that never gives it, against the
 value of what was done, doubly robust (off_policy.py) on the same requests. Where the interval of that loss excludes a loss worth
@@ -25,7 +25,7 @@ WORTH: Final = 0.01
 LEAST_ROWS: Final = 60
 MOST_ROWS: Final = 5_000
 QUALITY, SHARE, UTILITY = 3, 9, 8
-"""Places in a candidate (router/records.py: CANDIDATE_COLUMNS)."""
+"""Places in a candidate (learner/records.py: CANDIDATE_COLUMNS)."""
 
 Row = Mapping[str, Any]
 

@@ -22,6 +22,7 @@ from agents.records import AgentError, Event
 from agents.strategies.program import NoProgram
 from registry.artifacts import Registry
 from registry.records import NewVersion, RegistryError, VersionId
+from runtime.learner.features import text_of
 from runtime.ledger.records import LedgerError
 from runtime.open_request import OpenRequest
 from runtime.patterns.desk import CLIENTS, PatternDesk
@@ -29,7 +30,6 @@ from runtime.programs.asks import Asks
 from runtime.programs.desk import SIMULATED
 from runtime.programs.registry_desk import RegistryDesk
 from runtime.records import Request
-from runtime.router.features import text_of
 from runtime.specialists.records import Taken
 from runtime.specialists.routine import Said, Verdict, code_of, inputs_of, inputs_of_text, judge, question, read
 from runtime.topology.shape import Member, Topology

@@ -12,14 +12,14 @@ from agents.calls import CallRecord
 from agents.llm.chat import BackendSpec, ChatReply, ChatRequest
 from agents.records import BackendUnreachable, Json
 from runtime.config import Settings
-from runtime.router.desk import Router
-from runtime.router.records import DecisionRow
-from runtime.router.trials import ExperimentBusy, changed
+from runtime.learner.desk import Router
+from runtime.learner.records import DecisionRow
+from runtime.learner.trials import ExperimentBusy, changed
 
 
 @dataclass
 class MemoryBook:
-    """``runtime.router.records.DecisionBook``: what was written, in order."""
+    """``runtime.learner.records.DecisionBook``: what was written, in order."""
 
     rows: list[DecisionRow] = field(default_factory=list)
     verdicts: list[tuple[str, float, float, str]] = field(default_factory=list)
@@ -43,7 +43,7 @@ class MemoryBook:
 
 @dataclass
 class MemoryTrials:
-    """``runtime.router.trials.TrialBook``: JSON texts by id, as they were saved last."""
+    """``runtime.learner.trials.TrialBook``: JSON texts by id, as they were saved last."""
 
     rows: dict[str, str] = field(default_factory=dict)
     saves: int = 0
@@ -76,7 +76,7 @@ def idle_router(settings: Settings) -> Router:
 
 
 class FakeRouting:
-    """``runtime.router.port.RoutingPort``: one decision, of ``req_1``, and the experiments that were begun."""
+    """``runtime.learner.port.RoutingPort``: one decision, of ``req_1``, and the experiments that were begun."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

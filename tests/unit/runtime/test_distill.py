@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.router.features import facts_of
+from runtime.learner.features import facts_of
 from runtime.routing.distill import LEAST_ROWS, distill
 from runtime.routing.features import extra_of, point
 from runtime.routing.rules import grow, leaves, says

@@ -18,9 +18,9 @@ from registry.artifacts import Registry
 from registry.records import NewVersion
 from runtime.config_routers import RoutersSettings
 from runtime.controlling.checks import check_draft
-from runtime.router.desk import Router
-from runtime.router.records import DecisionRow, Route
-from runtime.router.trials import ExperimentBusy
+from runtime.learner.desk import Router
+from runtime.learner.records import DecisionRow, Route
+from runtime.learner.trials import ExperimentBusy
 from runtime.routers.desk import ROUTER, RouterDesk
 from runtime.routers.evolve import Evolution
 from runtime.routers.prompting import GUIDANCE, choose, rewards, to_improve

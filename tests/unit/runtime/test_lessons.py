@@ -13,10 +13,10 @@ from agents.llm.simulated.answers import answer
 from agents.llm.simulated.profiles import PROFILES
 from agents.llm.simulated.reading import Reading
 from agents.records import RequestId
+from runtime.learner.advice import features_of, place_of
+from runtime.learner.records import Told
 from runtime.open_request import OpenRequest
 from runtime.records import Request
-from runtime.router.advice import features_of, place_of
-from runtime.router.records import Told
 from runtime.routers.replay import in_force, shadowed
 from runtime.routers.writing import guidance_of, task
 from runtime.routing.generated import FEATURES, MAX_TEXT_CHARS

@@ -29,8 +29,8 @@ from agents.strategies.runner import quoted, request_text
 from runtime.accounts import PICO
 from runtime.admission import ask_of
 from runtime.config_routing import RoutingSettings
+from runtime.learner.records import Counts, Evidence
 from runtime.records import Answer, Request
-from runtime.router.records import Counts, Evidence
 
 log = logging.getLogger(__name__)
 

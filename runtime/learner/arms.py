@@ -15,8 +15,8 @@ from agents.strategies.compose import BUILTIN, default_strategy, parse_strategy,
 from agents.strategy_specs import Committee, Single, StrategySpec, first_parts
 from runtime.choosing import choose_strategy, ready_nodes
 from runtime.cluster import NodeStatus
+from runtime.learner.records import OWN
 from runtime.records import Request
-from runtime.router.records import OWN
 from runtime.routing.records import Arm
 
 

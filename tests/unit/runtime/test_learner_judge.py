@@ -16,10 +16,10 @@ from agents.llm.chat import BackendSpec, ChatReply, ChatRequest
 from agents.records import BackendFailed, Draft, RequestId
 from agents.verdicts import Verdict
 from runtime.config_routing import RoutingSettings
+from runtime.learner import judge as judge_module
+from runtime.learner.judge import JudgeDesk, family
+from runtime.learner.records import Counts, Evidence
 from runtime.records import Answer, Request
-from runtime.router import judge as judge_module
-from runtime.router.judge import JudgeDesk, family
-from runtime.router.records import Counts, Evidence
 
 CAN = frozenset({"critique", "words"})
 OWN = BackendSpec(name="own", model="llama-3.1-8b", capabilities=CAN)

@@ -16,12 +16,12 @@ from agents.records import AgentError, BackendFailed, Draft, InvalidRequest, Req
 from agents.strategy_specs import Committee, Consensus, Single
 from agents.verdicts import Verdict
 from runtime.cluster import NodeStatus
+from runtime.learner.arms import options, takes_backend
+from runtime.learner.desk import Router
+from runtime.learner.evidence import KeyTrust
+from runtime.learner.keeping import FILE
 from runtime.open_request import OpenRequest
 from runtime.records import Answer, Request, Target
-from runtime.router.arms import options, takes_backend
-from runtime.router.desk import Router
-from runtime.router.evidence import KeyTrust
-from runtime.router.keeping import FILE
 from tests.fakes.cluster import node
 from tests.fakes.routing import MemoryBook, MemoryTrials, no_judge
 from tests.fakes.service import fake_settings

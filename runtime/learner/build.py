@@ -15,13 +15,13 @@ from agents.records import Choice
 from runtime.admission import Cashier
 from runtime.cluster import Cluster
 from runtime.config import Settings
+from runtime.learner.desk import Router
+from runtime.learner.judge import Ask
+from runtime.learner.views import series_of
 from runtime.ledger.decisions import DecisionLedger
 from runtime.ledger.store import Ledger
 from runtime.ledger.trials import TrialLedger
 from runtime.metrics import Metrics
-from runtime.router.desk import Router
-from runtime.router.judge import Ask
-from runtime.router.views import series_of
 
 JUDGE_WITHIN_S: Final = 60.0
 JUDGE_HOLDER: Final = "judge"

@@ -11,9 +11,9 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from agents.records import Json
+from runtime.learner.desk import Router
+from runtime.learner.records import CANDIDATE_COLUMNS, Advisor
 from runtime.present import Series
-from runtime.router.desk import Router
-from runtime.router.records import CANDIDATE_COLUMNS, Advisor
 from runtime.routing.distill import Distilled, distill
 
 SHOWN_S: Final = 7 * 86_400.0

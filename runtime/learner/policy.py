@@ -11,9 +11,9 @@ from typing import Final
 from agents.calls import CallRecord, cost_usd_of
 from agents.records import AgentError
 from runtime.config_routing import RoutingSettings
+from runtime.learner.arms import Option
+from runtime.learner.records import DecisionRow, Route, Wishes
 from runtime.records import Answer
-from runtime.router.arms import Option
-from runtime.router.records import DecisionRow, Route, Wishes
 from runtime.routing.records import Candidate, Weights
 from runtime.routing.settings import LearnerSettings, Manner
 

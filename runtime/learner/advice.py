@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from agents.records import Work
 from agents.strategies.complexity import complexity
+from runtime.learner.features import conversation_of, text_of
+from runtime.learner.records import Advisor, Told
+from runtime.learner.trials import Trials
 from runtime.open_request import OpenRequest
-from runtime.router.features import conversation_of, text_of
-from runtime.router.records import Advisor, Told
-from runtime.router.trials import Trials
 from runtime.routing.features import READ_CHARS
 from runtime.routing.generated import MAX_TEXT_CHARS, offered
 from runtime.routing.records import Arm, Decision

@@ -24,19 +24,19 @@ from runtime.cluster import NodeStatus
 from runtime.committees.rules import COMMITTEE
 from runtime.config import Settings
 from runtime.config_routing import RoutingSettings
+from runtime.learner import keeping
+from runtime.learner.advice import consult, place_of, reasoned
+from runtime.learner.arms import Option
+from runtime.learner.choices import Choices
+from runtime.learner.evidence import KeyTrust, of_answer, of_failure
+from runtime.learner.features import context_of, conversation_of, facts_of
+from runtime.learner.judge import Ask, JudgeDesk
+from runtime.learner.policy import learner_settings, manner_of, row_of, usual_of, weights_of
+from runtime.learner.records import OWN, Advisor, Counts, DecisionBook, Evidence, Route, Told
+from runtime.learner.trials import TrialBook, Trials
 from runtime.ledger.records import LedgerError
 from runtime.open_request import OpenRequest
 from runtime.records import Answer
-from runtime.router import keeping
-from runtime.router.advice import consult, place_of, reasoned
-from runtime.router.arms import Option
-from runtime.router.choices import Choices
-from runtime.router.evidence import KeyTrust, of_answer, of_failure
-from runtime.router.features import context_of, conversation_of, facts_of
-from runtime.router.judge import Ask, JudgeDesk
-from runtime.router.policy import learner_settings, manner_of, row_of, usual_of, weights_of
-from runtime.router.records import OWN, Advisor, Counts, DecisionBook, Evidence, Route, Told
-from runtime.router.trials import TrialBook, Trials
 from runtime.routing import state
 from runtime.routing.bandit import Learner
 from runtime.routing.records import Arm, RoutingError, Spent

@@ -19,9 +19,9 @@ from pydantic import ValidationError
 
 from agents.records import Json
 from runtime.config_routing import RoutingSettings
-from runtime.router import shadow
-from runtime.router.policy import weights_of
-from runtime.router.records import DecisionBook, Route
+from runtime.learner import shadow
+from runtime.learner.policy import weights_of
+from runtime.learner.records import DecisionBook, Route
 from runtime.routing.experiment import Group, Plan, Result, State, assign, begin, extend, from_json, observe, rule, to_json
 from runtime.routing.off_policy import OffPolicy
 from runtime.routing.records import RoutingError

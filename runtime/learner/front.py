@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 from agents.llm.chat import BackendSpec
 from agents.records import Json
+from runtime.learner.desk import Router
+from runtime.learner.trials import as_row
+from runtime.learner.views import SHOWN_ROWS, explained, shown
 from runtime.ledger.records import LedgerUnavailable
 from runtime.report import report
-from runtime.router.desk import Router
-from runtime.router.trials import as_row
-from runtime.router.views import SHOWN_ROWS, explained, shown
 
 
 class Sums(Protocol):

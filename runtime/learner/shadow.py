@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.config_routing import RoutingSettings
-from runtime.router.policy import weights_of
-from runtime.router.records import CANDIDATE_COLUMNS
+from runtime.learner.policy import weights_of
+from runtime.learner.records import CANDIDATE_COLUMNS
 from runtime.routing.off_policy import Logged, OffPolicy, doubly_robust
 from runtime.routing.records import Weights
 from runtime.routing.weighing import Z_90

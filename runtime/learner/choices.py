@@ -14,8 +14,8 @@ from runtime.cluster import NodeStatus
 from runtime.committees.rules import committee_of, wants_committee
 from runtime.config_committee import CommitteeSettings
 from runtime.config_routing import RoutingSettings
+from runtime.learner.arms import Option, options
 from runtime.records import Request
-from runtime.router.arms import Option, options
 
 
 class Choices:

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 
 from agents.calls import CallRecord
 from agents.records import AgentError
+from runtime.learner.records import OWN, Evidence
 from runtime.records import Answer
-from runtime.router.records import OWN, Evidence
 
 CHECKS = 0.6
 PARTIAL = 0.2

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from runtime.config_routing import RoutingSettings
-from runtime.router import shadow
-from runtime.router.policy import weights_of
-from runtime.router.records import DecisionRow, Route
-from runtime.router.trials import ExperimentBusy, Trials, changed
+from runtime.learner import shadow
+from runtime.learner.policy import weights_of
+from runtime.learner.records import DecisionRow, Route
+from runtime.learner.trials import ExperimentBusy, Trials, changed
 from runtime.routing.experiment import BadExperiment
 from runtime.routing.records import Arm, Candidate, Decision, RoutingError
 from tests.fakes.routing import MemoryBook, MemoryTrials
