@@ -192,8 +192,7 @@ class Node:
             error.calls = tuple(box.calls)
             raise
         finally:
-            for permit in box.unused:
-                self._hub.release(permit, None)
+            self._give_back(box)
         self._handled += 1
         return Reply(
             task_id=task.task_id,
@@ -210,6 +209,9 @@ class Node:
         try:
             async with scope:
                 self._running.add(scope)
+                if self._slots.locked():
+                    # Who waits holds nothing: those who run may need this very permit, or the money that is held with it.
+                    self._give_back(box)
                 async with self._slots:
                     work = replace(with_system(task.work, self.spec.prompt), index=number_of(task.request_id))
                     return await run_strategy(work, strategy, box, self._choice(task), visible=True)
@@ -220,6 +222,10 @@ class Node:
         finally:
             self._running.discard(scope)
             self._leave()
+
+    def _give_back(self, box: TaskToolbox) -> None:
+        for permit in box.take_unused():
+            self._hub.release(permit, None)
 
     def _choice(self, task: Task) -> Choice:
         """The task's choice; the node's own backends where the task names none."""

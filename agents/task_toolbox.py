@@ -51,7 +51,7 @@ MAX_ERROR_CHARS = 500
 
 
 class TaskToolbox:
-    """Implements ``agents.toolbox.Toolbox``. ``calls`` are all calls so far; ``unused`` permits are the node's to give back."""
+    """Implements ``agents.toolbox.Toolbox``. ``calls`` are all calls so far; unused permits are the node's to give back."""
 
     def __init__(
         self,
@@ -144,10 +144,10 @@ class TaskToolbox:
             wall_s=round(result.wall_s, 4),
         )
 
-    @property
-    def unused(self) -> tuple[Permit, ...]:
-        """Permits that came with the task and were never handed to the pool."""
-        return self._permits
+    def take_unused(self) -> tuple[Permit, ...]:
+        """Permits that came with the task and were never handed to the pool; they are the caller's now."""
+        unused, self._permits = self._permits, ()
+        return unused
 
     @property
     def delivered(self) -> bool:

@@ -85,6 +85,22 @@ async def test_a_full_inbox_refuses_and_gives_the_permit_back() -> None:
     assert node.status()["handled"] == 3
 
 
+async def test_who_waits_in_the_inbox_holds_no_permit() -> None:
+    go = asyncio.Event()
+    pool = FakePool(go)
+    node, hub = a_node(pool, replace(SPEC, name="n", max_concurrency=1))
+    first = asyncio.create_task(node.answer(a_task(permits=(PERMIT,))))
+    await until(lambda: pool.active == 1)
+    assert hub.released == []
+    other = replace(PERMIT, permit_id="another")
+    second = asyncio.create_task(node.answer(a_task(permits=(other,))))
+    await until(lambda: node.status()["waiting"] == 1)
+    assert hub.released == [(other, None)]
+    go.set()
+    assert [reply.draft.text for _, reply in await asyncio.gather(first, second)] == ["late"] * 2
+    assert [given["permits"] for _, _, given in pool.calls] == [(PERMIT,), ()]
+
+
 async def test_time_spent_waiting_counts() -> None:
     pool = FakePool(asyncio.Event())
     node, _ = a_node(pool, replace(SPEC, name="n", max_concurrency=1))
