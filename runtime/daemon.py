@@ -30,6 +30,7 @@ from runtime.api.app import create_app
 from runtime.api.http_server import HttpServer, http_config
 from runtime.api.operator import product_version
 from runtime.backend_servers import BackendServers
+from runtime.clock import Clock
 from runtime.cluster import Cluster
 from runtime.committees.build import Committees
 from runtime.committees.desk import CommitteeDesk
@@ -70,6 +71,7 @@ from runtime.service import DaemonService
 log = logging.getLogger("morphogen")
 
 RETENTION_EVERY_S = 3600.0
+REAL = Clock()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -126,23 +128,23 @@ def _on_signals(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> Non
 
 
 @asynccontextmanager
-async def running(settings: Settings, *, source: ConfigSource | None = None) -> AsyncIterator[Daemon]:
-    """A daemon inside this event loop, for as long as the block runs."""
+async def running(settings: Settings, *, source: ConfigSource | None = None, clock: Clock = REAL) -> AsyncIterator[Daemon]:
+    """A daemon inside this event loop, for as long as the block runs. All of its parts go by ``clock``."""
     check_strategies(settings)
     data = settings.data.dir.expanduser()
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(listener(settings.server))
-        ledger = await open_ledger(settings, data)
+        ledger = await open_ledger(settings, data, clock.wall)
         stack.push_async_callback(ledger.close)
         if ledger.set_aside is not None:
             log.error("the ledger was damaged: it was set aside as %s and a new one begun", ledger.set_aside)
-        keys = await KeyRing.load(ledger)
+        keys = await KeyRing.load(ledger, clock=clock.wall)
         operator_key_path = data / "operator.key"
         await keys.ensure_operator_key(operator_key_path)
         check_binding(settings.server.host, keys.has("client"))
         source = source or ConfigSource(loaded=LoadedConfig(settings=settings, path=None))
-        service = await _build(settings, source, ledger, keys, stack)
-        server = HttpServer(http_config(create_app(service)))
+        service = await _build(settings, source, ledger, keys, stack, clock)
+        server = HttpServer(http_config(create_app(service, clock=clock.wall)))
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         stack.push_async_callback(server.end, serving)
         while not server.started:
@@ -158,39 +160,41 @@ async def running(settings: Settings, *, source: ConfigSource | None = None) -> 
         yield Daemon(service=service, url=f"http://{shown(host)}:{port}", operator_key_path=operator_key_path)
 
 
-async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys: KeyRing, stack: AsyncExitStack) -> DaemonService:
+async def _build(
+    settings: Settings, source: ConfigSource, ledger: Ledger, keys: KeyRing, stack: AsyncExitStack, clock: Clock
+) -> DaemonService:
     """All parts between the ledger and the HTTP server, started; ``stack`` gets what stops them."""
     found = await choose_backends(settings, env=os.environ, probe_ollama=probe_ollama)
     servers = BackendServers()
     stack.push_async_callback(servers.stop)
     specs = await servers.update(found.backends, settings.simulated)
-    desk = Desk(specs, breaker=breaker_policy(settings))
+    desk = Desk(specs, breaker=breaker_policy(settings), clock=clock.steady)
     embedder = embedder_of(settings)
     if embedder is not None:
         stack.push_async_callback(embedder.aclose)
-    metrics, board = Metrics(version=product_version()), EventBoard()
-    cashier = await stack.enter_async_context(books(ledger, desk, settings.budget, keys.limits(), metrics.budget_refused))
-    announce = partial(announced, board)
-    hub = DaemonHub(desk=desk, cashier=cashier, embedder=embedder, max_hops=settings.cluster.max_hops, announce=announce)
+    metrics, board = Metrics(version=product_version()), EventBoard(wall=clock.wall)
+    cashier = await stack.enter_async_context(books(ledger, desk, settings.budget, keys.limits(), metrics.budget_refused, clock))
+    announce, hops = partial(announced, board), settings.cluster.max_hops
+    hub = DaemonHub(desk=desk, cashier=cashier, embedder=embedder, max_hops=hops, announce=announce, wall=clock.wall)
     kit = node_kit(settings, specs)
-    cluster = _cluster(settings, kit, hub)
+    cluster = _cluster(settings, kit, hub, clock)
     hub.cluster = cluster
     stack.push_async_callback(cluster.stop, drain_s=1.0)
     await cluster.start()
     pool = Pool([HttpBackend(spec) for spec in specs], admission=cashier, retry=kit.retry, fallback=kit.fallback)
     stack.push_async_callback(pool.aclose)
     hub.committees = CommitteeDesk(cluster=cluster, settings=settings.committee, backends=lambda: pool.specs)
-    patterns = PatternWork(settings, ledger, embedder, metrics)
-    controller = await controlled(settings, cluster, ledger, metrics, hub.committees.keep, patterns.desk.of)
-    escalations = EscalationLedger(ledger)
+    patterns = PatternWork(settings, ledger, embedder, metrics, clock)
+    controller = await controlled(settings, cluster, ledger, metrics, hub.committees.keep, patterns.desk.of, clock)
+    escalations = EscalationLedger(ledger, wall=clock.wall)
     await escalations.load()
     sandbox_desk = await stack.enter_async_context(SandboxDesk(settings.sandbox.setup(), metrics))
-    work = RegistryWork(settings, ledger, embedder, sandbox_desk.sandbox, hub)
+    work = RegistryWork(settings, ledger, embedder, sandbox_desk.sandbox, hub, clock)
     stack.push_async_callback(work.desk.close)
-    library = build_library(settings, ledger, embedder, sandbox_desk.sandbox, metrics, pool, work)
+    library = build_library(settings, ledger, embedder, sandbox_desk.sandbox, metrics, pool, work, clock)
     stack.push_async_callback(library.close)
-    router = await stack.enter_async_context(routed(settings, pool, desk, cluster, ledger, cashier, metrics))
-    committees = Committees(hub.committees, pool, ledger, router, cashier, metrics)
+    router = await stack.enter_async_context(routed(settings, pool, desk, cluster, ledger, cashier, metrics, clock))
+    committees = Committees(hub.committees, pool, ledger, router, cashier, metrics, clock)
     stack.push_async_callback(committees.aclose)
     dispatch = Dispatch(
         settings=settings,
@@ -206,17 +210,23 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         router=router,
         board=board,
         specialist=patterns.specialist,
+        wall=clock.wall,
     )
     hub.account, hub.ran = dispatch.account_peer, metrics.code_ran
     committees.begin(dispatch)
     asking = Asking(runs=dispatch, backends=lambda: pool.specs)
     observing = await stack.enter_async_context(
-        observed(settings, ledger, controller, cluster, router, asking, board, metrics, patterns.desk)
+        observed(settings, ledger, controller, cluster, router, asking, board, metrics, patterns.desk, clock)
     )
     bell = Bell()
     job_ledger = JobLedger(ledger, on_written=bell.ring)
     tools = Tools(
-        runs=dispatch, ledger=job_ledger, settings=lambda: dispatch.settings.jobs, metrics=metrics, heard=router.feedback
+        runs=dispatch,
+        ledger=job_ledger,
+        settings=lambda: dispatch.settings.jobs,
+        metrics=metrics,
+        heard=router.feedback,
+        wall=clock.wall,
     )
     jobs = JobRunner(tools, bell)
     stack.push_async_callback(jobs.stop)
@@ -233,7 +243,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         dispatch=dispatch,
         embedder=embedder,
         jobs=jobs,
-        replies=ReplyLedger(ledger),
+        replies=ReplyLedger(ledger, clock=clock.wall),
         escalations=escalations,
         registry=work.desk,
         code=work.code,
@@ -244,6 +254,8 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
         board=board,
         observing=observing,
         sandbox_desk=sandbox_desk,
+        wall=clock.wall,
+        started_at=clock.wall(),
     )
     service.routers = work.begin(dispatch, cluster, lambda: service.pool.specs, router, controller.remember)
     service.routers.join(controller)
@@ -252,7 +264,9 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     await stack.enter_async_context(patterns.working(*asked, registry=work.desk, sandbox=sandbox_desk.sandbox))
     parts = LiveParts(service=service, hub=hub, servers=servers, found=found, kit=kit)
     stack.push_async_callback(parts.stop)
-    service.reloader = Reloader(source=source, running=lambda: service.settings, apply=parts.apply, metrics=metrics)
+    service.reloader = Reloader(
+        source=source, running=lambda: service.settings, apply=parts.apply, metrics=metrics, wall=clock.wall
+    )
     metrics.present.backends, metrics.present.cluster = service.backends, service.cluster
     metrics.present.registry, metrics.present.sandbox = work.desk.gauges, sandbox_desk.gauges
     metrics.present.code, metrics.present.library = work.counts, library.gauges
@@ -262,7 +276,7 @@ async def _build(settings: Settings, source: ConfigSource, ledger: Ledger, keys:
     return service
 
 
-def _cluster(settings: Settings, kit: NodeKit, hub: DaemonHub) -> Cluster:
+def _cluster(settings: Settings, kit: NodeKit, hub: DaemonHub, clock: Clock) -> Cluster:
     daemon_id = hashlib.sha256(str(settings.data.dir.expanduser().resolve()).encode()).hexdigest()[:12]
 
     def on_node_lost(node: NodeId, tasks: tuple[TaskId, ...]) -> None:
@@ -271,7 +285,7 @@ def _cluster(settings: Settings, kit: NodeKit, hub: DaemonHub) -> Cluster:
             hub.cashier.release_all(task)
 
     if settings.cluster.kind == "local":
-        return LocalCluster(kit=kit, hub=hub, settings=settings.cluster, on_node_lost=on_node_lost)
+        return LocalCluster(kit=kit, hub=hub, settings=settings.cluster, on_node_lost=on_node_lost, wall=clock.wall)
     # Half a second and much memory, which "local" is there to save.
     from runtime.ray_cluster.cluster import RayCluster
 

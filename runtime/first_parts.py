@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from agents.strategies.compose import parse_strategy, to_json
@@ -10,8 +11,8 @@ from runtime.config import Settings
 from runtime.ledger.store import Ledger
 
 
-async def open_ledger(settings: Settings, data: Path) -> Ledger:
-    """The ledger in the folder ``data``. Raises LedgerError."""
+async def open_ledger(settings: Settings, data: Path, wall: Callable[[], float]) -> Ledger:
+    """The ledger in the folder ``data``; ``wall`` gives Unix seconds. Raises LedgerError."""
     return await Ledger.open(
         data / "ledger.sqlite",
         flush_ms=settings.data.flush_ms,
@@ -19,6 +20,7 @@ async def open_ledger(settings: Settings, data: Path) -> Ledger:
         max_bytes=settings.data.max_ledger_bytes,
         store_bodies=settings.data.store_bodies,
         max_stored_chars=settings.data.max_stored_chars,
+        clock=wall,
         encode=to_json,
         decode=lambda value: parse_strategy(value, named={}),
     )

@@ -65,12 +65,14 @@ class LocalCluster:
         settings: ClusterSettings,
         build: Callable[[NodeSpec, NodeKit, Hub], Node] = build_node,
         on_node_lost: Callable[[NodeId, tuple[TaskId, ...]], None] = nobody,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._kit = kit
         self._hub = hub
         self._settings = settings
         self._build = build
         self._on_node_lost = on_node_lost
+        self._wall = wall
         self._nodes: dict[NodeId, _Local] = {}
         self._retiring: set[asyncio.Task[None]] = set()
         self._running = False
@@ -93,7 +95,7 @@ class LocalCluster:
         if local is None or local.state == "parked":
             if sum(other.state != "parked" for other in self._nodes.values()) >= self._settings.max_live_nodes:
                 raise Refused(f"{self._settings.max_live_nodes} nodes are live, which is the cap (cluster.max_live_nodes)")
-            local = _Local(spec=spec, node=self._build(spec, self._kit, self._hub), started_at=time.time())
+            local = _Local(spec=spec, node=self._build(spec, self._kit, self._hub), started_at=self._wall())
             self._nodes[spec.node_id] = local
         return _status(local)
 

@@ -9,6 +9,7 @@ from agents.committee.design import question_of
 from agents.llm.pool import Pool
 from agents.records import Work
 from runtime.admission import Cashier
+from runtime.clock import Clock
 from runtime.committees.compare import Comparisons, Runs
 from runtime.committees.desk import CommitteeDesk
 from runtime.learner.build import judge_ask
@@ -31,6 +32,7 @@ class Committees:
         router: Router,
         cashier: Cashier,
         metrics: Metrics,
+        clock: Clock,
     ) -> None:
         self.desk = desk
         self.comparisons = Comparisons(
@@ -41,6 +43,7 @@ class Committees:
             heard=router.compared,
             lost=self._lost,
             rng=random.Random(),
+            wall=clock.wall,
         )
         counts = desk.counts
         metrics.present.committees = lambda: (desk.gauges(), counts.ended, counts.seats, self.comparisons.counts)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Literal
 
+from runtime.clock import Clock
 from runtime.cluster import Cluster
 from runtime.config import Settings
 from runtime.controlling.controller import Controller
@@ -23,7 +23,13 @@ KeepPool = Callable[[str, int | None], Awaitable[None]]
 
 
 async def controlled(
-    settings: Settings, cluster: Cluster, ledger: Ledger, metrics: Metrics, keep_pool: KeepPool, patterns_of: PatternsOf
+    settings: Settings,
+    cluster: Cluster,
+    ledger: Ledger,
+    metrics: Metrics,
+    keep_pool: KeepPool,
+    patterns_of: PatternsOf,
+    clock: Clock,
 ) -> Controller:
     """A controller whose nodes are live; the caller runs it. ``patterns_of`` says which patterns requests were of. Raises
     LedgerError, AgentError where no node comes up."""
@@ -32,10 +38,11 @@ async def controlled(
         cluster=cluster,
         samples=LedgerSamples(ledger, patterns_of=patterns_of),
         settings=settings,
+        wall=clock.wall,
         looked=metrics.control_round,
     )
     controller.tools.hands.pool = keep_pool
-    await controller.start(lambda topology: first_steps(topology, settings.cluster, now=time.time()))
+    await controller.start(lambda topology: first_steps(topology, settings.cluster, now=clock.wall()))
     metrics.present.topology = lambda: series_of(controller)
     return controller
 

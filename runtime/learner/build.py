@@ -13,6 +13,7 @@ from agents.llm.desk import Desk
 from agents.llm.pool import Pool
 from agents.records import Choice
 from runtime.admission import Cashier
+from runtime.clock import Clock
 from runtime.cluster import Cluster
 from runtime.config import Settings
 from runtime.learner.desk import Router
@@ -49,7 +50,14 @@ def judge_ask(pool: Pool, cashier: Cashier, metrics: Metrics) -> Ask:
 
 @asynccontextmanager
 async def routed(
-    settings: Settings, pool: Pool, desk: Desk, cluster: Cluster, ledger: Ledger, cashier: Cashier, metrics: Metrics
+    settings: Settings,
+    pool: Pool,
+    desk: Desk,
+    cluster: Cluster,
+    ledger: Ledger,
+    cashier: Cashier,
+    metrics: Metrics,
+    clock: Clock,
 ) -> AsyncIterator[Router]:
     """A router that has taken up what was learned before, and writes down what it learns until the block ends."""
 
@@ -63,6 +71,7 @@ async def routed(
         folder=settings.data.dir.expanduser() / "routing",
         ask=judge_ask(pool, cashier, metrics),
         load=lambda: _load(pool, desk),
+        wall=clock.wall,
     )
     await router.load()
     await router.trials.load()

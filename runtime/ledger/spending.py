@@ -16,6 +16,7 @@ from agents.records import AgentError
 from runtime.accounts import Amount, Limits, Scope, Unit
 from runtime.admission import Cashier
 from runtime.budget import Purse
+from runtime.clock import Clock
 from runtime.config import BudgetSettings
 from runtime.ledger.batch import WritingConnection
 from runtime.ledger.records import LedgerError
@@ -68,11 +69,16 @@ class SpendBook:
 
 @asynccontextmanager
 async def books(
-    ledger: Ledger, desk: Desk, settings: BudgetSettings, keys: Mapping[str, Limits], on_refused: Callable[[Scope, Unit], None]
+    ledger: Ledger,
+    desk: Desk,
+    settings: BudgetSettings,
+    keys: Mapping[str, Limits],
+    on_refused: Callable[[Scope, Unit], None],
+    clock: Clock,
 ) -> AsyncIterator[Cashier]:
     """The desk with today's books, for as long as the block runs: the own limits of ``keys``, and what was spent so far."""
-    book = SpendBook(ledger)
-    purse = Purse(settings, on_refused=on_refused)
+    book = SpendBook(ledger, wall=clock.wall)
+    purse = Purse(settings, on_refused=on_refused, wall=clock.wall)
     for key_id, limits in keys.items():
         purse.limit_key(key_id, limits)
     purse.load(await book.today())

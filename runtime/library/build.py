@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from agents.llm.pool import Pool
 from registry.embedding import Embedder
+from runtime.clock import Clock
 from runtime.config import Settings
 from runtime.ledger.store import Ledger
 from runtime.library.desk import LibraryDesk
@@ -27,6 +28,7 @@ def build_library(
     metrics: Metrics,
     pool: Pool,
     work: RegistryWork,
+    clock: Clock,
 ) -> LibraryDesk:
     """Nothing is opened yet."""
     return LibraryDesk(
@@ -41,6 +43,7 @@ def build_library(
         simulated_pool=lambda: all(spec.simulated for spec in pool.specs),
         max_count=settings.requests.max_count,
         keeps_bodies=settings.data.store_bodies,
+        wall=clock.wall,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Final, Protocol
 
 from agents.llm.chat import BackendSpec
 from agents.records import Json
+from runtime.clock import Clock
 from runtime.cluster import Cluster
 from runtime.config import Settings
 from runtime.config_observe import ObserveSettings
@@ -73,12 +73,13 @@ async def observed(
     board: EventBoard,
     metrics: Metrics,
     patterns: Patterns,
+    clock: Clock,
 ) -> AsyncIterator[ObservingFront]:
     """The controller is given proposals, and the board is told what happens, until the block ends."""
     tidings = Tidings(board, nodes=cluster.nodes, patterns=patterns.seen)
 
     async def findings() -> Sequence[Finding]:
-        rows = await router.book.newest(since=time.time() - LOG_S, limit=LOG_ROWS)
+        rows = await router.book.newest(since=clock.wall() - LOG_S, limit=LOG_ROWS)
         return (await asyncio.to_thread(distill, rows)).findings
 
     async def changes() -> list[dict[str, Json]]:
@@ -94,6 +95,7 @@ async def observed(
         spent_since=lambda since: spent_since(ledger, "observe", since),
         remember=controller.remember,
         source="observe",
+        clock=clock.wall,
     )
     observer = Observer(
         reads=ObservingLedger(ledger, patterns_of=patterns.of),
@@ -102,13 +104,15 @@ async def observed(
         findings=findings,
         introspection=Introspection(ask=asks.ask, changes=changes, why=lambda: asks.why),
         on_look=tidings.looked,
+        wall=clock.wall,
+        clock=clock.steady,
     )
     controller.sources.append(observer)
     controller.tools.told = tidings.wrote
     metrics.present.observing = lambda: series_of(observer)
     telling = asyncio.create_task(tidings.run(), name="tidings")
     try:
-        yield ObservingFront(observer, controller, wall=time.time)
+        yield ObservingFront(observer, controller, wall=clock.wall)
     finally:
         telling.cancel()
         await asyncio.gather(telling, return_exceptions=True)

@@ -16,6 +16,7 @@ from agents.llm.chat import BackendSpec
 from agents.records import AgentError, Draft
 from registry.embedding import Embedder
 from registry.records import RegistryError
+from runtime.clock import Clock
 from runtime.cluster import Cluster
 from runtime.config import Settings
 from runtime.controlling.controller import Controller
@@ -44,10 +45,14 @@ MAX_TRIED: Final = 10_000
 class PatternWork:
     """``desk`` is there at once, and works while it is ``working``."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, embedder: Embedder | None, metrics: Metrics) -> None:
-        self._settings, self._ledger = settings.patterns, ledger
+    def __init__(self, settings: Settings, ledger: Ledger, embedder: Embedder | None, metrics: Metrics, clock: Clock) -> None:
+        self._settings, self._ledger, self._clock = settings.patterns, ledger, clock
         self.desk = PatternDesk(
-            settings.patterns, embedder=embedder, book=PatternLedger(ledger), keeps_bodies=settings.data.store_bodies
+            settings.patterns,
+            embedder=embedder,
+            book=PatternLedger(ledger),
+            keeps_bodies=settings.data.store_bodies,
+            wall=clock.wall,
         )
         self._tried: Counter[str] = Counter()
         self._reviews = settings.registry.review
@@ -88,6 +93,7 @@ class PatternWork:
                 spent_since=lambda since: spent_since(self._ledger, "patterns", since),
                 remember=controller.remember,
                 source="patterns",
+                clock=self._clock.wall,
             )
             for bounds in (self._name_bounds, self._routine_bounds)
         )
@@ -99,6 +105,8 @@ class PatternWork:
             backends=backends,
             asks=written,
             reviews=self._reviews,
+            clock=self._clock.steady,
+            wall=self._clock.wall,
         )
         chores = [self.desk.run(), self._name(named, backends)]
         if self._runs_code and self._settings.enabled:

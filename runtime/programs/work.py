@@ -13,6 +13,7 @@ from agents.llm.chat import BackendSpec
 from agents.records import AgentError, Json
 from registry.embedding import Embedder
 from registry.records import RegistryError
+from runtime.clock import Clock
 from runtime.cluster import Cluster
 from runtime.config import Settings
 from runtime.hub import DaemonHub
@@ -35,12 +36,16 @@ log = logging.getLogger(__name__)
 class RegistryWork:
     """``desk`` and ``code`` are there at once; ``begin`` starts what works in the background, ``end`` ends it."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, embedder: Embedder | None, sandbox: Sandbox, hub: DaemonHub) -> None:
-        self._settings, self._ledger, self._sandbox, self._hub = settings, ledger, sandbox, hub
-        folder, ports = settings.data.dir.expanduser() / "registry", (LedgerJournal(ledger), LedgerEvidence(ledger))
-        self.desk = RegistryDesk(settings.registry, folder, *ports, embedder=embedder, checker=sandbox)
+    def __init__(
+        self, settings: Settings, ledger: Ledger, embedder: Embedder | None, sandbox: Sandbox, hub: DaemonHub, clock: Clock
+    ) -> None:
+        self._settings, self._ledger, self._sandbox, self._hub, self._clock = settings, ledger, sandbox, hub, clock
+        folder = settings.data.dir.expanduser() / "registry"
+        ports = (LedgerJournal(ledger), LedgerEvidence(ledger, clock=clock.wall))
+        self.desk = RegistryDesk(settings.registry, folder, *ports, embedder=embedder, checker=sandbox, clock=clock.wall)
         # Problems are words of clients: where these are not to be kept, neither is what was written for them.
-        self.code = CodeDesk(self.desk, enabled=settings.registry.enabled and settings.data.store_bodies)
+        enabled = settings.registry.enabled and settings.data.store_bodies
+        self.code = CodeDesk(self.desk, enabled=enabled, clock=clock.wall)
         hub.search_registry = Offers(self.desk, holdout=settings.registry.guidance_holdout).offer
         self._tasks: list[asyncio.Task[None]] = []
         self._reviewing: Reviewing | None = None
@@ -64,9 +69,12 @@ class RegistryWork:
             backends=backends,
             spent_since=lambda since: spent_since(self._ledger, "registry", since),
             remember=remember,
+            clock=self._clock.wall,
         )
         limits = self._settings.sandbox.setup().limits
-        reviewing = self._reviewing = Reviewing(self.desk, asks, self._sandbox, cluster, settings=settings, limits=limits)
+        reviewing = self._reviewing = Reviewing(
+            self.desk, asks, self._sandbox, cluster, settings=settings, limits=limits, clock=self._clock.wall
+        )
         advising = Advising(self.desk, asks, cluster, settings=settings, announce=self._announce)
         chores = (self.code.run(), self._learn(asks, reviewing, advising))
         self._tasks = [asyncio.create_task(each) for each in chores]
@@ -82,6 +90,7 @@ class RegistryWork:
             cluster=cluster,
             backends=backends,
             remember=remember,
+            clock=self._clock,
         )
         self._routers.begin()
         return self._routers

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from agents.llm.chat import BackendSpec
+from runtime.clock import Clock
 from runtime.cluster import Cluster
 from runtime.config import Settings
 from runtime.controlling.controller import Controller
@@ -40,6 +41,7 @@ class RouterWork:
         cluster: Cluster,
         backends: Callable[[], Sequence[BackendSpec]],
         remember: RememberNode,
+        clock: Clock,
     ) -> None:
         trials = router.trials
         self.desk = RouterDesk(
@@ -58,6 +60,7 @@ class RouterWork:
             spent_since=lambda since: spent_since(ledger, "routers", since),
             remember=remember,
             source="routers",
+            clock=clock.wall,
         )
         self._evolution = Evolution(
             book=RoundLedger(ledger),
@@ -68,6 +71,7 @@ class RouterWork:
             asks=asks,
             settings=lambda: self.desk.settings,
             reviews=settings.registry.review,
+            clock=clock.wall,
         )
         self.front = RoutersFront(registry, router, self.desk, self._evolution)
         router.advisor = self.desk
