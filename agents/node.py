@@ -58,9 +58,10 @@ class _Gear:
         await asyncio.gather(self.pool.aclose(), self.sandbox.aclose())
 
 
-def build_pool(kit: NodeKit, hub: Hub) -> PoolPort:
+def build_pool(kit: NodeKit, hub: Hub, wall: Callable[[], float] = time.time) -> PoolPort:
     """Real HTTP backends whose permits come from ``hub``."""
-    return Pool([HttpBackend(spec) for spec in kit.backends], admission=hub, retry=kit.retry, fallback=kit.fallback)
+    backends = [HttpBackend(spec) for spec in kit.backends]
+    return Pool(backends, admission=hub, retry=kit.retry, fallback=kit.fallback, wall=wall)
 
 
 class Node:
@@ -247,6 +248,7 @@ class Node:
             self._empty.set()
 
 
-def build_node(spec: NodeSpec, kit: NodeKit, hub: Hub) -> Node:
-    """A node with real HTTP backends whose permits come from ``hub``."""
-    return Node(spec, kit, hub, pool=build_pool(kit, hub))
+def build_node(spec: NodeSpec, kit: NodeKit, hub: Hub, wall: Callable[[], float] = time.time) -> Node:
+    """A node with real HTTP backends whose permits come from ``hub``; ``wall`` gives Unix seconds for what it stamps."""
+    make_pool = partial(build_pool, wall=wall)
+    return Node(spec, kit, hub, pool=make_pool(kit, hub), make_pool=make_pool, wall=wall)

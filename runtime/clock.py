@@ -1,7 +1,7 @@
 """What time it is, for all of a daemon: one value that daemon.py hands to every part.
 
 Built by whoever starts a daemon; ops/sim passes one that leaps from day to day. Latencies are not taken from it: how long
-something took is always measured, and what a node's own process stamps (calls and events in a trace) is its machine's time.
+something took is always measured. A node in a process of its own (Ray) stamps its calls and events with its machine's time.
 Imports nothing of the project.
 """
 

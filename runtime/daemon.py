@@ -22,7 +22,7 @@ from typing import Any
 from agents.llm.desk import Desk
 from agents.llm.http import HttpBackend
 from agents.llm.pool import Pool
-from agents.node import NodeKit
+from agents.node import NodeKit, build_node
 from agents.records import AgentError, NodeId, TaskId
 from registry.embedding import Embedder
 from registry.records import RegistryError
@@ -181,7 +181,7 @@ async def _build(
     hub.cluster = cluster
     stack.push_async_callback(cluster.stop, drain_s=1.0)
     await cluster.start()
-    pool = Pool([HttpBackend(spec) for spec in specs], admission=cashier, retry=kit.retry, fallback=kit.fallback)
+    pool = Pool([HttpBackend(spec) for spec in specs], admission=cashier, retry=kit.retry, fallback=kit.fallback, wall=clock.wall)
     stack.push_async_callback(pool.aclose)
     hub.committees = CommitteeDesk(cluster=cluster, settings=settings.committee, backends=lambda: pool.specs)
     patterns = PatternWork(settings, ledger, embedder, metrics, clock)
@@ -285,7 +285,8 @@ def _cluster(settings: Settings, kit: NodeKit, hub: DaemonHub, clock: Clock) -> 
             hub.cashier.release_all(task)
 
     if settings.cluster.kind == "local":
-        return LocalCluster(kit=kit, hub=hub, settings=settings.cluster, on_node_lost=on_node_lost, wall=clock.wall)
+        build = partial(build_node, wall=clock.wall)
+        return LocalCluster(kit=kit, hub=hub, settings=settings.cluster, build=build, on_node_lost=on_node_lost, wall=clock.wall)
     # Half a second and much memory, which "local" is there to save.
     from runtime.ray_cluster.cluster import RayCluster
 
