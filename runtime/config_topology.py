@@ -38,6 +38,8 @@ class ApprovalSettings(Section):
     """A node works in another way."""
     adopt_router: Rule = DEFAULT_RULES[Kind.ADOPT_ROUTER]
     """A generated router decides."""
+    tune: Rule = DEFAULT_RULES[Kind.TUNE]
+    """Settings of routing that won an experiment hold."""
     pool: Rule = DEFAULT_RULES[Kind.POOL]
     """More or fewer are kept ready."""
     restore: Rule = DEFAULT_RULES[Kind.RESTORE]

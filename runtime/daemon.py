@@ -48,7 +48,7 @@ from runtime.jobs.bell import Bell
 from runtime.jobs.runner import JobRunner
 from runtime.jobs.tools import Tools
 from runtime.keys import KeyRing, check_binding
-from runtime.learner.build import routed
+from runtime.learner.build import join, routed
 from runtime.ledger.escalations import EscalationLedger
 from runtime.ledger.jobs import JobLedger
 from runtime.ledger.replies import ReplyLedger
@@ -259,6 +259,7 @@ async def _build(
     )
     service.routers = work.begin(dispatch, cluster, lambda: service.pool.specs, router, controller.remember)
     service.routers.join(controller)
+    join(router, controller, lambda: service.pool.specs)
     stack.push_async_callback(work.end)
     asked = (dispatch, cluster, lambda: service.pool.specs, controller)
     await stack.enter_async_context(patterns.working(*asked, registry=work.desk, sandbox=sandbox_desk.sandbox))

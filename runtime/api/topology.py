@@ -32,6 +32,7 @@ _MAX_LIMIT: Final = 500
 _MAX_REVISION: Final = 2**53
 _Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
 _Ref = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+_Setting = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,64}=.{1,64}$")]
 _Text = Annotated[str, StringConstraints(max_length=20_000)]
 M = TypeVar("M", bound=BaseModel)
 _Reason = Annotated[str, StringConstraints(max_length=2000)]
@@ -76,6 +77,8 @@ class NewProposal(_Body):
     """pool: how many are kept ready; none given: as many as configured."""
     version: _Ref | None = None
     """adopt_router: the version in the registry; none given: no generated router."""
+    settings: Annotated[list[_Setting], Field(max_length=8)] | None = None
+    """tune: settings of routing as name=value, which hold instead of the configuration's; none given: the configuration alone."""
 
 
 class Approval(_Body):

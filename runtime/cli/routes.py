@@ -28,6 +28,10 @@ def show(*, as_json: bool) -> None:
     out = tables.console()
     if not found["enabled"]:
         out.print("Routing is not learned (routing.enabled = false).")
+    if found["tuned"]:
+        out.print(
+            f"Instead of the configuration's these settings hold: {', '.join(found['tuned'])}", soft_wrap=True, markup=False
+        )
     if not found["decisions"]:
         out.print("Nothing was chosen yet: it takes two backends and a request that leaves it open.")
         return

@@ -168,7 +168,7 @@ def settle(name: Id, reason: Annotated[str, typer.Option("--reason", "-r", help=
 @proposals_app.command("new")
 def new(
     kind: Annotated[
-        Literal["spawn", "park", "wake", "prune", "merge", "rewire", "pool", "adopt_router"],
+        Literal["spawn", "park", "wake", "prune", "merge", "rewire", "pool", "adopt_router", "tune"],
         typer.Argument(help="What is to change."),
     ],
     node: Annotated[str | None, typer.Argument(help="The node, by name; for spawn the new one's, for pool the pool's.")] = None,
@@ -183,6 +183,9 @@ def new(
     ] = None,
     size: Annotated[int | None, typer.Option(min=0, max=64, help="pool: how many are kept ready.")] = None,
     version: Annotated[str | None, typer.Option(help="adopt_router: the version in the registry.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option(help="tune: a setting of routing as name=value; may be repeated; none: back to the file.")
+    ] = None,
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
@@ -203,6 +206,7 @@ def new(
         "patterns": pattern or None,
         "size": size,
         "version": version,
+        "settings": setting or None,
         "reason": reason,
     }
     proposals.new(kind, node, into, given, as_json=as_json)

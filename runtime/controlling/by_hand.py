@@ -13,7 +13,7 @@ from agents.records import AgentError, Json, NodeId, NodeSpec
 from agents.strategies.compose import parse_strategy
 from agents.strategy_specs import Single, StrategySpec
 from runtime.config import ClusterSettings
-from runtime.topology.payloads import AdoptRouter, Kind, Merge, Park, Payload, Pool, Prune, Rewire, Spawn, Wake
+from runtime.topology.payloads import AdoptRouter, Kind, Merge, Park, Payload, Pool, Prune, Rewire, Spawn, Tune, Wake
 from runtime.topology.records import BadProposal
 from runtime.topology.shape import Member, PatternId, Topology
 
@@ -30,6 +30,7 @@ FIELDS: Final[Mapping[Kind, tuple[frozenset[str], frozenset[str]]]] = {
     Kind.MERGE: (frozenset({"into", "gone"}), frozenset()),
     Kind.POOL: (frozenset({"name", "size"}), frozenset()),
     Kind.ADOPT_ROUTER: (frozenset({"version"}), frozenset()),
+    Kind.TUNE: (frozenset(), frozenset({"settings"})),
 }
 """What can be wished by hand: the fields that each kind needs, and those that it may have."""
 
@@ -59,6 +60,8 @@ def payload_by_hand(
             return Pool(name=fields["name"], size=fields.get("size"))
         case Kind.ADOPT_ROUTER:
             return AdoptRouter(version=fields.get("version"))
+        case Kind.TUNE:
+            return Tune(settings=tuple(fields.get("settings", ())))
     node = member_called(fields["node"], topology, "node").node_id
     return Prune(node=node) if kind is Kind.PRUNE else Park(node=node) if kind is Kind.PARK else Wake(node=node)
 

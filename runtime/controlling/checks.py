@@ -8,8 +8,11 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from runtime.config_routing import RoutingSettings
 from runtime.controlling.hands import Hands
-from runtime.topology.payloads import AdoptRouter, Merge, Payload, Pool, Recover, Rewire, Spawn, Split
+from runtime.learner.tuning import laid_over
+from runtime.routing.records import RoutingError
+from runtime.topology.payloads import AdoptRouter, Merge, Payload, Pool, Recover, Rewire, Spawn, Split, Tune
 from runtime.topology.records import MAX_EVIDENCE, MAX_PREDICTIONS, MAX_REASON_CHARS, BadProposal, Draft, Evidence, Prediction
 from runtime.topology.shape import WARM_NODES
 
@@ -37,8 +40,19 @@ def check_draft(draft: Draft, hands: Hands) -> None:
     _check_texts(draft.payload)
     if isinstance(draft.payload, AdoptRouter) and hands.adopt is None:
         raise BadProposal("generated routers are not adopted here", param="payload.kind")
+    if isinstance(draft.payload, Tune):
+        _check_settings(draft.payload, hands)
     if isinstance(draft.payload, Pool) and draft.payload.name != WARM_NODES and hands.pool is None:
         raise BadProposal("there is no such pool here", param="payload.name")
+
+
+def _check_settings(payload: Tune, hands: Hands) -> None:
+    if hands.tune is None:
+        raise BadProposal("settings of routing are not changed here", param="payload.kind")
+    try:
+        laid_over(RoutingSettings(), payload.settings)
+    except RoutingError as error:
+        raise BadProposal(f"{error.field}: {error.message}", param="payload.settings") from None
 
 
 def _check_evidence(evidence: Evidence, at: str) -> None:

@@ -9,18 +9,20 @@ from collections.abc import Awaitable, Callable
 
 from agents.records import Refused
 from runtime.cluster import Cluster
-from runtime.topology.shape import WARM_NODES, MemberStep, PoolStep, RouterStep, Step
+from runtime.topology.shape import WARM_NODES, MemberStep, PoolStep, RouterStep, Step, TuneStep
 from runtime.topology.steps import act_of
 
 
 class Hands:
-    """``adopt`` takes the version of a generated router (None: none any more), ``pool`` the name and size of a pool that is not
-    of blank nodes; each raises AgentError where it cannot. Whoever owns those lays them in."""
+    """``adopt`` takes the version of a generated router (None: none any more), ``tune`` settings of routing (``name=value``),
+    ``pool`` the name and size of a pool that is not of blank nodes; each raises AgentError where it cannot. Whoever owns those
+    lays them in."""
 
     def __init__(self, cluster: Cluster, *, drain_s: float) -> None:
         self._cluster = cluster
         self.drain_s = drain_s
         self.adopt: Callable[[str | None], Awaitable[None]] | None = None
+        self.tune: Callable[[tuple[str, ...]], Awaitable[None]] | None = None
         self.pool: Callable[[str, int | None], Awaitable[None]] | None = None
 
     async def do(self, step: Step) -> None:
@@ -32,6 +34,10 @@ class Hands:
                 if self.adopt is None:
                     raise Refused("nothing here adopts routers")
                 await self.adopt(version)
+            case TuneStep(after=settings):
+                if self.tune is None:
+                    raise Refused("nothing here takes settings of routing")
+                await self.tune(settings)
             case PoolStep(name=name, after=size):
                 await self.resize(name, size)
 

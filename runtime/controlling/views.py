@@ -9,7 +9,7 @@ from agents.strategies.compose import strategy_name
 from runtime.cluster import NodeStatus
 from runtime.controlling.book import Case
 from runtime.topology.approval import risk_of
-from runtime.topology.shape import Member, MemberStep, PoolStep, RouterStep, Step, Topology
+from runtime.topology.shape import Member, MemberStep, PoolStep, RouterStep, Step, Topology, TuneStep
 from runtime.topology.steps import act_of
 from runtime.topology.wire import encode
 
@@ -25,6 +25,7 @@ def shape_view(topology: Topology, statuses: Mapping[NodeId, NodeStatus] | None)
         "live": len(topology.live),
         "parked": len(members) - len(topology.live),
         "router": topology.router,
+        "tuned": list(topology.tuned),
         "pools": dict(topology.pools),
         "nodes": [member_view(member, (statuses or {}).get(member.node_id)) for member in members],
     }
@@ -59,8 +60,14 @@ def step_words(step: Step) -> str:
             return _node_words(step)
         case RouterStep(before=before, after=after):
             return f"route by {after or 'what was learned alone'} (before: {before or 'what was learned alone'})"
+        case TuneStep(before=was, after=then):
+            return f"route by {_settings(then)} (before: {_settings(was)})"
         case PoolStep(name=name, before=before, after=after):
             return f"keep {_size(after)} of the pool {name} ready (before: {_size(before)})"
+
+
+def _settings(settings: tuple[str, ...]) -> str:
+    return ", ".join(settings) or "the configuration's settings"
 
 
 def _size(size: int | None) -> str:

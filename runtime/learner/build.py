@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -11,18 +12,23 @@ from agents.calls import CallRecord
 from agents.llm.chat import BackendSpec, ChatReply, ChatRequest
 from agents.llm.desk import Desk
 from agents.llm.pool import Pool
-from agents.records import Choice
+from agents.records import Choice, Refused
 from runtime.admission import Cashier
 from runtime.clock import Clock
 from runtime.cluster import Cluster
 from runtime.config import Settings
+from runtime.controlling.controller import Controller
 from runtime.learner.desk import Router
 from runtime.learner.judge import Ask
+from runtime.learner.proposing import TuneSource
 from runtime.learner.views import series_of
 from runtime.ledger.decisions import DecisionLedger
 from runtime.ledger.store import Ledger
 from runtime.ledger.trials import TrialLedger
 from runtime.metrics import Metrics
+from runtime.routing.records import RoutingError
+
+log = logging.getLogger(__name__)
 
 JUDGE_WITHIN_S: Final = 60.0
 JUDGE_HOLDER: Final = "judge"
@@ -84,6 +90,24 @@ async def routed(
             chore.cancel()
         await asyncio.gather(*chores, return_exceptions=True)
         await router.close()
+
+
+def join(router: Router, controller: Controller, backends: Callable[[], Sequence[BackendSpec]]) -> None:
+    """Settings that won are proposals of ``controller`` from now on, and it puts them into force; those that it holds hold at
+    once."""
+
+    async def tune(settings: tuple[str, ...]) -> None:
+        try:
+            router.tune(settings)
+        except RoutingError as error:
+            raise Refused(f"these settings cannot hold: {error.field}: {error}") from error
+
+    controller.tools.hands.tune = tune
+    controller.sources.append(TuneSource(router.trials, controller, simulated=lambda: any(spec.simulated for spec in backends())))
+    try:
+        router.tune(controller.topology.tuned)
+    except RoutingError as error:
+        log.error("the configuration's settings of routing hold, those of the shape cannot: %s: %s", error.field, error)
 
 
 def _load(pool: Pool, desk: Desk) -> float:

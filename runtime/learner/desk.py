@@ -34,6 +34,7 @@ from runtime.learner.judge import Ask, JudgeDesk
 from runtime.learner.policy import learner_settings, manner_of, row_of, usual_of, weights_of
 from runtime.learner.records import OWN, Advisor, Counts, DecisionBook, Evidence, Route, Told
 from runtime.learner.trials import TrialBook, Trials
+from runtime.learner.tuning import laid_over
 from runtime.ledger.records import LedgerError
 from runtime.open_request import OpenRequest
 from runtime.records import Answer
@@ -46,9 +47,9 @@ log = logging.getLogger(__name__)
 MAX_CONVERSATIONS: Final = 4096
 MAX_REQUESTS: Final = 8192
 MAX_PARTS: Final = 16
+"""Of a long list, so many of its newest parts hear of the feedback on the whole."""
 COMPARED: Final = 0.6
 """How far a comparison may be believed: as far as a judge."""
-"""Of a long list, so many of its newest parts hear of the feedback on the whole."""
 REAL: Final = frozenset({"checks", "failure", "empty", "judge", "feedback", "comparison"})
 """Sources that say something of one answer."""
 
@@ -72,6 +73,9 @@ class Router:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._settings, self._strategies, self._committee = settings.routing, settings.strategies, settings.committee
+        self._file = settings.routing
+        self.tuned: tuple[str, ...] = ()
+        """Settings that hold instead of the file's."""
         self._keep_text = settings.data.store_bodies
         self.advisor: Advisor | None = None
         self._backends, self._health, self._nodes, self._load = backends, health, nodes, load
@@ -101,8 +105,16 @@ class Router:
 
     def renew(self, settings: Settings) -> None:
         """Choices from now on go by ``settings``."""
-        self._settings, self._strategies, self._committee = settings.routing, settings.strategies, settings.committee
-        self.judge.settings = settings.routing
+        self._file, self._strategies, self._committee = settings.routing, settings.strategies, settings.committee
+        self.tune(self.tuned)
+
+    def tune(self, tuned: tuple[str, ...]) -> None:
+        """Let these settings hold instead of the file's. Raises RoutingError where they cannot; the file's hold then."""
+        self.tuned, self._settings = (), self._file
+        try:
+            self.tuned, self._settings = tuned, laid_over(self._file, tuned)
+        finally:
+            self.judge.settings = self._settings
 
     # ── choosing ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -280,23 +292,10 @@ class Router:
 
     async def load(self) -> None:
         """Take up what was learned before. A file that cannot be read is set aside and said so; learning begins anew."""
-        try:
-            found = await asyncio.to_thread(keeping.read, self._folder)
-            if found is None:
-                return
-            header, learned = found
-            try:
-                self.learner = await asyncio.to_thread(state.load, learned, self.learner.settings, rng=self._rng)
-            except RoutingError as error:
-                aside = await asyncio.to_thread(keeping.set_aside, self._folder)
-                log.error("what was learned of routing is set aside as %s: %s", aside, error)
-                return
-        except keeping.Unreadable as error:
-            log.error("what was learned of routing is set aside as %s: %s", error.aside, error)
+        found = await asyncio.to_thread(keeping.taken_up, self._folder, self.learner.settings, self._rng)
+        if found is None:
             return
-        except OSError as error:
-            log.error("what was learned of routing cannot be read: %s", error)
-            return
+        header, self.learner = found
         heard, committees = header.get("heard"), header.get("heard_committees")
         self.heard = heard if isinstance(heard, int) and heard >= 0 else self.learner.quality.seen
         self.heard_committees = committees if isinstance(committees, int) and committees >= 0 else 0

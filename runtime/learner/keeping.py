@@ -7,10 +7,20 @@ be read is set aside under another name, never deleted.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from runtime.routing import state
+from runtime.routing.bandit import Learner
+from runtime.routing.records import RoutingError
+from runtime.routing.settings import LearnerSettings
+
+log = logging.getLogger(__name__)
 
 FILE = "learned.bin"
 MOST_HEADER_BYTES = 4 * 2**20
@@ -35,6 +45,23 @@ def write(folder: Path, header: Mapping[str, Any], learner: bytes) -> None:
         out.flush()
         os.fsync(out.fileno())
     temporary.replace(folder / FILE)
+
+
+def taken_up(folder: Path, settings: LearnerSettings, rng: np.random.Generator) -> tuple[dict[str, Any], Learner] | None:
+    """(header, learner) as they were left; None where nothing was, or where it cannot be read, which is logged."""
+    try:
+        found = read(folder)
+        if found is None:
+            return None
+        header, learned = found
+        return header, state.load(learned, settings, rng=rng)
+    except RoutingError as error:
+        log.error("what was learned of routing is set aside as %s: %s", set_aside(folder), error)
+    except Unreadable as error:
+        log.error("what was learned of routing is set aside as %s: %s", error.aside, error)
+    except OSError as error:
+        log.error("what was learned of routing cannot be read: %s", error)
+    return None
 
 
 def read(folder: Path) -> tuple[dict[str, Any], bytes] | None:

@@ -2,7 +2,8 @@
 of the traffic.
 
 Owned by desk.py; asked by the operator's surface. One experiment at a time, its state in the ledger, so that one that a kill cuts
-short goes on from where it was. An experiment ends with a ruling and changes nothing by itself: settings are the operator's.
+short goes on from where it was. An experiment ends with a ruling and changes nothing by itself: what won is proposed (settings by
+proposing.py, routers by runtime/routers).
 """
 
 from __future__ import annotations
@@ -15,23 +16,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal, Protocol
 
-from pydantic import ValidationError
-
 from agents.records import Json
 from runtime.config_routing import RoutingSettings
 from runtime.learner import shadow
 from runtime.learner.policy import weights_of
 from runtime.learner.records import DecisionBook, Route
+from runtime.learner.tuning import changed
 from runtime.routing.experiment import Group, Plan, Result, State, assign, begin, extend, from_json, observe, rule, to_json
 from runtime.routing.off_policy import OffPolicy
 from runtime.routing.records import RoutingError
 
 log = logging.getLogger(__name__)
 
-Stage = Literal["shadow", "live", "over"]
-CHANGEABLE: Final = frozenset(
-    {"objective", "quality_weight", "cost_weight", "latency_weight", "exploration_floor", "switch_margin"}
-)
+Stage = Literal["shadow", "live", "won", "over"]
+"""``won``: settings that are to be adopted and are no proposal yet."""
+ENDED: Final = frozenset({"won", "over"})
+KEPT: Final = 200
+"""So many experiments are looked through."""
 SHADOW_ROWS: Final = 5_000
 SHADOW_S: Final = 7 * 86_400.0
 SHADOW_EVERY_S: Final = 30.0
@@ -167,7 +168,7 @@ class Trials:
         return trial
 
     def _refuse_a_second(self) -> None:
-        if self.trial is not None and self.trial.stage != "over":
+        if self.trial is not None and self.trial.stage not in ENDED:
             raise ExperimentBusy(f"{self.trial.plan.experiment_id} runs: stop it first", field="experiment")
 
     def _new(self, changes: Mapping[str, Json], stage: Stage, **terms: Any) -> Trial:
@@ -179,11 +180,11 @@ class Trials:
         """End it now; the champion stays. None where there is no such experiment. Raises ExperimentBusy where it is over."""
         trial = self.trial
         if trial is None or trial.plan.experiment_id != experiment_id:
-            known = [row for row in await self._book.load(limit=200) if row["experiment_id"] == experiment_id]
+            known = [row for row in await self._book.load(limit=KEPT) if row["experiment_id"] == experiment_id]
             if not known:
                 return None
             raise ExperimentBusy(f"{experiment_id} is over", field="experiment")
-        if trial.stage == "over":
+        if trial.stage in ENDED:
             raise ExperimentBusy(f"{experiment_id} is over", field="experiment")
         await self._end(trial, note=f"stopped by the operator: {why}" if why else "stopped by the operator")
         return self.trial
@@ -195,16 +196,31 @@ class Trials:
 
     async def all(self) -> list[dict[str, Json]]:
         """Every experiment that is kept, the newest first; the running one as it stands now."""
-        rows = await self._book.load(limit=200)
+        rows = await self._book.load(limit=KEPT)
         now = None if self.trial is None else as_row(self.trial)
         return [now if now is not None and row["experiment_id"] == now["experiment_id"] else row for row in rows]
+
+    # ── what won ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def won(self) -> dict[str, Json] | None:
+        """The oldest experiment on settings that was won and is no proposal yet. Raises LedgerError."""
+        return next((row for row in reversed(await self._book.load(limit=KEPT)) if row["stage"] == "won"), None)
+
+    async def settle(self, experiment_id: str, what: str) -> None:
+        """What became of one that was won. Idempotent. Raises LedgerError."""
+        for row in await self._book.load(limit=KEPT):
+            if row["experiment_id"] == experiment_id and row["stage"] == "won":
+                note = f"{row['note']}; {what}"
+                await self._book.save({**row, "stage": "over", "note": note, "updated_at": self._wall()})
+                if self.trial is not None and self.trial.plan.experiment_id == experiment_id:
+                    self.trial = replace(self.trial, stage="over", note=note)
 
     # ── upkeep ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def load(self) -> None:
         """Go on with what an earlier daemon left. One that cannot be read is said so, and left as it is."""
         for row in await self._book.load(limit=20):
-            if row["stage"] == "over":
+            if row["stage"] in ENDED:
                 continue
             try:
                 plan = Plan(**row["plan"])
@@ -226,7 +242,7 @@ class Trials:
     async def tick(self) -> None:
         """Rule on what is running, and write down how it stands."""
         trial, now = self.trial, self._wall()
-        if trial is None or trial.stage == "over":
+        if trial is None or trial.stage in ENDED:
             return
         if trial.stage == "shadow":
             if now - self._shadowed_at >= SHADOW_EVERY_S:
@@ -240,7 +256,8 @@ class Trials:
         if found.action == "extend":
             trial = replace(trial, state=extend(trial.plan, trial.state))
         if found.action in ("adopt", "keep", "inconclusive"):
-            await self._end(trial, note=f"{found.action}: {found.reason}")
+            won = found.action == "adopt" and ROUTER not in trial.changes
+            await self._end(trial, note=f"{found.action}: {found.reason}", stage="won" if won else "over")
             return
         self.trial = trial
         await self._book.save(as_row(trial))
@@ -263,27 +280,10 @@ class Trials:
         self.trial = trial
         await self._book.save(as_row(trial))
 
-    async def _end(self, trial: Trial, *, note: str) -> None:
-        self.trial = replace(trial, stage="over", note=note, updated_at=self._wall())
+    async def _end(self, trial: Trial, *, note: str, stage: Stage = "over") -> None:
+        self.trial = replace(trial, stage=stage, note=note, updated_at=self._wall())
         self._open.clear()
         await self._book.save(as_row(self.trial))
-
-
-def changed(settings: RoutingSettings, changes: Mapping[str, Json]) -> RoutingSettings:
-    """``settings`` with some of them changed. Raises RoutingError that names the field."""
-    if not changes:
-        raise RoutingError("name at least one setting that the challenger changes", field="changes")
-    for name in changes:
-        if name not in CHANGEABLE:
-            raise RoutingError(f"{name!r} cannot be tried; these can: {', '.join(sorted(CHANGEABLE))}", field=f"changes.{name}")
-    try:
-        made = RoutingSettings.model_validate({**settings.model_dump(), **changes})
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        raise RoutingError(str(first["msg"]), field=f"changes.{first['loc'][0]}") from None
-    if made == settings:
-        raise RoutingError("the challenger is the same as what is in force", field="changes")
-    return made
 
 
 def _shadow_json(found: OffPolicy | None) -> Json:

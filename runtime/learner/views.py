@@ -13,6 +13,7 @@ from typing import Any, Final
 from agents.records import Json
 from runtime.learner.desk import Router
 from runtime.learner.records import CANDIDATE_COLUMNS, Advisor
+from runtime.learner.trials import ENDED
 from runtime.present import Series
 from runtime.routing.distill import Distilled, distill
 
@@ -29,6 +30,7 @@ async def shown(router: Router, *, now: float) -> dict[str, Json]:
     return {
         "enabled": router.settings.enabled,
         "objective": router.settings.objective,
+        "tuned": list(router.tuned),
         "decisions": len(rows),
         "window_s": SHOWN_S,
         "explored_share": _share(rows, lambda row: row["way"] in ("drawn", "floor")),
@@ -41,7 +43,7 @@ async def shown(router: Router, *, now: float) -> dict[str, Json]:
         "waiting": standing.waiting,
         "per_usd": standing.per_usd,
         "arms": arms_of(rows),
-        "experiment": None if trial is None or trial.stage == "over" else trial.plan.experiment_id,
+        "experiment": None if trial is None or trial.stage in ENDED else trial.plan.experiment_id,
         "simplification": _distilled(distilled),
     }
 

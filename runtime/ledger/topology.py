@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import aiosqlite
@@ -25,13 +26,14 @@ from runtime.ledger.topology_rows import CASE_COLUMNS, case_of, case_row, member
 from runtime.topology import wire
 from runtime.topology.moves import OVER, check_move
 from runtime.topology.records import HoldBack, Status, TopologyError
-from runtime.topology.shape import MemberStep, PoolStep, ProposalId, RouterStep, Step, Topology
+from runtime.topology.shape import MemberStep, PoolStep, ProposalId, RouterStep, Step, Topology, TuneStep
 from runtime.topology.steps import after_all, inverse
 
 MAX_BIRTHS: Final = 1000
 MAX_WHY_CHARS: Final = 2000
 _TRIES: Final = 3
 _ROUTER: Final = "topology.router"
+_TUNED: Final = "topology.tuned"
 _POOL: Final = "topology.pool."
 _OPEN_STATES: Final = ", ".join(f"'{status}'" for status in Status if status not in OVER)
 _OPEN: Final = f"SELECT * FROM proposals WHERE status IN ({_OPEN_STATES}) ORDER BY created_at, proposal_id"
@@ -98,6 +100,7 @@ class TopologyLedger:
             at=last[0]["at"] if last else 0.0,
             members=members,
             router=next((row["value"] for row in meta if row["name"] == _ROUTER), None),
+            tuned=next((tuple(orjson.loads(row["value"])) for row in meta if row["name"] == _TUNED), ()),
             pools={row["name"][len(_POOL) :]: int(row["value"]) for row in meta if row["name"].startswith(_POOL)},
         )
 
@@ -118,7 +121,7 @@ class TopologyLedger:
         else:
             return None
         past = await asyncio.to_thread(_back, now, [row["steps"] for row in rows])
-        return Topology(revision=revision, at=started, members=past.members, router=past.router, pools=past.pools)
+        return replace(past, revision=revision, at=started)
 
     async def spent_usd(self, *, since: float) -> float:
         sql = "SELECT coalesce(sum(json_extract(draft, '$.cost_usd')), 0.0) AS usd FROM proposals WHERE applied_at >= ?"
@@ -239,6 +242,8 @@ def _lay(connection: WritingConnection, step: Step, at: float) -> None:
             connection.execute("INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?, ?)", place)
         case RouterStep(after=version):
             _set(connection, _ROUTER, version)
+        case TuneStep(after=settings):
+            _set(connection, _TUNED, orjson.dumps(settings).decode() if settings else None)
         case PoolStep(name=name, after=size):
             _set(connection, _POOL + name, None if size is None else str(size))
 

@@ -20,7 +20,7 @@ from runtime.programs.registry_desk import RegistryDesk
 from runtime.routers.desk import RouterDesk
 from runtime.routers.evolve import Evolution
 from runtime.routers.front import RoutersFront
-from runtime.routers.proposing import ByProposal, RouterSource
+from runtime.routers.proposing import ByProposal, RouterSource, ShapeFollows
 from sandbox.runner import Sandbox
 
 log = logging.getLogger(__name__)
@@ -92,6 +92,7 @@ class RouterWork:
         controller.tools.hands.adopt = self._evolution.put
         controller.sources.append(RouterSource(self._evolution))
         self._evolution.approvals = ByProposal(controller)
+        self.desk.followed = ShapeFollows(controller)
 
     def begin(self) -> None:
         """In the background, until ``end``."""

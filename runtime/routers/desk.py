@@ -93,6 +93,8 @@ class RouterDesk:
         self._said: dict[str, str] = {}
         self._champion: VersionId | None = None
         self.counts: Counter[str] = Counter()
+        self.followed: Callable[[str | None], Awaitable[None]] | None = None
+        """Hears at each look which version is in force."""
 
     @property
     def champion(self) -> VersionId | None:
@@ -208,6 +210,8 @@ class RouterDesk:
             if version not in self._serving:
                 await self._load(registry, version)
         self._champion = champion if champion in self._serving else None
+        if self.followed is not None:
+            await self.followed(champion)
         for name in [name for name in self._serving if name not in wanted]:
             await self._serving.pop(name).held.aclose()
 

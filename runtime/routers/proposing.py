@@ -5,18 +5,23 @@ Built by build.py. What a proposal is and who approves it are runtime/topology's
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Final
 
 from runtime.controlling.controller import Controller
 from runtime.routers.evolve import Evolution
 from runtime.routers.records import Round
-from runtime.topology.moves import WAITING
+from runtime.topology.moves import UNDER_WAY, WAITING
 from runtime.topology.payloads import AdoptRouter, Kind
 from runtime.topology.records import Draft, Evidence, Prediction
-from runtime.topology.shape import Topology
+from runtime.topology.shape import RouterStep, Step, Topology
+from runtime.topology.steps import Stale, place_of
+
+log = logging.getLogger(__name__)
 
 KEY: Final = f"{Kind.ADOPT_ROUTER}:router"
+ROUTER_PLACE: Final = place_of(RouterStep(before=None, after=None))
 MAY_FAIL_MORE: Final = 0.05
 """Share of the requests that may fail beyond what did before, in the probation of an adopted router."""
 
@@ -88,3 +93,32 @@ class ByProposal:
     def held_back(self, now: float) -> bool:
         """Whether an operator rejected a router lately."""
         return KEY in self._controller.tools.state.held_back(now)
+
+
+class ShapeFollows:
+    """The alias of the registry says which router is in force; the shape's word on it follows: after a person moved it, or a
+    router was deprecated, as a revision of nobody's proposal. A change of the router that is under way writes it by itself."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+
+    async def __call__(self, champion: str | None) -> None:
+        """Raises LedgerError."""
+        controller = self._controller
+        # Asked before the shape's lock is taken, too: whoever carries out such a change holds it and looks at routers meanwhile.
+        if controller.topology.router == champion or self._under_way():
+            return
+        try:
+            await controller.revise(
+                lambda topology: self._steps(topology, champion), who="registry", reason="the alias champion of router was moved"
+            )
+        except Stale as error:
+            log.info("the shape follows the alias at the next look: %s", error.message)
+
+    def _steps(self, topology: Topology, champion: str | None) -> tuple[Step, ...]:
+        step = RouterStep(before=topology.router, after=champion)
+        return () if step.before == step.after or self._under_way() else (step,)
+
+    def _under_way(self) -> bool:
+        state = self._controller.tools.state
+        return any(place_of(step) == ROUTER_PLACE for case in state.of(*UNDER_WAY) for step in case.plan.apply)

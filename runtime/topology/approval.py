@@ -98,11 +98,11 @@ def size_of(plan: Plan) -> int:
 
 def risk_of(proposal: Proposal, plan: Plan) -> Risk:
     """High where it cannot be undone once it is kept, or touches more than half of the traffic; medium where a node that works is
-    changed or put away, or another router decides; low where something is added or woken."""
+    changed or put away, or is chosen for other reasons; low where something is added or woken."""
     if plan.finish or proposal.draft.share > 0.5:
         return "high"
     acts = {act_of(step) for step in plan.apply if isinstance(step, MemberStep)}
-    return "medium" if acts & {"park", "respec", "end"} or proposal.kind is Kind.ADOPT_ROUTER else "low"
+    return "medium" if acts & {"park", "respec", "end"} or proposal.kind in (Kind.ADOPT_ROUTER, Kind.TUNE) else "low"
 
 
 def check_decision(proposal: Proposal, digest: str | None, *, now: float) -> None:

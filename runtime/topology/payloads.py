@@ -30,6 +30,7 @@ class Kind(StrEnum):
     RECOVER = "recover"
     REWIRE = "rewire"
     ADOPT_ROUTER = "adopt_router"
+    TUNE = "tune"
     POOL = "pool"
     RESTORE = "restore"
 
@@ -101,6 +102,13 @@ class AdoptRouter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tune:
+    """Route by these settings (``name=value``) instead of the configuration's; none: by the configuration alone."""
+
+    settings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
     """Keep ``size`` of the pool ``name`` ready (WARM_NODES, or ``committee:<pattern>``); None: what the configuration says."""
 
@@ -115,7 +123,7 @@ class Restore:
     revision: int
 
 
-Payload = Spawn | Split | Prune | Merge | Park | Wake | Recover | Rewire | AdoptRouter | Pool | Restore
+Payload = Spawn | Split | Prune | Merge | Park | Wake | Recover | Rewire | AdoptRouter | Tune | Pool | Restore
 
 KIND_OF: Final[Mapping[type[Payload], Kind]] = {
     Spawn: Kind.SPAWN,
@@ -127,13 +135,14 @@ KIND_OF: Final[Mapping[type[Payload], Kind]] = {
     Recover: Kind.RECOVER,
     Rewire: Kind.REWIRE,
     AdoptRouter: Kind.ADOPT_ROUTER,
+    Tune: Kind.TUNE,
     Pool: Kind.POOL,
     Restore: Kind.RESTORE,
 }
 
 
 def subject_of(payload: Payload) -> str:
-    """A new node is known by its first pattern, or else its name; other changes by the node, the router or the pool."""
+    """A new node is known by its first pattern, or else its name; other changes by the node, the router, routing or the pool."""
     match payload:
         case Spawn(spec=spec, patterns=patterns):
             return patterns[0] if patterns else spec.name
@@ -145,6 +154,8 @@ def subject_of(payload: Payload) -> str:
             return spec.node_id
         case AdoptRouter():
             return "router"
+        case Tune():
+            return "routing"
         case Pool(name=name):
             return name
         case Restore(revision=revision):

@@ -25,10 +25,22 @@ from runtime.topology.payloads import (
     Rewire,
     Spawn,
     Split,
+    Tune,
     Wake,
 )
 from runtime.topology.records import BadProposal
-from runtime.topology.shape import WARM_NODES, Member, MemberStep, Plan, PoolStep, ProposalId, RouterStep, Step, Topology
+from runtime.topology.shape import (
+    WARM_NODES,
+    Member,
+    MemberStep,
+    Plan,
+    PoolStep,
+    ProposalId,
+    RouterStep,
+    Step,
+    Topology,
+    TuneStep,
+)
 from runtime.topology.steps import after_all, difference, inverse
 
 MAX_POOL: Final = 64
@@ -59,6 +71,8 @@ def plan_of(payload: Payload, topology: Topology, *, proposal_id: ProposalId, no
             apply = (_changed(topology, spec.node_id, "payload.spec.node_id", lambda member: _respecced(member, spec)),)
         case AdoptRouter(version=version):
             apply = (RouterStep(before=topology.router, after=version),)
+        case Tune(settings=settings):
+            apply = (TuneStep(before=topology.tuned, after=settings),)
         case Pool():
             apply = (_pool(payload, topology),)
         case Restore():

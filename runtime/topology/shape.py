@@ -49,12 +49,14 @@ class Member:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topology:
     """The desired shape at one revision. ``members`` by id; ``router`` is the version of the adopted generated router (None: the
-    bandit alone); ``pools`` is name -> size where it differs from the configuration. ``at`` is Unix time in seconds."""
+    bandit alone); ``tuned`` are settings of routing (``name=value``) and ``pools`` name -> size where they differ from the
+    configuration. ``at`` is Unix time in seconds."""
 
     revision: int = 0
     at: float = 0.0
     members: Mapping[NodeId, Member] = field(default_factory=dict)
     router: str | None = None
+    tuned: tuple[str, ...] = ()
     pools: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -81,6 +83,14 @@ class RouterStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TuneStep:
+    """The settings of routing that are laid over the configuration's."""
+
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PoolStep:
     """The size of the pool ``name``; None: what the configuration says."""
 
@@ -89,7 +99,7 @@ class PoolStep:
     after: int | None
 
 
-Step = MemberStep | RouterStep | PoolStep
+Step = MemberStep | RouterStep | TuneStep | PoolStep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

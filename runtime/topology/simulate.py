@@ -17,7 +17,7 @@ import numpy as np
 
 from runtime.topology.observe import Z
 from runtime.topology.outcomes import Codes, Flags, Floats, Outcomes
-from runtime.topology.payloads import AdoptRouter, Merge, Park, Payload, Pool, Prune, Recover, Rewire, Spawn, Split, Wake
+from runtime.topology.payloads import AdoptRouter, Merge, Park, Payload, Pool, Prune, Recover, Rewire, Spawn, Split, Tune, Wake
 from runtime.topology.shape import Topology
 from runtime.topology.situation import Rules
 
@@ -129,6 +129,9 @@ def _way(payload: Payload, outcomes: Outcomes, topology: Topology) -> _Way:
             )
         case AdoptRouter():
             return _Way(affected=nothing, others=nothing, groups=arms, limits=("a router is replayed on the log of decisions",))
+        case Tune():
+            limit = "settings are scored on the log of decisions before they are tried"
+            return _Way(affected=nothing, others=nothing, groups=arms, limits=(limit,))
     return _Way(affected=nothing, others=nothing, groups=arms, limits=("several changes at once cannot be told apart",))
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Literal
 
 from runtime.topology.records import TopologyError
-from runtime.topology.shape import Member, MemberStep, PoolStep, RouterStep, Step, Topology
+from runtime.topology.shape import Member, MemberStep, PoolStep, RouterStep, Step, Topology, TuneStep
 
 Act = Literal["spawn", "wake", "park", "respec", "end", "none"]
 """What a step on a node means for the live nodes."""
@@ -33,17 +33,21 @@ def _turned(step: Step) -> Step:
             return replace(step, before=step.after, after=step.before)
         case RouterStep():
             return replace(step, before=step.after, after=step.before)
+        case TuneStep():
+            return replace(step, before=step.after, after=step.before)
         case PoolStep():
             return replace(step, before=step.after, after=step.before)
 
 
-def found(topology: Topology, step: Step) -> Member | str | int | None:
+def found(topology: Topology, step: Step) -> Member | str | int | tuple[str, ...] | None:
     """What ``topology`` has where ``step`` works."""
     match step:
         case MemberStep(node_id=node_id):
             return topology.members.get(node_id)
         case RouterStep():
             return topology.router
+        case TuneStep():
+            return topology.tuned
         case PoolStep(name=name):
             return topology.pools.get(name)
 
@@ -69,6 +73,8 @@ def after(topology: Topology, step: Step) -> Topology:
             return replace(topology, members=members)
         case RouterStep(after=version):
             return replace(topology, router=version)
+        case TuneStep(after=settings):
+            return replace(topology, tuned=settings)
         case PoolStep(name=name, after=size):
             pools = {each: value for each, value in topology.pools.items() if each != name}
             return replace(topology, pools=pools if size is None else {**pools, name: size})
@@ -109,6 +115,8 @@ def place_of(step: Step) -> str:
             return f"node {node_id}"
         case RouterStep():
             return "the router"
+        case TuneStep():
+            return "the settings of routing"
         case PoolStep(name=name):
             return f"the pool {name}"
 
@@ -139,9 +147,10 @@ def difference(one: Topology, other: Topology) -> tuple[Step, ...]:
     nodes = [MemberStep(node_id=name, before=before, after=then) for name, before, then in pairs if before != then]
     nodes.sort(key=lambda step: act_of(step) in ("park", "end"))
     router = [RouterStep(before=one.router, after=other.router)] if one.router != other.router else []
+    tuned = [TuneStep(before=one.tuned, after=other.tuned)] if one.tuned != other.tuned else []
     pools = [
         PoolStep(name=name, before=one.pools.get(name), after=other.pools.get(name))
         for name in dict.fromkeys((*other.pools, *one.pools))
         if one.pools.get(name) != other.pools.get(name)
     ]
-    return (*nodes, *router, *pools)
+    return (*nodes, *router, *tuned, *pools)

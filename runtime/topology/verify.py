@@ -18,7 +18,7 @@ from runtime.routing.sequential import Mean
 from runtime.topology.payloads import Kind
 from runtime.topology.records import HIGHER_IS_BETTER, Draft, Prediction
 
-FOR_A_GAIN: Final = frozenset({Kind.SPAWN, Kind.SPLIT, Kind.REWIRE, Kind.ADOPT_ROUTER})
+FOR_A_GAIN: Final = frozenset({Kind.SPAWN, Kind.SPLIT, Kind.REWIRE, Kind.ADOPT_ROUTER, Kind.TUNE})
 """Kinds that are undone where nothing was seen of the gain; an operator's wish is not."""
 
 

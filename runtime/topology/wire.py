@@ -22,9 +22,9 @@ from agents.strategies.compose import parse_strategy, to_json
 from agents.strategy_specs import StrategySpec
 from runtime.topology.payloads import KIND_OF, Payload
 from runtime.topology.records import BadProposal, Draft
-from runtime.topology.shape import Member, MemberStep, Plan, PoolStep, RouterStep, Step
+from runtime.topology.shape import Member, MemberStep, Plan, PoolStep, RouterStep, Step, TuneStep
 
-_STEPS: Final[Mapping[str, type[Any]]] = {"node": MemberStep, "router": RouterStep, "pool": PoolStep}
+_STEPS: Final[Mapping[str, type[Any]]] = {"node": MemberStep, "router": RouterStep, "tune": TuneStep, "pool": PoolStep}
 _PAYLOADS: Final[Mapping[str, type[Any]]] = {str(kind): record for record, kind in KIND_OF.items()}
 _HINTS: Final[dict[type[Any], Mapping[str, Any]]] = {}
 _TAGS: Final[Mapping[type[Any], str]] = {record: tag for table in (_STEPS, _PAYLOADS) for tag, record in table.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +15,8 @@ from agents.records import BackendUnreachable, Json
 from runtime.config import Settings
 from runtime.learner.desk import Router
 from runtime.learner.records import DecisionRow
-from runtime.learner.trials import ExperimentBusy, changed
+from runtime.learner.trials import ExperimentBusy
+from runtime.learner.tuning import changed
 
 
 @dataclass
@@ -61,7 +63,7 @@ async def no_judge(request: ChatRequest, judge: BackendSpec, booked: Callable[[C
     raise BackendUnreachable("nobody is there")
 
 
-def idle_router(settings: Settings) -> Router:
+def idle_router(settings: Settings, *, wall: Callable[[], float] = time.time) -> Router:
     """One without backends; it keeps nothing."""
     return Router(
         settings=settings,
@@ -72,6 +74,7 @@ def idle_router(settings: Settings) -> Router:
         trial_book=MemoryTrials(),
         folder=Path("/nonexistent"),
         ask=no_judge,
+        wall=wall,
     )
 
 

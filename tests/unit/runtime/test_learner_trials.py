@@ -13,7 +13,8 @@ from runtime.config_routing import RoutingSettings
 from runtime.learner import shadow
 from runtime.learner.policy import weights_of
 from runtime.learner.records import DecisionRow, Route
-from runtime.learner.trials import ExperimentBusy, Trials, changed
+from runtime.learner.trials import ExperimentBusy, Trials
+from runtime.learner.tuning import changed
 from runtime.routing.experiment import BadExperiment
 from runtime.routing.records import Arm, Candidate, Decision, RoutingError
 from tests.fakes.routing import MemoryBook, MemoryTrials
@@ -126,7 +127,11 @@ def test_a_better_challenger_is_ruled_to_be_adopted_and_its_side_never_changes(l
     assert {name: each.side(name)[1] for name in sides} == sides
     asyncio.run(each.tick())
     assert each.trial is not None
-    assert (each.trial.stage, each.trial.note[:6]) == ("over", "adopt:")
+    assert (each.trial.stage, each.trial.note[:6]) == ("won", "adopt:")
+    assert each.side("a")[0] is None, "nobody is served by it before it is approved"
+    won = asyncio.run(each.won())
+    assert won is not None
+    assert won["experiment_id"] == each.trial.plan.experiment_id
 
 
 def test_a_challenger_that_fails_is_stopped_early() -> None:

@@ -24,6 +24,7 @@ from runtime.topology.payloads import (
     Rewire,
     Spawn,
     Split,
+    Tune,
     Wake,
     subject_of,
 )
@@ -64,6 +65,7 @@ payloads: st.SearchStrategy[Payload] = st.one_of(
     st.builds(Recover, node=node_ids, spec=st.builds(spec, st.sampled_from("xyz"), st.just("recovery"))),
     st.builds(Rewire, spec=specs),
     st.builds(AdoptRouter, version=st.none() | st.sampled_from(["v1", "v2"])),
+    st.builds(Tune, settings=st.lists(st.sampled_from(["cost_weight=2", "objective=ratio"]), max_size=2).map(tuple)),
     st.builds(Pool, name=st.sampled_from(["nodes", "committee:p1", "other"]), size=st.none() | st.integers(-1, 70)),
 )
 shapes = st.builds(
