@@ -115,10 +115,19 @@ def test_it_learns_forgets_and_remembers(tmp_path: Path) -> None:
         assert report["resilience"]["hit_by_failures"] == report["resilience"]["answered_all_the_same"] > 0
         assert 0 < report["cost"]["saved_usd"] < report["cost"]["premium_usd"]
 
+        wish = {"kind": "tune", "settings": ["cost_weight=3"]}
+        assert daemon.call("POST", "/v1/proposals", {**wish, "settings": ["nothing=3"]}, operator=True)[0] == 400
+        status, made, _ = daemon.call("POST", "/v1/proposals", wish, operator=True)
+        assert (status, made["status"]) == (201, "proposed"), made
+        approve = f"/v1/proposals/{made['id']}/approve"
+        assert daemon.call("POST", approve, {"hash": made["hash"]}, operator=True)[0] == 202
+        assert _until(lambda: _tuned(daemon) == ["cost_weight=3"])
+
         time.sleep(0.6)
         daemon.process.send_signal(signal.SIGKILL)
         daemon.process.wait()
     with running_daemon(tmp_path, TWO) as again:
+        assert _tuned(again) == ["cost_weight=3"]
         taught(again, range(140, 160), feedback=False)
         _flushed(again)
         remembered = chosen(again)[-20:]
@@ -173,3 +182,7 @@ def _until(done: Callable[[], bool]) -> bool:
 def _flushed(daemon: Running) -> bool:
     status, _, _ = daemon.call("GET", "/v1/requests?limit=1", operator=True)
     return status == 200
+
+
+def _tuned(daemon: Running) -> Any:
+    return daemon.call("GET", "/v1/routes", operator=True)[1]["tuned"]
