@@ -22,6 +22,9 @@ class PatternSettings(Section):
     """Most patterns at a time; those that nobody asks for any more are remembered apart, five times as many."""
     save_every_s: _Seconds = 2.0
     """How often what changed is written; a kill loses counts of at most so long."""
+    label_every_s: Annotated[float, Field(ge=0.05, le=60, allow_inf_nan=False)] = 0.5
+    """Requests whose words nothing else needed embedded are labelled this often, sixteen at a time; where more come, the others
+    are left without a label."""
     names_per_hour: int = Field(default=20, ge=0, le=10_000)
     """Most often that a model is asked for a pattern's name; 0: names are made of the words that set it apart."""
     names_usd_per_day: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] = 0.05

@@ -51,6 +51,8 @@ class Patterns(Protocol):
 
     def of(self, request_ids: Sequence[str]) -> Mapping[str, str]: ...
 
+    async def caught_up(self) -> None: ...
+
 
 def bounds_of(settings: ObserveSettings) -> Bounds:
     """What may be asked."""
@@ -101,6 +103,7 @@ async def observed(
         reads=ObservingLedger(ledger, patterns_of=patterns.of),
         settings=settings.observe,
         patterns=patterns.seen,
+        labelled=patterns.caught_up,
         findings=findings,
         introspection=Introspection(ask=asks.ask, changes=changes, why=lambda: asks.why),
         on_look=tidings.looked,

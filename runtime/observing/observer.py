@@ -68,9 +68,14 @@ class Look:
     took_s: float
 
 
+async def nothing_waits() -> None:
+    """Every request has its pattern at once."""
+
+
 class Observer:
     """A ``Source`` of the controller. ``patterns`` are those known now, ``findings`` what the router's log says could go;
-    ``on_look`` hears of every look. ``introspection`` None: no model is asked."""
+    ``on_look`` hears of every look; ``labelled`` returns when the newest requests have their patterns. ``introspection`` None: no
+    model is asked."""
 
     def __init__(
         self,
@@ -80,6 +85,7 @@ class Observer:
         patterns: Callable[[], Mapping[str, Seen]] = dict,
         findings: Callable[[], Awaitable[Sequence[Finding]]] | None = None,
         introspection: Introspection | None = None,
+        labelled: Callable[[], Awaitable[None]] = nothing_waits,
         on_look: Callable[[Look], None] = lambda look: None,
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
@@ -88,7 +94,7 @@ class Observer:
         self.introspection = introspection
         self.on_look = on_look
         self.looks: deque[Look] = deque(maxlen=MAX_HISTORY)
-        self._reads, self._patterns, self._find = reads, patterns, findings
+        self._reads, self._patterns, self._find, self._labelled = reads, patterns, findings, labelled
         self._wall, self._clock = wall, clock
         self._log = Log()
         self._memory = Memory()
@@ -185,6 +191,7 @@ class Observer:
     async def _look(
         self, topology: Topology, fresh: int, open_keys: frozenset[str], held_back: frozenset[str], now: float
     ) -> Look:
+        await self._labelled()
         await self._read_again(topology, now)
         if self._find is not None and self._memory.window % FINDINGS_EVERY == 0:
             self._findings = await self._find()

@@ -9,6 +9,7 @@ work, as many as a bounded queue takes. Must not import dispatch.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import OrderedDict
@@ -39,8 +40,9 @@ log = logging.getLogger(__name__)
 MAX_WAITING: Final = 64
 """Requests that wait to be embedded for their label alone; more are left unlabelled, and counted."""
 AT_ONCE: Final = 16
-EVERY_S: Final = 0.5
-"""Such embeddings take their turn this often, so that they never take much of the processor from requests."""
+"""Such embeddings take their turn every ``label_every_s``, so that they never take much of the processor from requests."""
+LABELS_WITHIN_S: Final = 5.0
+"""So long a look at the network waits for the labels of what it looks at."""
 EMBED_WITHIN_S: Final = 0.25
 MAX_REMEMBERED: Final = 20_000
 """Requests of which it is remembered in memory which pattern they are of."""
@@ -75,6 +77,7 @@ class PatternDesk:
         self._keeps_bodies, self._rng, self._wall = keeps_bodies, rng or np.random.default_rng(), wall
         self.found: Patterns | None = None
         self.dropped, self.looks = 0, 0
+        self._queued, self._labelled, self._moved = 0, 0, asyncio.Event()
         self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue(MAX_WAITING)
         self._of: OrderedDict[str, str] = OrderedDict()
         self._new_of: dict[str, str] = {}
@@ -94,6 +97,7 @@ class PatternDesk:
             return
         try:
             self._waiting.put_nowait(_Waiting(run=run, text=text))
+            self._queued += 1
         except asyncio.QueueFull:
             self.dropped += 1
 
@@ -149,7 +153,7 @@ class PatternDesk:
             return
         saved = self._wall()
         while True:
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(self.settings.label_every_s)
             try:
                 await self.label_waiting(self._embedder)
                 await self.look()
@@ -186,10 +190,22 @@ class PatternDesk:
     async def label_waiting(self, embedder: Embedder) -> None:
         """Label some of those whose words were not embedded yet. Raises EmbeddingUnavailable, EmbeddingBusy."""
         taken = [self._waiting.get_nowait() for _ in range(min(AT_ONCE, self._waiting.qsize()))]
-        if taken:
-            vectors = await embedder.embed([each.text for each in taken])
+        try:
+            vectors = await embedder.embed([each.text for each in taken]) if taken else ()
             for each, vector in zip(taken, vectors, strict=True):
                 self._label(each.run, each.text, vector)
+        finally:
+            self._labelled += len(taken)
+            self._moved.set()  # wakes those who wait now
+            self._moved.clear()
+
+    async def caught_up(self) -> None:
+        """Return once the requests that wait for their label now have it, or after LABELS_WITHIN_S."""
+        wanted = self._queued
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LABELS_WITHIN_S):
+                while self.found is not None and self._labelled < wanted:
+                    await self._moved.wait()
 
     async def look(self) -> None:
         """Look at the window again, where that is due. Raises LedgerError."""

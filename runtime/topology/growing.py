@@ -17,9 +17,10 @@ import numpy as np
 
 from agents.llm.prompts import render
 from agents.records import NodeId, NodeSpec
-from agents.strategy_specs import Single
+from agents.strategies.compose import BUILTIN, default_strategy, strategy_name
+from agents.strategy_specs import Single, StrategySpec
 from runtime.topology.compare import LEAST, utility
-from runtime.topology.observe import Row
+from runtime.topology.observe import Row, added
 from runtime.topology.payloads import Kind, Payload, Pool, Spawn, Split, Wake
 from runtime.topology.records import Draft, Evidence, Prediction, Scope
 from runtime.topology.shape import Member, PatternId
@@ -27,13 +28,15 @@ from runtime.topology.situation import Seen, Situation, Wish, predicted
 
 COMMITTEE_MEMBERS: Final = 4
 MAX_POOL: Final = 4
+COMMITTEE: Final = "committee x "
+"""Arms of committees begin so: hard requests go to one by themselves, and no specialist is made for that."""
 _NOT_NAME: Final = re.compile(r"[^a-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promise:
     """What a node of its own is expected to change for a pattern: means of one request now and then. ``backends``: who should
-    answer it, the best first; ``why`` in words."""
+    answer it, the best first, and ``strategy`` the way that did best (None: as the parent works); ``why`` in words."""
 
     row: Row
     quality: float
@@ -42,6 +45,7 @@ class Promise:
     gain: float
     backends: tuple[str, ...]
     why: str
+    strategy: StrategySpec | None = None
 
 
 class Outlook:
@@ -51,7 +55,8 @@ class Outlook:
         self._situation = situation
         cells, rules = situation.window.by_arm, situation.rules
         table = cells.table
-        self._enough = table.count >= LEAST
+        alone = np.array([not name.startswith(COMMITTEE) for name in situation.window.arms.names], dtype=np.bool_)
+        self._enough = (table.count >= LEAST) & alone[cells.right]
         careful = np.where(table.judged > 0, table.quality_low, table.success_low)
         mean = np.where(table.judged > 0, table.quality, table.success)
         worth = utility(table, usd_weight=rules.usd_weight, second_weight=rules.second_weight)
@@ -73,12 +78,14 @@ class Outlook:
         mine = mine[self._enough[mine]]
         then, why = (now, cost, latency), ""
         backends: tuple[str, ...] = ()
+        way: StrategySpec | None = None
         if len(mine) and float(self._careful[mine[0]]) > worth_now:
             best, table = int(mine[0]), window.by_arm.table
             mean = table.quality if table.judged[best] > 0 else table.success
             then = (float(mean[best]), _known(float(table.cost_usd[best])), _known(float(table.latency_mean_s[best])))
             arm = window.arms.names[window.by_arm.right[best]]
             backends, why = (arm.rpartition(" x ")[2],), f"{arm} does it better than what it gets now"
+            way = strategy_of(self._situation, arm)
         # What a prompt and a routine of its own may bring can only be seen where answers are scored.
         lacks = (1.0 - then[0]) * rules.headroom if row.judged >= LEAST else 0.0
         quality = min(1.0, then[0] + lacks)
@@ -87,7 +94,19 @@ class Outlook:
         if gain < rules.least_gain:
             return None
         why = why or f"its answers score {now:.2f}, and a specialist makes up for part of what is missing"
-        return Promise(row=row, quality=quality, cost_usd=then[1], latency_s=then[2], gain=gain, backends=backends, why=why)
+        return Promise(
+            row=row, quality=quality, cost_usd=then[1], latency_s=then[2], gain=gain, backends=backends, why=why, strategy=way
+        )
+
+
+def strategy_of(situation: Situation, arm: str) -> StrategySpec | None:
+    """The way in which ``arm`` (strategy x node x backend) answers: its node's own where it has that name, else what the name
+    stands for; None for a name of the configuration's, which only the daemon could look up."""
+    name, _, rest = arm.partition(" x ")
+    member = situation.by_name.get(rest.rpartition(" x ")[0])
+    if member is not None and strategy_name(member.spec.strategy) == name:
+        return member.spec.strategy
+    return default_strategy(name) if name in BUILTIN else None
 
 
 def spawns(situation: Situation, outlook: Outlook) -> Iterator[Wish]:
@@ -162,14 +181,17 @@ def _differ(situation: Situation, cells: Sequence[int] | np.ndarray[tuple[int], 
 
 
 def wakes(situation: Situation) -> Iterator[Wish]:
-    """WAKE a parked node whose pattern is asked for again."""
+    """WAKE a parked node whose pattern is asked for again. Answers of the library count for nothing: no node was needed."""
     rules, table = situation.rules, situation.window.patterns
+    cells = situation.window.by_node
+    worked = added(cells.left, cells.table.count, len(table.names))
     for member in situation.topology.members.values():
         if member.life != "parked" or member.spec.role in ("reviewer", "advisor"):
             continue
         for pattern in member.patterns:
             row = table.get(pattern)
-            wanted = row is not None and row.count >= rules.least_seen and row.share >= rules.unused_share
+            needed = worked[table.places[pattern]] if row is not None else 0.0
+            wanted = row is not None and needed >= rules.least_seen and row.share >= rules.unused_share
             if row is None or not wanted or situation.served.get(pattern, member) is not member:
                 continue
             scope = Scope(kind="patterns", names=(pattern,))
@@ -192,7 +214,7 @@ def pools(situation: Situation) -> Iterator[Wish]:
     pools that nobody needs any more."""
     window, rules = situation.window, situation.rules
     cells, span_s = window.by_arm, max(1.0, window.until - window.since)
-    committee = np.array([name.startswith("committee x ") for name in window.arms.names], dtype=np.bool_)
+    committee = np.array([name.startswith(COMMITTEE) for name in window.arms.names], dtype=np.bool_)
     needed: set[str] = set()
     for cell in np.flatnonzero(committee[cells.right] & (cells.table.count >= rules.least_seen)) if len(committee) else ():
         pattern, row = window.patterns.names[cells.left[cell]], cells.table.row(int(cell))
@@ -287,7 +309,7 @@ def specialist(situation: Situation, seen: Seen, promise: Promise, parent: Membe
         locale=base.locale if base is not None and base.role == "specialist" else named if named != "pattern" else "root",
         prompt=render("specialist", speciality=seen.name[:120]),
         backends=promise.backends or (base.backends if base is not None else ()),
-        strategy=base.strategy if base is not None else Single(),
+        strategy=promise.strategy or (base.strategy if base is not None else Single()),
         max_concurrency=base.max_concurrency if base is not None else 32,
         inbox_limit=base.inbox_limit if base is not None else 256,
     )

@@ -64,6 +64,20 @@ async def test_it_looks_when_a_window_is_full_or_old_and_not_before() -> None:
     assert one.windows == 2  # nothing came
 
 
+async def test_a_look_waits_for_the_patterns_of_what_it_looks_at() -> None:
+    reads, waited = MemoryReads(), []
+
+    async def labelled() -> None:
+        waited.append(True)
+        reads.pieces = [stream([Flow(n=100, pattern="legal", score=0.4)])]
+
+    one = observer(reads, labelled=labelled)
+    reads.write(stream([Flow(n=100, pattern=None, score=0.4)]))
+    assert await proposed(one) == [Kind.SPAWN]
+    await proposed(one)
+    assert waited == [True]
+
+
 async def test_late_verdicts_are_read_again_and_old_outcomes_only_once() -> None:
     reads, clock = MemoryReads(), Clock()
     one = observer(reads, clock)

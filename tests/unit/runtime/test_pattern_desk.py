@@ -12,7 +12,7 @@ import pytest
 from agents.records import Place, RequestId
 from runtime.config_patterns import PatternSettings
 from runtime.open_request import OpenRequest
-from runtime.patterns.desk import MAX_WAITING, PatternDesk, vector_of
+from runtime.patterns.desk import AT_ONCE, MAX_WAITING, PatternDesk, vector_of
 from runtime.patterns.naming import by_words, name_of, question
 from runtime.topology.clustering import unit
 from tests.fakes.patterns import MemoryPatterns
@@ -120,6 +120,20 @@ async def test_what_was_not_embedded_is_labelled_beside_and_no_more_waits_than_t
     await setting.desk.label_waiting(setting.embedder)
     assert runs[0].pattern is not None
     assert runs[0].pattern == setting.ask("play that").pattern
+
+
+async def test_who_asks_is_told_when_those_that_waited_are_labelled() -> None:
+    setting = await Setting().opened()
+    await setting.many(60)
+    runs = [setting.ask("play it", embedded=False) for _ in range(AT_ONCE + 1)]
+    asking = asyncio.create_task(setting.desk.caught_up())
+    await setting.desk.label_waiting(setting.embedder)
+    await asyncio.sleep(0)
+    assert not asking.done()
+    later = setting.ask("play it", embedded=False)
+    await setting.desk.label_waiting(setting.embedder)
+    await asyncio.wait_for(asking, 5)
+    assert all(run.pattern for run in (*runs, later))
 
 
 async def test_a_restart_knows_the_patterns_their_names_and_whose_requests_are_whose() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.strategy_specs import Single, ValidationLoop
+from agents.strategy_specs import CodeAugmented, Single, ValidationLoop
 from runtime.routing.distill import Finding
 from runtime.routing.sequential import Interval
 from runtime.topology.observe import observe
@@ -88,6 +88,33 @@ def test_a_cheaper_arm_that_is_as_good_is_a_gain_too_even_where_nobody_judges() 
     assert draft.predictions[0].expected < draft.predictions[0].baseline / 2
 
 
+@pytest.mark.parametrize(
+    ("strategy", "works"),
+    [
+        ("code_augmented", CodeAugmented()),
+        ("single", Single(prompt="Be brief.")),
+        ("of the configuration", Single(prompt="Be brief.")),
+    ],
+)
+def test_a_specialist_works_in_the_way_that_did_best(strategy: str, works: object) -> None:
+    """In a way that a name stands for, or as the node that did it; where that cannot be known, as its parent."""
+    flows = [
+        Flow(n=60, pattern="sums", score=0.5, strategy="parallel"),
+        Flow(n=20, pattern="sums", score=1.0, strategy=strategy, backend="strong"),
+    ]
+    (draft,) = propose(situation(flows, shape(member(strategy=Single(prompt="Be brief."))))).drafts
+    assert isinstance(draft.payload, Spawn)
+    assert (draft.payload.spec.strategy, draft.payload.spec.backends) == (works, ("strong",))
+
+
+def test_what_committees_do_better_is_left_to_committees() -> None:
+    flows = [
+        Flow(n=60, pattern="plans", score=0.97),
+        Flow(n=20, pattern="plans", score=1.0, strategy="committee", cost_usd=0.0, latency_s=0.0),
+    ]
+    assert drafts(windows(flows, times=2), Kind.SPAWN) == []
+
+
 def test_a_pattern_that_somebody_is_there_for_gets_no_second_node() -> None:
     flows = [Flow(n=100, pattern="legal", score=0.5)]
     taken = shape(GENERAL, member("lawyer", "specialist", patterns=["legal"]))
@@ -132,6 +159,8 @@ def test_a_parked_node_wakes_when_its_pattern_comes_back() -> None:
     flows = [Flow(n=30, pattern="legal", score=0.95), Flow(n=70, pattern="prose", score=0.95)]
     (draft,) = propose(situation(flows, topology)).drafts
     assert draft.payload == Wake(node=topology.members["id-lawyer"].node_id)
+    given_again = [Flow(n=30, node="", pattern="legal", strategy="library", score=0.95), Flow(n=70, pattern="prose", score=0.95)]
+    assert propose(situation(given_again, topology)).drafts == ()
     quiet = [Flow(n=5, pattern="legal", score=0.95), Flow(n=95, pattern="prose", score=0.95)]
     assert propose(situation(quiet, topology)).drafts == ()
 
