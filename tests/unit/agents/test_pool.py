@@ -235,10 +235,10 @@ async def test_a_backend_that_hangs_leaves_time_for_the_next(streamed: bool) -> 
     hangs = Punctual(spec("a", connect_timeout_s=0.01), HANG)
     bench = Bench(hangs, Punctual(spec("b"), "still in time"))
     choice = named("a", "b")
-    text = (await bench.seen(choice, deadline_s=0.1))[0] if streamed else (await bench.chat(choice, deadline_s=0.1)).text
+    text = (await bench.seen(choice, deadline_s=0.5))[0] if streamed else (await bench.chat(choice, deadline_s=0.5)).text
     assert text == "still in time"
     assert bench.errors == [("a", "deadline_exceeded"), ("b", None)], "it is not asked twice, and not blamed for our haste"
-    assert 0.05 < bench.records[0].latency_s < 0.09
+    assert 0.25 < bench.records[0].latency_s < 0.45
     assert not bench.admission.out
 
 
@@ -254,9 +254,9 @@ async def test_a_stream_that_has_begun_is_not_cut_at_its_share() -> None:
         async def stream(self, request: ChatRequest, *, timeout_s: float) -> AsyncIterator[Chunk]:
             async for chunk in super().stream(request, timeout_s=timeout_s):
                 yield chunk
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.13)
 
     slow = Slow(spec("a", connect_timeout_s=0.01), ["one ", "two ", "three"])
     bench = Bench(slow, ScriptedBackend("b", "other"))
-    assert (await bench.seen(named("a", "b"), deadline_s=0.15))[0] == "one two three"
+    assert (await bench.seen(named("a", "b"), deadline_s=0.6))[0] == "one two three"
     assert bench.errors == [("a", None)]
