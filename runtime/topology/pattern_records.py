@@ -34,7 +34,7 @@ class Rules:
     step: float = 0.16
     dimensions: int = 96
     distance: float = 0.65
-    floor: float = 0.28
+    floor: float = 0.32
     least: int = 10
     most: int = 400
     known: int = 2000
