@@ -49,6 +49,7 @@ from runtime.jobs.runner import JobRunner
 from runtime.jobs.tools import Tools
 from runtime.keys import KeyRing, check_binding
 from runtime.learner.build import join, routed
+from runtime.learner.measuring import Measuring
 from runtime.ledger.escalations import EscalationLedger
 from runtime.ledger.jobs import JobLedger
 from runtime.ledger.replies import ReplyLedger
@@ -308,7 +309,15 @@ async def _end_task(task: asyncio.Task[None]) -> None:
 def _chores(service: DaemonService) -> list[Coroutine[Any, Any, None]]:
     """What goes on beside the requests."""
     chores: list[Coroutine[Any, Any, None]] = [LoopLag(service.metrics.loop_lagged).run(), _retain(service)]
-    chores += [service.registry.run(), service.library.run(), service.sandbox_desk.watch(), service.controller.run()]
+    measuring = Measuring(service.routing, wall=service.wall)
+    service.metrics.present.measures = measuring.series
+    chores += [
+        measuring.run(),
+        service.registry.run(),
+        service.library.run(),
+        service.sandbox_desk.watch(),
+        service.controller.run(),
+    ]
     if service.reloader is not None:
         chores.append(service.reloader.watch())
     if service.embedder is not None:

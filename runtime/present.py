@@ -78,6 +78,7 @@ class Present:
     topology: Callable[[], Iterable[Series]] | None = None
     patterns: Callable[[], tuple[Mapping[str, int], Mapping[str, float]]] | None = None
     observing: Callable[[], Iterable[Series]] | None = None
+    measures: Callable[[], Iterable[Series]] | None = None
 
     def series(self) -> Iterator[Series]:
         """All of them, as they stand."""
@@ -100,6 +101,7 @@ class Present:
         yield from self.routing() if self.routing else ()
         yield from self.topology() if self.topology else ()
         yield from self.observing() if self.observing else ()
+        yield from self.measures() if self.measures else ()
         yield from by_name("morphogen_budget", _BUDGET, self.budget() if self.budget else {})
 
 
