@@ -58,6 +58,10 @@ def replay(whole: Set, seeds: range) -> Row:
         for name, score in (("ours", run.score), ("thompson", plain), ("random", blind), ("oracle", oracle)):
             note(name, float(score.mean()))
             note(f"{name}_second_half", float(score[half:].mean()))
+        if run.cost is not None and not np.isnan(run.cost[half:]).any():
+            spent_usd = float(run.cost[half:].mean())
+            note("usd_second_half", spent_usd)
+            note("mixing_at_equal_cost_second_half", mixing(stream.taken(np.arange(half, stream.n)), spent_usd) or 0.0)
         note("best_single_second_half", float(stream.score[half:, best].mean()))
         note("gain_over_best_single_second_half", float((run.score[half:] - stream.score[half:, best]).mean()))
         for name, score in (("ours", run.score), ("thompson", plain)):
