@@ -20,14 +20,17 @@ Bar = tuple[str, float, float, str]
 """Label, value, the value of a whole bar, and the unit ("": the value is shown as a part of the whole)."""
 
 
-def write_lines(path: Path, panels: Sequence[Panel]) -> None:
-    """Panels in rows of three, each with its own axes from 0 and a legend. Raises OSError."""
-    drawn = [
-        f'<g transform="translate({at % _IN_A_ROW * _WIDTH},{at // _IN_A_ROW * _HEIGHT})">{_panel(panel)}</g>'
+def write_lines(path: Path, panels: Sequence[Panel], *, title: str = "", notes: Sequence[str] = ()) -> None:
+    """Panels in rows of three, each with its own axes from 0 and a legend; ``notes`` are lines of text below. Raises OSError."""
+    top = 30 if title else 0
+    drawn = [f'<text x="{_LEFT}" y="20" font-size="15" font-weight="bold">{escape(title)}</text>'] if title else []
+    drawn += [
+        f'<g transform="translate({at % _IN_A_ROW * _WIDTH},{top + at // _IN_A_ROW * _HEIGHT})">{_panel(panel)}</g>'
         for at, panel in enumerate(panels)
     ]
-    rows = -(-len(panels) // _IN_A_ROW)
-    _write(path, _WIDTH * min(len(panels), _IN_A_ROW), _HEIGHT * rows, drawn)
+    below = top + _HEIGHT * -(-len(panels) // _IN_A_ROW)
+    drawn += [f'<text x="20" y="{below + 16 * (at + 1)}">{escape(note)}</text>' for at, note in enumerate(notes)]
+    _write(path, _WIDTH * min(len(panels), _IN_A_ROW), below + (16 * len(notes) + 16 if notes else 0), drawn)
 
 
 def write_bars(path: Path, bars: Sequence[Bar]) -> None:

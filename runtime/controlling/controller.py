@@ -10,13 +10,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from agents.records import AgentError, Draining, NodeId, NodeSpec
 from runtime.cluster import Cluster, NodeStatus
 from runtime.config import Settings
-from runtime.controlling.book import Book, Case, Done, Kept, Moved
+from runtime.controlling.book import Book, Case, Done, Held, Kept, Moved
 from runtime.controlling.carrying import carry
 from runtime.controlling.decisions import Decisions
 from runtime.controlling.hands import Hands
@@ -268,12 +268,12 @@ class Controller:
         log.warning("a step of %s failed: %s", name, error.message)
         return self.tools.falls[name] >= self.tools.settings.step_attempts
 
-    async def _turn_back(self, case: Case, why: str, who: str = CONTROLLER) -> None:
+    async def _turn_back(self, case: Case, why: str, who: str = CONTROLLER, *, held: Sequence[Held] = ()) -> None:
         self.tools.falls.pop(case.proposal.proposal_id, None)
         move = self.tools.move(
             case, Status.ROLLING_BACK, why, who=who, measured=self.probation.measured(case.proposal.proposal_id)
         )
-        await self.tools.write(move)
+        await self.tools.write(move, *held)
         await self._take_back(move.case)
 
     async def _take_back(self, case: Case) -> None:
@@ -301,7 +301,7 @@ class Controller:
                 case Keep(reason=reason):
                     await self._keep(case, reason, measured)
                 case Undo(reason=reason):
-                    await self._turn_back(case, reason)
+                    await self._turn_back(case, reason, held=self.decisions.learned(case, reason))
                 case Extend(reason=reason):
                     until, extended = now + terms.probation_s, case.proposal.extended + 1
                     move = tools.move(case, Status.VERIFYING, reason, measured=measured, until=until, extended=extended)

@@ -14,7 +14,7 @@ from typing import Final
 
 from runtime.controlling.book import Added, Case, Entry, Held, Moved
 from runtime.controlling.checks import check_draft
-from runtime.controlling.tools import POLICY, Tools
+from runtime.controlling.tools import CONTROLLER, POLICY, Tools
 from runtime.topology import approval, caps
 from runtime.topology.moves import WAITING
 from runtime.topology.payloads import Restore
@@ -55,7 +55,7 @@ class Decisions:
             raise NotNow(f"proposal {old.proposal.proposal_id} is {old.proposal.status} for the same", status=old.proposal.status)
         hold = state.holds.get(key)
         if draft.origin != "operator" and hold is not None and hold.until > now:
-            raise NotNow(f"{hold.who} rejected it: {hold.reason}", status=Status.REJECTED)
+            raise NotNow(f"{hold.who} holds it back: {hold.reason}", status=Status.REJECTED)
         if old is None and len(state.cases) >= tools.caps.open_proposals:
             raise OverCap(f"{len(state.cases)} proposals are open", cap="topology.max_open_proposals")
         caps.check_shape(state.topology, case.plan, tools.caps, descendants=state.descendants)
@@ -121,6 +121,15 @@ class Decisions:
         move = tools.move(case, Status.REJECTED, reason, who=who)
         await tools.write(move, Held(hold=hold))
         return move.case
+
+    def learned(self, case: Case, why: str) -> tuple[Held, ...]:
+        """What a change leaves behind that was measured not to keep its promise: it is held back as if it had been rejected. Else
+        the same evidence would bring the same change again, and the network would never come to rest."""
+        tools, key = self._tools, case.proposal.key
+        if case.proposal.draft.origin == "operator":
+            return ()
+        old, now, first_s = tools.state.holds.get(key), tools.wall(), tools.settings.hold_back_s
+        return (Held(hold=approval.hold_back(old, key, reason=why, who=CONTROLLER, now=now, first_s=first_s)),)
 
     async def snooze(self, name: str, for_s: float, *, who: str) -> Case:
         """Not now; it comes back in ``for_s`` seconds, and lives that much longer. Raises UnknownProposal, NotNow."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -24,7 +25,9 @@ class Source(Protocol):
 class Samples(Protocol):
     """What was measured of single requests."""
 
-    async def of(self, metric: Metric, scope: Scope, *, after: int, limit: int, since: float) -> tuple[Sequence[float], int]:
-        """At most ``limit`` values of requests that began at ``since`` (Unix seconds) or later, in order of arrival after the
-        cursor ``after`` (0: from the first), and the cursor to go on from."""
+    async def of(
+        self, metric: Metric, scope: Scope, *, after: int, limit: int, since: float, until: float = math.inf
+    ) -> tuple[Sequence[float], int]:
+        """At most ``limit`` values of requests that began at ``since`` (Unix seconds) or later and ended by ``until``, in order
+        of arrival after the cursor ``after`` (0: from the first), and the cursor to go on from."""
         ...

@@ -6,6 +6,7 @@ the same as if there had been none.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from agents.records import Json
@@ -17,6 +18,9 @@ from runtime.topology.verify import Ruling, Terms, Watch, begin, rule, seen
 from runtime.topology.wire import encode
 
 MOST_A_ROUND: Final = 5000
+SPOKEN: Final = 0.1
+"""Part of a probation after which an answer's score is read: people and judges speak later than answers, and each request counts
+once."""
 
 
 class Probation:
@@ -34,19 +38,20 @@ class Probation:
         if name not in self._watches:
             self._watches[name] = begin(proposal.draft.predictions, terms)
             self._cursors[name] = [0] * len(proposal.draft.predictions)
-        watches = await self._read(proposal)
         over = proposal.until is not None and now >= proposal.until
+        watches = await self._read(proposal, spoken=now if over else now - SPOKEN * terms.probation_s)
         ruling = rule(proposal.draft, watches, terms, over=over, extended=proposal.extended)
         return ruling, [measured(watch) for watch in watches]
 
-    async def _read(self, proposal: Proposal) -> tuple[Watch, ...]:
+    async def _read(self, proposal: Proposal, *, spoken: float) -> tuple[Watch, ...]:
         name, cursors = proposal.proposal_id, self._cursors[proposal.proposal_id]
         watches = list(self._watches[name])
         for place, watch in enumerate(watches):
             each = watch.prediction
             since = proposal.applied_at if proposal.applied_at is not None else proposal.updated_at
+            until = spoken if each.metric == "quality" else math.inf
             values, cursors[place] = await self._samples.of(
-                each.metric, each.scope, after=cursors[place], limit=MOST_A_ROUND, since=since
+                each.metric, each.scope, after=cursors[place], limit=MOST_A_ROUND, since=since, until=until
             )
             watches[place] = seen(watch, values)
         self._watches[name] = tuple(watches)

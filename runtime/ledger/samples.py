@@ -5,6 +5,7 @@ Called by runtime/controlling/probation.py with a cursor, so that each outcome i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -40,7 +41,9 @@ class LedgerSamples:
     def __init__(self, ledger: Ledger, *, patterns_of: PatternsOf) -> None:
         self._ledger, self._patterns_of = ledger, patterns_of
 
-    async def of(self, metric: Metric, scope: Scope, *, after: int, limit: int, since: float) -> tuple[Sequence[float], int]:
+    async def of(
+        self, metric: Metric, scope: Scope, *, after: int, limit: int, since: float, until: float = math.inf
+    ) -> tuple[Sequence[float], int]:
         if not after:
             # By the index on time; without it the first look would read the whole table.
             first = await self._rows("SELECT coalesce(min(rowid), 0) AS first FROM outcomes WHERE at >= ?", (since,))
@@ -51,8 +54,8 @@ class LedgerSamples:
         names = scope.names if scope.kind == "nodes" else ()
         of = f" AND o.node IN ({', '.join('?' * len(names))})" if names else ""
         sql = f"""SELECT o.rowid AS place, o.request_id, {value} AS value FROM outcomes o
-            WHERE o.rowid > ? AND o.at - o.latency_s >= ? AND {known}{of} ORDER BY o.rowid LIMIT ?"""
-        rows = await self._rows(sql, (after, since, *names, limit))
+            WHERE o.rowid > ? AND o.at - o.latency_s >= ? AND o.at <= ? AND {known}{of} ORDER BY o.rowid LIMIT ?"""
+        rows = await self._rows(sql, (after, since, until, *names, limit))
         last = rows[-1]["place"] if rows else after
         if scope.kind == "patterns":
             patterns = self._patterns_of([row["request_id"] for row in rows])

@@ -121,8 +121,8 @@ def check_decision(proposal: Proposal, digest: str | None, *, now: float) -> Non
 
 
 def hold_back(old: HoldBack | None, key: str, *, reason: str, who: str, now: float, first_s: float) -> HoldBack:
-    """What a rejection leaves behind: for ``first_s`` seconds nothing of ``key`` is proposed, each further time twice as long, at
-    most MAX_HOLD_BACK_S."""
+    """What a rejection leaves behind, and a change that was undone because it did not keep its promise: for ``first_s`` seconds
+    nothing of ``key`` is proposed, each further time twice as long, at most MAX_HOLD_BACK_S."""
     times = 1 if old is None else old.times + 1
     length_s = min(first_s * 2.0 ** min(times - 1, 30), MAX_HOLD_BACK_S)
     return HoldBack(key=key, until=now + length_s, reason=reason, who=who, times=times)

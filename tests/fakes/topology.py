@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -99,7 +100,9 @@ class GivenSamples:
 
     values: list[float] = field(default_factory=list)
 
-    async def of(self, metric: Metric, scope: Scope, *, after: int, limit: int, since: float) -> tuple[Sequence[float], int]:
+    async def of(
+        self, metric: Metric, scope: Scope, *, after: int, limit: int, since: float, until: float = math.inf
+    ) -> tuple[Sequence[float], int]:
         found = self.values[after : after + limit]
         return found, after + len(found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,7 +57,9 @@ class EmptyBook:
 class NoSamples:
     """Nothing was measured."""
 
-    async def of(self, metric: Metric, scope: Scope, *, after: int, limit: int, since: float) -> tuple[Sequence[float], int]:
+    async def of(
+        self, metric: Metric, scope: Scope, *, after: int, limit: int, since: float, until: float = math.inf
+    ) -> tuple[Sequence[float], int]:
         return (), after
 
 
