@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from agents.records import Json
 from runtime.observing.observer import Look
-from runtime.topology.growing import Outlook
 from runtime.topology.introspect import Introspected
+from runtime.topology.outlook import Outlook
 from runtime.topology.propose import key_of
 from runtime.topology.records import Draft, Prediction
 

@@ -30,6 +30,7 @@ from runtime.present import Series, one
 from runtime.programs.asks import Asks, Bounds, Runs
 from runtime.routing.distill import Finding, distill
 from runtime.topology.situation import Seen
+from runtime.topology.verify import Terms
 
 LOG_S: Final = 7 * 86_400.0
 LOG_ROWS: Final = 5_000
@@ -84,6 +85,9 @@ async def observed(
         rows = await router.book.newest(since=clock.wall() - LOG_S, limit=LOG_ROWS)
         return (await asyncio.to_thread(distill, rows)).findings
 
+    def terms() -> Terms:
+        return controller.tools.settings.probation.terms()
+
     async def changes() -> list[dict[str, Json]]:
         cases = await controller.tools.book.cases(status=None, limit=SHOWN_CHANGES, before=None)
         views = [case_view(case) for case in cases]
@@ -104,6 +108,7 @@ async def observed(
         settings=settings.observe,
         patterns=patterns.seen,
         labelled=patterns.caught_up,
+        terms=terms,
         findings=findings,
         introspection=Introspection(ask=asks.ask, changes=changes, why=lambda: asks.why),
         on_look=tidings.looked,

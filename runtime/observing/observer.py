@@ -30,6 +30,7 @@ from runtime.topology.propose import Proposed, propose
 from runtime.topology.records import Draft
 from runtime.topology.shape import Topology
 from runtime.topology.situation import Check, Memory, Rules, Seen, Situation
+from runtime.topology.verify import Terms
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +75,8 @@ async def nothing_waits() -> None:
 
 class Observer:
     """A ``Source`` of the controller. ``patterns`` are those known now, ``findings`` what the router's log says could go;
-    ``on_look`` hears of every look; ``labelled`` returns when the newest requests have their patterns. ``introspection`` None: no
-    model is asked."""
+    ``on_look`` hears of every look; ``labelled`` returns when the newest requests have their patterns; ``terms`` are those of
+    probations. ``introspection`` None: no model is asked."""
 
     def __init__(
         self,
@@ -86,6 +87,7 @@ class Observer:
         findings: Callable[[], Awaitable[Sequence[Finding]]] | None = None,
         introspection: Introspection | None = None,
         labelled: Callable[[], Awaitable[None]] = nothing_waits,
+        terms: Callable[[], Terms] | None = None,
         on_look: Callable[[Look], None] = lambda look: None,
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
@@ -95,7 +97,7 @@ class Observer:
         self.on_look = on_look
         self.looks: deque[Look] = deque(maxlen=MAX_HISTORY)
         self._reads, self._patterns, self._find, self._labelled = reads, patterns, findings, labelled
-        self._wall, self._clock = wall, clock
+        self._wall, self._clock, self._terms = wall, clock, terms
         self._log = Log()
         self._memory = Memory()
         self._key, self._looked_key = -1, 0
@@ -214,6 +216,9 @@ class Observer:
         rules = Rules(
             least_seen=self.settings.least_seen, least_gain=self.settings.least_gain, cooldown_s=self.settings.cooldown_s
         )
+        if self._terms is not None:
+            terms = self._terms()
+            rules = replace(rules, watch_s=terms.probation_s * (1 + terms.extensions), watch_least=terms.least)
         outcomes, known, number = self._log.newest(count), self._known, self._memory.window + 1
         window = await asyncio.to_thread(observe, outcomes, number=number, known_patterns=known)
         situation = Situation(

@@ -10,17 +10,16 @@ import hashlib
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from agents.llm.prompts import render
 from agents.records import NodeId, NodeSpec
-from agents.strategies.compose import BUILTIN, default_strategy, strategy_name
-from agents.strategy_specs import Single, StrategySpec
-from runtime.topology.compare import LEAST, utility
+from agents.strategy_specs import Single
+from runtime.topology.compare import LEAST
 from runtime.topology.observe import Row, added
+from runtime.topology.outlook import COMMITTEE, Outlook, Promise
 from runtime.topology.payloads import Kind, Payload, Pool, Spawn, Split, Wake
 from runtime.topology.records import Draft, Evidence, Prediction, Scope
 from runtime.topology.shape import Member, PatternId
@@ -28,85 +27,7 @@ from runtime.topology.situation import Seen, Situation, Wish, predicted
 
 COMMITTEE_MEMBERS: Final = 4
 MAX_POOL: Final = 4
-COMMITTEE: Final = "committee x "
-"""Arms of committees begin so: hard requests go to one by themselves, and no specialist is made for that."""
 _NOT_NAME: Final = re.compile(r"[^a-z0-9]+")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promise:
-    """What a node of its own is expected to change for a pattern: means of one request now and then. ``backends``: who should
-    answer it, the best first, and ``strategy`` the way that did best (None: as the parent works); ``why`` in words."""
-
-    row: Row
-    quality: float
-    cost_usd: float
-    latency_s: float
-    gain: float
-    backends: tuple[str, ...]
-    why: str
-    strategy: StrategySpec | None = None
-
-
-class Outlook:
-    """What each pattern could gain, from the arms that were tried on it. Built once a window."""
-
-    def __init__(self, situation: Situation) -> None:
-        self._situation = situation
-        cells, rules = situation.window.by_arm, situation.rules
-        table = cells.table
-        alone = np.array([not name.startswith(COMMITTEE) for name in situation.window.arms.names], dtype=np.bool_)
-        self._enough = (table.count >= LEAST) & alone[cells.right]
-        careful = np.where(table.judged > 0, table.quality_low, table.success_low)
-        mean = np.where(table.judged > 0, table.quality, table.success)
-        worth = utility(table, usd_weight=rules.usd_weight, second_weight=rules.second_weight)
-        self._careful = worth - (mean - careful) * table.success  # the arm at its worst
-        self._order = np.lexsort((-self._careful, ~self._enough, cells.left))
-        self._ends = np.searchsorted(cells.left[self._order], np.arange(len(situation.window.patterns.names) + 1))
-
-    def promise(self, name: str) -> Promise | None:
-        """What a specialist for the pattern promises; None where nothing can be said or nothing is to be gained."""
-        window, rules = self._situation.window, self._situation.rules
-        place = window.patterns.places.get(name)
-        row = None if place is None else window.patterns.row(place)
-        if place is None or row is None or row.count < LEAST:
-            return None
-        now = row.quality if row.judged else row.success
-        cost, latency = _known(row.cost_usd), _known(float(window.patterns.latency_mean_s[place]))
-        worth_now = now * row.success - rules.usd_weight * cost - rules.second_weight * latency
-        mine = self._order[self._ends[place] : self._ends[place + 1]]
-        mine = mine[self._enough[mine]]
-        then, why = (now, cost, latency), ""
-        backends: tuple[str, ...] = ()
-        way: StrategySpec | None = None
-        if len(mine) and float(self._careful[mine[0]]) > worth_now:
-            best, table = int(mine[0]), window.by_arm.table
-            mean = table.quality if table.judged[best] > 0 else table.success
-            then = (float(mean[best]), _known(float(table.cost_usd[best])), _known(float(table.latency_mean_s[best])))
-            arm = window.arms.names[window.by_arm.right[best]]
-            backends, why = (arm.rpartition(" x ")[2],), f"{arm} does it better than what it gets now"
-            way = strategy_of(self._situation, arm)
-        # What a prompt and a routine of its own may bring can only be seen where answers are scored.
-        lacks = (1.0 - then[0]) * rules.headroom if row.judged >= LEAST else 0.0
-        quality = min(1.0, then[0] + lacks)
-        worth_then = quality * max(row.success, 0.0) - rules.usd_weight * then[1] - rules.second_weight * then[2]
-        gain = worth_then - worth_now
-        if gain < rules.least_gain:
-            return None
-        why = why or f"its answers score {now:.2f}, and a specialist makes up for part of what is missing"
-        return Promise(
-            row=row, quality=quality, cost_usd=then[1], latency_s=then[2], gain=gain, backends=backends, why=why, strategy=way
-        )
-
-
-def strategy_of(situation: Situation, arm: str) -> StrategySpec | None:
-    """The way in which ``arm`` (strategy x node x backend) answers: its node's own where it has that name, else what the name
-    stands for; None for a name of the configuration's, which only the daemon could look up."""
-    name, _, rest = arm.partition(" x ")
-    member = situation.by_name.get(rest.rpartition(" x ")[0])
-    if member is not None and strategy_name(member.spec.strategy) == name:
-        return member.spec.strategy
-    return default_strategy(name) if name in BUILTIN else None
 
 
 def spawns(situation: Situation, outlook: Outlook) -> Iterator[Wish]:
@@ -275,7 +196,7 @@ def _predictions(promise: Promise, scope: Scope) -> tuple[Prediction, ...]:
     row = promise.row
     then = {"quality": promise.quality, "cost_usd": promise.cost_usd}
     found: list[tuple[float, Prediction]] = []
-    if row.judged:
+    if row.judged and promise.scored:
         found.append((promise.quality - row.quality, predicted("quality", row.quality, then["quality"], scope=scope)))
     if math.isfinite(row.cost_usd) and row.cost_usd > 0:
         prediction = predicted("cost_usd", row.cost_usd, promise.cost_usd, scope=scope, slack=0.5, bound=20 * row.cost_usd)

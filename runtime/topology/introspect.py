@@ -15,8 +15,9 @@ from typing import Any, Final
 
 from agents.records import Json
 from runtime.topology.efficiency import Efficiency
-from runtime.topology.growing import Outlook, guards, spawn_draft, specialist
+from runtime.topology.growing import guards, spawn_draft, specialist
 from runtime.topology.observe import MEASURES, Row
+from runtime.topology.outlook import Outlook
 from runtime.topology.payloads import Merge, Park, Payload, Prune, Spawn, Wake
 from runtime.topology.propose import key_of
 from runtime.topology.records import Draft, Evidence, Scope

@@ -6,6 +6,7 @@ records.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -69,6 +70,10 @@ class Rules:
     usd_weight: float = 2.0
     second_weight: float = 0.002
     max_depth: int = 3
+    watch_s: float = math.inf
+    """SPAWN, SPLIT: how long a change is watched at the most before it is decided on …"""
+    watch_least: int = 20
+    """… and how many requests (for quality: scored ones) of its pattern must be expected in that time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ class Flow:
     """``n`` requests of one pattern that one arm answered. ``score`` None: nobody judged them."""
 
     n: int
-    node: str = "generalist"
+    node: str | None = "generalist"
     pattern: str | None = "p"
     strategy: str = "single"
     backend: str = "b"

@@ -103,6 +103,22 @@ async def test_a_rejection_holds_the_rules_back_and_not_the_operator(tmp_path: P
         assert not world.controller.tools.state.held_back(world.clock[0])
 
 
+async def test_a_change_that_did_not_keep_its_promise_is_held_back_like_a_rejected_one(tmp_path: Path) -> None:
+    async with a_world(tmp_path, hold_back_s=1000.0) as world:
+        decisions = world.controller.decisions
+        promised = a_draft(a_spawn("a"))
+        world.samples.values[:] = [0.1] * 400
+        await world.approve(await decisions.submit(promised, who="rules"))
+        for _ in range(4):
+            await world.controller.look()
+        assert "a" not in {member.spec.name for member in world.topology.members.values()}
+        with pytest.raises(NotNow, match="refuted"):
+            await decisions.submit(promised, who="rules")
+        assert (await world.submit(a_spawn("a"))).proposal.status is Status.PROPOSED  # an operator may wish for it
+        world.clock[0] += 1001
+        assert not world.controller.tools.state.held_back(world.clock[0])
+
+
 @dataclass(slots=True)
 class Flood:
     """A source that proposes what a test says; ``error`` instead, where there is one."""
@@ -320,3 +336,6 @@ async def test_measures_are_read_once_and_of_those_that_are_meant(tmp_path: Path
         costs, _ = await samples.of("cost_usd", Scope(kind="patterns", names=("p1",)), after=0, limit=100, since=1000.0)
         assert costs == [0.25] * 4
         assert (await samples.of("quality", Scope(), after=0, limit=100, since=1000.0))[0] == []
+        early, cursor = await samples.of("cost_usd", Scope(), after=0, limit=100, since=1000.0, until=1010.0)
+        late, _ = await samples.of("cost_usd", Scope(), after=cursor, limit=100, since=1000.0)
+        assert (len(early), len(late)) == (10, 29)  # what ended later is read later, once

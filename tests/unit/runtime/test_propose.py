@@ -115,6 +115,44 @@ def test_what_committees_do_better_is_left_to_committees() -> None:
     assert drafts(windows(flows, times=2), Kind.SPAWN) == []
 
 
+def test_a_specialist_is_given_who_did_best_and_promises_that_price_also_where_no_arm_is_surely_better() -> None:
+    """Left to the backends' weights it would undo what the router had learned."""
+    flows = [
+        Flow(n=40, pattern="sums", backend="dear", score=0.8, cost_usd=0.004),
+        Flow(n=40, pattern="sums", backend="thrifty", score=0.8, cost_usd=0.001),
+    ]
+    (draft,) = propose(situation(flows, shape(GENERAL))).drafts
+    assert isinstance(draft.payload, Spawn)
+    assert draft.payload.spec.backends == ("thrifty",)
+    cost = next(each for each in draft.predictions if each.metric == "cost_usd")
+    assert cost.baseline == pytest.approx(0.0025)
+    assert cost.expected == pytest.approx(0.001)
+
+
+def test_what_the_library_answers_is_no_work_for_a_specialist() -> None:
+    def flows(library: int) -> list[Flow]:
+        given = Flow(n=library, pattern="sums", node=None, strategy="library", score=1.0, cost_usd=0.0, latency_s=0.0)
+        return [Flow(n=30, pattern="sums", score=0.6), given]
+
+    (draft,) = propose(situation(flows(30), shape(GENERAL))).drafts
+    quality = next(each for each in draft.predictions if each.metric == "quality")
+    assert quality.baseline == pytest.approx(0.8, abs=0.03)
+    assert quality.expected == pytest.approx(0.85, abs=0.03)  # a quarter of what lacks to those that a node answers
+    assert propose(situation(flows(400), shape(GENERAL))).drafts == ()
+
+
+def test_nothing_is_promised_that_the_probation_could_not_see() -> None:
+    flows = [
+        Flow(n=6, pattern="legal", score=0.5),
+        Flow(n=94, pattern="legal", score=None),
+        Flow(n=100, pattern="prose", score=0.97),
+    ]
+    enough, too_short = Rules(watch_s=1_000.0, watch_least=20), Rules(watch_s=400.0, watch_least=20)  # 200 s, 6 of them scored
+    (draft,) = propose(situation(flows, shape(GENERAL), rules=enough)).drafts
+    assert draft.predictions[0].metric == "quality"
+    assert propose(situation(flows, shape(GENERAL), rules=too_short)).drafts == ()
+
+
 def test_a_pattern_that_somebody_is_there_for_gets_no_second_node() -> None:
     flows = [Flow(n=100, pattern="legal", score=0.5)]
     taken = shape(GENERAL, member("lawyer", "specialist", patterns=["legal"]))
