@@ -186,7 +186,7 @@ async def _build(
     stack.push_async_callback(pool.aclose)
     hub.committees = CommitteeDesk(cluster=cluster, settings=settings.committee, backends=lambda: pool.specs)
     patterns = PatternWork(settings, ledger, embedder, metrics, clock)
-    controller = await controlled(settings, cluster, ledger, metrics, hub.committees.keep, patterns.desk.of, clock)
+    controller = await controlled(settings, cluster, ledger, metrics, hub.committees.keep, patterns.desk, clock)
     escalations = EscalationLedger(ledger, wall=clock.wall)
     await escalations.load()
     sandbox_desk = await stack.enter_async_context(SandboxDesk(settings.sandbox.setup(), metrics))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Protocol
 
 from runtime.clock import Clock
 from runtime.cluster import Cluster
 from runtime.config import Settings
 from runtime.controlling.controller import Controller
-from runtime.ledger.samples import LedgerSamples, PatternsOf
+from runtime.ledger.samples import LedgerSamples
 from runtime.ledger.store import Ledger
 from runtime.ledger.topology import TopologyLedger
 from runtime.metrics import Metrics
@@ -22,21 +22,29 @@ KeepPool = Callable[[str, int | None], Awaitable[None]]
 """Keeps a pool of committees at a size; None: no longer."""
 
 
+class Patterns(Protocol):
+    """What is needed of the patterns' desk."""
+
+    def of(self, request_ids: Sequence[str]) -> Mapping[str, str]: ...
+
+    def current(self, pattern: str) -> str | None: ...
+
+
 async def controlled(
     settings: Settings,
     cluster: Cluster,
     ledger: Ledger,
     metrics: Metrics,
     keep_pool: KeepPool,
-    patterns_of: PatternsOf,
+    patterns: Patterns,
     clock: Clock,
 ) -> Controller:
-    """A controller whose nodes are live; the caller runs it. ``patterns_of`` says which patterns requests were of. Raises
+    """A controller whose nodes are live; the caller runs it. ``patterns`` says which patterns requests were of. Raises
     LedgerError, AgentError where no node comes up."""
     controller = Controller(
         book=TopologyLedger(ledger),
         cluster=cluster,
-        samples=LedgerSamples(ledger, patterns_of=patterns_of),
+        samples=LedgerSamples(ledger, patterns_of=patterns.of, current=patterns.current),
         settings=settings,
         wall=clock.wall,
         looked=metrics.control_round,

@@ -36,10 +36,13 @@ PatternsOf = Callable[[Sequence[str]], Mapping[str, str]]
 
 
 class LedgerSamples:
-    """See ``Samples``. The cursor is the row's number in the order of writing."""
+    """See ``Samples``. The cursor is the row's number in the order of writing. ``current`` says what a pattern is called now: one
+    that was proposed for may have been merged into another since."""
 
-    def __init__(self, ledger: Ledger, *, patterns_of: PatternsOf) -> None:
-        self._ledger, self._patterns_of = ledger, patterns_of
+    def __init__(
+        self, ledger: Ledger, *, patterns_of: PatternsOf, current: Callable[[str], str | None] = lambda pattern: pattern
+    ) -> None:
+        self._ledger, self._patterns_of, self._current = ledger, patterns_of, current
 
     async def of(
         self, metric: Metric, scope: Scope, *, after: int, limit: int, since: float, until: float = math.inf
@@ -59,7 +62,8 @@ class LedgerSamples:
         last = rows[-1]["place"] if rows else after
         if scope.kind == "patterns":
             patterns = self._patterns_of([row["request_id"] for row in rows])
-            rows = [row for row in rows if patterns.get(row["request_id"]) in scope.names]
+            meant = {self._current(name) or name for name in scope.names}
+            rows = [row for row in rows if patterns.get(row["request_id"]) in meant]
         return [float(row["value"]) for row in rows if row["value"] is not None], last
 
     async def _rows(self, sql: str, fields: tuple[Any, ...]) -> list[dict[str, Any]]:

@@ -109,6 +109,7 @@ async def observed(
         patterns=patterns.seen,
         labelled=patterns.caught_up,
         terms=terms,
+        prices=lambda: {spec.name: spec.input_usd_per_mtok / 1e6 for spec in asking.backends()},
         findings=findings,
         introspection=Introspection(ask=asks.ask, changes=changes, why=lambda: asks.why),
         on_look=tidings.looked,

@@ -76,7 +76,7 @@ async def nothing_waits() -> None:
 class Observer:
     """A ``Source`` of the controller. ``patterns`` are those known now, ``findings`` what the router's log says could go;
     ``on_look`` hears of every look; ``labelled`` returns when the newest requests have their patterns; ``terms`` are those of
-    probations. ``introspection`` None: no model is asked."""
+    probations, ``prices`` what backends take for a prompt token. ``introspection`` None: no model is asked."""
 
     def __init__(
         self,
@@ -88,6 +88,7 @@ class Observer:
         introspection: Introspection | None = None,
         labelled: Callable[[], Awaitable[None]] = nothing_waits,
         terms: Callable[[], Terms] | None = None,
+        prices: Callable[[], Mapping[str, float]] = dict,
         on_look: Callable[[Look], None] = lambda look: None,
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
@@ -97,7 +98,7 @@ class Observer:
         self.on_look = on_look
         self.looks: deque[Look] = deque(maxlen=MAX_HISTORY)
         self._reads, self._patterns, self._find, self._labelled = reads, patterns, findings, labelled
-        self._wall, self._clock, self._terms = wall, clock, terms
+        self._wall, self._clock, self._terms, self._prices = wall, clock, terms, prices
         self._log = Log()
         self._memory = Memory()
         self._key, self._looked_key = -1, 0
@@ -231,6 +232,7 @@ class Observer:
             rules=rules,
             now=now,
             simulated=bool(outcomes.simulated.any()),
+            input_usd=self._prices(),
         )
         return replace(situation, likeness=await self._likeness(situation, after))
 

@@ -282,14 +282,23 @@ class PatternDesk:
         told = {each: self.found.current(self._of[each]) for each in request_ids if each in self._of}
         return {each: pattern for each, pattern in told.items() if pattern is not None}
 
+    def current(self, pattern: str) -> str | None:
+        """What it is called now: patterns that turn out to be one are merged. None where it is not known."""
+        return None if self.found is None else self.found.current(pattern)
+
     def seen(self) -> Mapping[str, Seen]:
         """Patterns as the rules that propose changes see them: those that are found now. Trend: recent share over share."""
+        was: dict[str, list[str]] = {}
+        for each in self.all():
+            if each.state == "merged" and (into := self.current(each.pattern_id)) is not None:
+                was.setdefault(into, []).append(each.pattern_id)
         return {
             each.pattern_id: Seen(
                 pattern_id=each.pattern_id,
                 name=each.name,
                 count=each.count,
                 trend=(each.share + each.trend) / each.share if each.share else 0.0,
+                was=tuple(was.get(each.pattern_id, ())),
             )
             for each in self.all()
             if each.state == "found"

@@ -10,6 +10,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -109,7 +110,7 @@ def wakes(situation: Situation) -> Iterator[Wish]:
     for member in situation.topology.members.values():
         if member.life != "parked" or member.spec.role in ("reviewer", "advisor"):
             continue
-        for pattern in member.patterns:
+        for pattern in situation.patterns_of(member):
             row = table.get(pattern)
             needed = worked[table.places[pattern]] if row is not None else 0.0
             wanted = row is not None and needed >= rules.least_seen and row.share >= rules.unused_share
@@ -181,18 +182,20 @@ def spawn_draft(situation: Situation, payload: Spawn | Split, promise: Promise, 
     share = sum(each.row.share for each in every)
     kind = "a specialist" if isinstance(payload, Spawn) else f"{len(every)} specialists below it"
     count = sum(each.row.count for each in every)
+    worth = promise.gain / situation.rules.usd_weight if situation.rules.usd_weight > 0 else 0.0
     return Draft(
         payload=payload,
         reason=f"{names}: {count} requests, {share:.0%} of the traffic; {kind}, because {promise.why}",
         evidence=tuple(evidence[:32]),
-        predictions=_predictions(promise, scope),
+        predictions=_predictions(promise, scope, worth_usd=worth),
         share=min(1.0, share),
         simulated=situation.simulated,
     )
 
 
-def _predictions(promise: Promise, scope: Scope) -> tuple[Prediction, ...]:
-    """The gain first (the measure that is to change most), then what must not get worse."""
+def _predictions(promise: Promise, scope: Scope, *, worth_usd: float) -> tuple[Prediction, ...]:
+    """The gain first (the measure that is to change most), then what must not get worse. Where quality is what is gained, a
+    request may cost a quarter of what the gain is worth (``worth_usd``) beyond what was foreseen: the whole is still a gain."""
     row = promise.row
     then = {"quality": promise.quality, "cost_usd": promise.cost_usd}
     found: list[tuple[float, Prediction]] = []
@@ -200,6 +203,9 @@ def _predictions(promise: Promise, scope: Scope) -> tuple[Prediction, ...]:
         found.append((promise.quality - row.quality, predicted("quality", row.quality, then["quality"], scope=scope)))
     if math.isfinite(row.cost_usd) and row.cost_usd > 0:
         prediction = predicted("cost_usd", row.cost_usd, promise.cost_usd, scope=scope, slack=0.5, bound=20 * row.cost_usd)
+        if promise.scored and promise.cost_usd >= row.cost_usd:
+            margin = max(prediction.margin, worth_usd / 4)
+            prediction = replace(prediction, margin=margin, bound=max(prediction.bound, 2 * (promise.cost_usd + margin)))
         found.append((1.0 - promise.cost_usd / row.cost_usd, prediction))
     found.append((0.0, _failures(row, scope)))
     return tuple(prediction for _, prediction in sorted(found, key=lambda each: -each[0]))

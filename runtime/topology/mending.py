@@ -42,7 +42,7 @@ def recovers(situation: Situation) -> Iterator[Wish]:
             continue
         scope = Scope(kind="nodes", names=(row.name,))
         # Whoever takes over has another name: what is promised is of the requests that this one gets now.
-        of = Scope(kind="patterns", names=tuple(member.patterns)[:8]) if member.patterns else Scope()
+        of = Scope(kind="patterns", names=situation.patterns_of(member)[:8]) if member.patterns else Scope()
         whole = row if member.patterns else window.total.row(0)
         failing = 1.0 - whole.success
         yield Wish(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from agents.llm.prompts import render
 from agents.strategies.compose import BUILTIN, default_strategy, strategy_name
 from agents.strategy_specs import StrategySpec
 from runtime.topology.compare import LEAST, utility
@@ -19,6 +20,10 @@ from runtime.topology.observe import Places, Row, Table
 from runtime.topology.outcomes import Floats
 from runtime.topology.situation import Situation
 
+LIKE = 10.0
+CHARS_A_TOKEN = 4.0
+ROUTINE_TOKENS = 20.0
+"""What a routine says of how to answer."""
 COMMITTEE = "committee x "
 """Arms of committees begin so: hard requests go to one by themselves, and no specialist is made for that."""
 
@@ -88,10 +93,11 @@ class Outlook:
         arm = "" if best is None else window.arms.names[window.by_arm.right[best]]
         if best is not None:
             table = window.by_arm.table
-            quality = _mean(table, best) if scored or not row.judged else now
+            quality = _shrunk(table, best, now) if scored or not row.judged else now
             sure = float(self._careful[best]) > worth_now
             # Not surely better: it is still who answers, at its own price; nothing is promised of its quality.
             cost, latency = _known(float(table.cost_usd[best])), _known(float(table.latency_mean_s[best]))
+            cost += prompt_usd(self._situation, name, arm.rpartition(" x ")[2])
             then = (quality if sure else now, cost, latency)
             if sure:
                 why, way = f"{arm} does it better than what it gets now", strategy_of(self._situation, arm)
@@ -149,8 +155,19 @@ def _weighted(values: Floats, weights: Floats) -> float:
     return float((values[known] * weights[known]).sum()) / total if total else 0.0
 
 
-def _mean(table: Table, place: int) -> float:
-    return float(table.quality[place] if table.judged[place] > 0 else table.success[place])
+def prompt_usd(situation: Situation, pattern: str, backend: str) -> float:
+    """What a specialist's own prompt adds to the price of a request: on short ones it is most of it."""
+    seen = situation.patterns.get(pattern)
+    prompt = render("specialist", speciality=seen.name if seen is not None else pattern)
+    return (len(prompt) / CHARS_A_TOKEN + ROUTINE_TOKENS) * situation.input_usd.get(backend, 0.0)
+
+
+def _shrunk(table: Table, place: int, now: float) -> float:
+    """What the best arm of several will be: its mean drawn to what the pattern gets now, as if LIKE of its outcomes had been like
+    that. The best of several few-times tried ones is mostly one that was lucky."""
+    n = float(table.judged[place] if table.judged[place] > 0 else table.count[place])
+    mean = float(table.quality[place] if table.judged[place] > 0 else table.success[place])
+    return (n * mean + LIKE * now) / (n + LIKE)
 
 
 def _known(value: float) -> float:

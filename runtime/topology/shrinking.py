@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from runtime.topology.compare import LEAST, Against, twins, utility
 from runtime.topology.growing import guards
 from runtime.topology.observe import Row, Table, surely_below
-from runtime.topology.payloads import Merge, Park, Prune
+from runtime.topology.payloads import MAX_MERGED, Merge, Park, Prune
 from runtime.topology.records import Draft, Evidence, Prediction, Scope
 from runtime.topology.shape import Member
 from runtime.topology.situation import Situation, Wish, predicted
@@ -26,6 +26,7 @@ def wishes(situation: Situation) -> Iterator[Wish]:
     """All of this room's."""
     yield from parks(situation)
     yield from prunes(situation)
+    yield from unions(situation)
     yield from merges(situation)
 
 
@@ -171,6 +172,39 @@ def _count(table: Table, member: Member) -> float:
 
 
 # ── MERGE ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def unions(situation: Situation) -> Iterator[Wish]:
+    """MERGE specialists whose patterns turned out to be one: only one of them is ever asked."""
+    table = situation.window.nodes
+    by_pattern: dict[str, list[Member]] = {}
+    for member in situation.topology.members.values():
+        for pattern in situation.patterns_of(member) if member.spec.role in ("specialist", "recovery") else ():
+            by_pattern.setdefault(pattern, []).append(member)
+    taken: set[str] = set()
+    for pattern, members in by_pattern.items():
+        ranked = sorted(members, key=lambda each: (each.life != "live", -_count(table, each), each.spec.name))
+        into, own = ranked[0], set(situation.patterns_of(ranked[0]))
+        gone = [each for each in ranked[1:] if set(situation.patterns_of(each)) <= own and situation.removable(each)][:MAX_MERGED]
+        if not gone or into.life != "live" or {each.node_id for each in (into, *gone)} & taken:
+            continue
+        taken |= {each.node_id for each in (into, *gone)}
+        seen, row = situation.patterns.get(pattern), situation.window.patterns.get(pattern)
+        names, total = ", ".join(each.spec.name for each in gone), situation.window.total.row(0)
+        scope = Scope(kind="patterns", names=(pattern,))
+        yield Wish(
+            draft=Draft(
+                payload=Merge(into=into.node_id, gone=tuple(each.node_id for each in gone)),
+                reason=f"what {names} and {into.spec.name} were made for turned out to be one kind: "
+                f"{seen.name if seen is not None else pattern!r}",
+                evidence=() if row is None else (situation.evidence(row, "count", scope=scope),),
+                predictions=guards(total if row is None else row, Scope() if row is None else scope),
+                share=0.0 if row is None else row.share,
+                simulated=situation.simulated,
+            ),
+            after=situation.rules.merge_after,
+            gain=0.0 if row is None else row.share,
+        )
 
 
 def merges(situation: Situation) -> Iterator[Wish]:

@@ -78,12 +78,14 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A pattern as the clustering knows it. ``count`` is over its life; ``trend`` its share now over its share before."""
+    """A pattern as the clustering knows it. ``count`` is over its life; ``trend`` its share now over its share before; ``was``:
+    patterns that turned out to be this one."""
 
     pattern_id: str
     name: str
     count: int
     trend: float = 1.0
+    was: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +124,8 @@ class Memory:
 @dataclass(frozen=True, kw_only=True)
 class Situation:
     """One window with all that the rules may know. ``findings``: what routing/distill.py says adds nothing. ``likeness``: how
-    alike pairs of nodes (names, sorted) answer, 0 to 1, where it was measured. ``now`` is Unix seconds and may jump."""
+    alike pairs of nodes (names, sorted) answer, 0 to 1, where it was measured. ``now`` is Unix seconds and may jump.
+    ``input_usd``: what a backend takes for one prompt token."""
 
     window: Window
     topology: Topology
@@ -134,6 +137,7 @@ class Situation:
     rules: Rules = Rules()
     now: float = 0.0
     simulated: bool = False
+    input_usd: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def by_name(self) -> Mapping[str, Member]:
@@ -157,11 +161,19 @@ class Situation:
         )
 
     @cached_property
+    def _now(self) -> Mapping[str, str]:
+        return {old: seen.pattern_id for seen in self.patterns.values() for old in seen.was}
+
+    def patterns_of(self, member: Member) -> tuple[str, ...]:
+        """What a node is meant for, by what these patterns are called now."""
+        return tuple(dict.fromkeys(self._now.get(each, each) for each in member.patterns))
+
+    @cached_property
     def served(self) -> Mapping[str, Member]:
         """Who is meant for a pattern, live or parked."""
         found: dict[str, Member] = {}
         for member in self.topology.members.values():
-            for pattern in member.patterns:
+            for pattern in self.patterns_of(member):
                 if pattern not in found or member.life == "live":
                     found[pattern] = member
         return found

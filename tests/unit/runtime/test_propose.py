@@ -129,6 +129,35 @@ def test_a_specialist_is_given_who_did_best_and_promises_that_price_also_where_n
     assert cost.expected == pytest.approx(0.001)
 
 
+def test_a_specialists_own_prompt_is_in_the_price_that_it_promises() -> None:
+    """On short requests it is most of the price: without it each probation of a specialist found it too dear."""
+    flows = [Flow(n=80, pattern="sums", backend="dear", score=0.5, cost_usd=0.0001)]
+    (plain,) = propose(situation(flows, shape(GENERAL))).drafts
+    (priced,) = propose(replace(situation(flows, shape(GENERAL)), input_usd={"dear": 3e-6})).drafts
+    before, after = (next(p for p in each.predictions if p.metric == "cost_usd").expected for each in (plain, priced))
+    assert before == pytest.approx(0.0001)
+    assert isinstance(priced.payload, Spawn)
+    assert after - before == pytest.approx((len(priced.payload.spec.prompt) / 4 + 20) * 3e-6, rel=0.05)
+
+
+def test_a_gain_in_quality_is_not_undone_for_a_price_that_it_is_worth() -> None:
+    (draft,) = propose(situation([Flow(n=80, pattern="sums", score=0.4, cost_usd=0.0001)], shape(GENERAL))).drafts
+    cost = next(each for each in draft.predictions if each.metric == "cost_usd")
+    gain = draft.predictions[0].change
+    assert cost.limit == pytest.approx(cost.expected + gain / 2.0 / 4, rel=0.05)  # a quarter of it, at 2 points a dollar
+    assert cost.bound > cost.limit
+
+
+def test_the_best_of_few_is_not_believed_to_stay_so() -> None:
+    flows = [
+        Flow(n=8, pattern="sums", backend="lucky", score=1.0, spread=0.0),
+        Flow(n=200, pattern="sums", backend="usual", score=0.5, spread=0.0),
+    ]
+    (draft,) = propose(situation(flows, shape(GENERAL), rules=Rules(headroom=0.0))).drafts
+    assert draft.payload.spec.backends == ("lucky",) if isinstance(draft.payload, Spawn) else False
+    assert 0.7 < draft.predictions[0].expected < 0.8
+
+
 def test_what_the_library_answers_is_no_work_for_a_specialist() -> None:
     def flows(library: int) -> list[Flow]:
         given = Flow(n=library, pattern="sums", node=None, strategy="library", score=1.0, cost_usd=0.0, latency_s=0.0)
@@ -277,6 +306,23 @@ def test_nodes_that_answer_alike_are_merged_whatever_they_are_called() -> None:
     assert {found[0].payload.into, *found[0].payload.gone} == {"id-check-one", "id-other"}
     for different in ({}, {("check-one", "other"): 0.5}):
         assert drafts(windows(flows, topology, times=3, likeness=different), Kind.MERGE) == []
+
+
+def test_specialists_whose_patterns_turned_out_to_be_one_are_merged_and_no_third_is_made() -> None:
+    flows = [Flow(n=60, node="lifts", pattern="p1", score=0.5), Flow(n=60, pattern="other", score=0.97)]
+    net = shape(
+        GENERAL,
+        member("lifts", "specialist", patterns=["p1"], locale="a"),
+        member("elevators", "specialist", patterns=["p2"], locale="b"),
+        member("stairs", "specialist", patterns=["p2", "other"], locale="b"),
+    )
+    seen = [Seen(pattern_id="p1", name="Lifts", count=90, was=("p2",)), Seen(pattern_id="other", name="Other", count=60)]
+    found = windows(flows, net, times=3, rules=replace(EAGER, merge_after=2, park_after=9), patterns=seen)
+    assert not found[0].drafts
+    merges = drafts(found, Kind.MERGE)
+    assert [each.payload for each in merges] == [Merge(into="id-lifts", gone=("id-elevators",))]
+    assert "turned out to be one kind" in merges[0].reason
+    assert drafts(found, Kind.SPAWN) == []
 
 
 def test_nodes_that_are_called_alike_but_answer_differently_are_left_alone() -> None:
