@@ -123,6 +123,46 @@ class ErrorBound:
         return self._model_weight * labels / (labels + _MATURE_LABELS)
 
 
+class Vouched:
+    """A class of candidates that something else than a score vouches for, counted by itself: it is open to be served, or not.
+
+    Vouching stands for labels that were right and never came: as many as let the class open after ``_MIN_LABELS`` real ones
+    without a failure, but at most ``most``. So at a narrow bound it only shortens the wait, and a class that is not what it was
+    thought to be is found out by its first real labels, or by audits later, and closes.
+    """
+
+    def __init__(self, *, bound: float, confidence: float = 0.95, most: float = 150.0, memory: float = 1000.0) -> None:
+        self.counts = np.zeros(2)
+        """``(2,) float64``: labels, wrong."""
+        self._aim = _AIM * bound
+        self._need = -math.log(1.0 - confidence)
+        alone = math.ceil(min(1e9, self._need / max(1e-9, -math.log1p(-self._aim))))
+        """So many right labels without a wrong one would do, if nothing vouched for the class."""
+        self._prior = max(0.0, min(most, alone - _MIN_LABELS))
+        self._memory = memory
+
+    def label(self, held: bool) -> None:
+        """The truth of a member was learned."""
+        self.counts += (1.0, float(not held))
+        if self.counts[0] > self._memory:
+            self.counts *= 0.5
+
+    @property
+    def error(self) -> float:
+        """The share of members that are wrong, as far as is known."""
+        labels, wrong = self.counts
+        return float(wrong / max(1.0, labels + self._prior))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the upper limit of its error is within the bound."""
+        labels = float(self.counts[0])
+        if labels < _MIN_LABELS:
+            return False
+        mean = np.array([min(1.0 - 1e-9, max(1e-9, self.error))])
+        return bool(_kl_upper(mean, np.array([self._need / (labels + self._prior)]))[0] <= self._aim)
+
+
 def bin_of(z: float) -> int:
     """Which bin ``z`` falls into; not a number counts as the lowest."""
     return 0 if math.isnan(z) else int(min(BINS - 1.0, max(0.0, (z - _LOWEST) // _WIDTH)))

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from registry.alignment import Tiers, Value, align
+from registry.same_words import same_words
 from registry.solution_index import Near
-from registry.solution_records import Candidate, Certain, Hit, How, Request, Solution
+from registry.solution_records import Candidate, Certain, Hit, How, Json, Request, Solution
 from registry.trust import Evidence
 from registry.wording import Wording, agreement, read
 
@@ -22,6 +23,8 @@ def candidate_of(
     others = [each.similarity for each in all_near if each.solution != near.solution]
     values: Mapping[str, Value] | None = None
     obstacle, compared = "", near.text
+    # Code is vouched for by its checks; what its words are worth is counted there.
+    alike = solution.artifact is None and same_words(request.canonical, near.text)
     if solution.artifact is not None:
         aligned = align(solution.request, request.canonical, solution.parameters)
         obstacle = aligned.reason
@@ -33,6 +36,7 @@ def candidate_of(
         similarity=near.similarity,
         agreement=agreement(_read(request.canonical), _read(compared)),
         runner_up=max(others, default=None),
+        same_words=alike,
     )
     return Candidate(
         solution=near.solution,
@@ -79,6 +83,15 @@ def barred(request: Request, first: Candidate, solution: Solution | None, *, run
     if first.values is None or not runs:
         return f"not parametric: {first.obstacle or 'nothing runs or checks code'}"
     return ""
+
+
+def same_answer(stored: Json, new: Json) -> bool:
+    """Whether two answers are one: data when it is equal, a text when it says the same words."""
+    if isinstance(stored, str) and isinstance(new, str):
+        return stored.split() == new.split() or same_words(stored, new)
+    if isinstance(stored, dict) and isinstance(new, dict) and stored.keys() == new.keys() == {"text"}:
+        return same_answer(stored["text"], new["text"])
+    return bool(stored == new)
 
 
 @lru_cache(maxsize=2048)

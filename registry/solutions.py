@@ -26,7 +26,7 @@ import numpy.typing as npt
 from registry.alignment import Value
 from registry.embedding import Embedder
 from registry.records import TrustStateUnreadable
-from registry.solution_candidates import barred, candidate_of, same_again
+from registry.solution_candidates import barred, candidate_of, same_again, same_answer
 from registry.solution_index import Near
 from registry.solution_records import (
     MAX_REQUEST_CHARS,
@@ -294,7 +294,7 @@ class Library:
     async def _would_have_held(self, solved: Solved, solution: Solution, candidate: Candidate) -> bool | None:
         """None where it cannot be known: code that could not have been run on this request."""
         if solution.artifact is None:
-            return _same_answer(solution.answer, solved.answer)
+            return same_answer(solution.answer, solved.answer)
         if candidate.values is None or self._runner is None or self._check is None:
             return None
         # As often as when it answers: one false alarm in a hundred runs would close the bound on code that is right.
@@ -339,10 +339,5 @@ class Library:
             "look_ups": dict(self.counts),
             "error_bound": self.settings.trust.error_bound,
             "thresholds": {name: trust.threshold for name, trust in self._trust.items()},
+            "same_words": self._trust["text"].serves_same_words,
         }
-
-
-def _same_answer(stored: Json, new: Json) -> bool:
-    if isinstance(stored, str) and isinstance(new, str):
-        return stored.split() == new.split()
-    return bool(stored == new)

@@ -3,6 +3,10 @@
 Called by the solution library (solutions.py) and the bench. Pure: no I/O and no clock; randomness is injected. Imports
 trust_model.py (how likely reuse holds) and error_bound.py (from which score on it is served).
 
+Requests that say the same words in another spelling (``Evidence.same_words``) are a class of their own, with counts of its own:
+that they mean the same is known from grammar and not from a score. While the class keeps the bound its members are served
+whatever they score; while it does not, they are candidates like all others.
+
 The idea that a cache should learn, entry by entry, when it may answer, and explore where it is not sure, is that of vCache
 (Schroeder et al., arXiv 2502.03771): a logistic curve over the similarity for each stored text, its confidence band, and a
 chance to explore that keeps the error under δ. What differs here: (1) all entries share a model, so that a new entry begins with
@@ -26,13 +30,15 @@ from typing import Final, Protocol
 import numpy as np
 
 from registry.arrays import packed, unpacked
-from registry.error_bound import BINS, ErrorBound
+from registry.error_bound import BINS, ErrorBound, Vouched
 from registry.records import TrustStateUnreadable
 from registry.trust_model import SIZE, EntryTrust, Evidence, SharedModel, sigmoid, vector
 
 __all__ = ["Decision", "EntryTrust", "Evidence", "Explore", "Serve", "Trust", "TrustSettings"]
 
-_STATE_VERSION: Final = 1
+_STATE_VERSION: Final = 2
+_WITHOUT_SAME_WORDS: Final = 1
+"""The version of states that know no class of the same words."""
 _REFRESH_EVERY: Final = 20
 
 
@@ -50,7 +56,7 @@ class TrustSettings:
 
     ``audit_share`` of what could be served is solved all the same, to learn whether it should have been. ``label_noise`` is the
     share of verified outcomes that are thought to be wrong. ``redeem``: how often an entry must hold after it was found wrong
-    while it served.
+    while it served. ``same_words_held``: with up to so many right answers the class of the same words begins.
     """
 
     error_bound: float = 0.01
@@ -61,6 +67,7 @@ class TrustSettings:
     redeem: int = 3
     model_weight: float = 100.0
     prior_held: float = 0.0
+    same_words_held: float = 150.0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -72,6 +79,7 @@ class TrustSettings:
             ("redeem", 0, 1000),
             ("model_weight", 0.0, 10_000.0),
             ("prior_held", 0.0, 1_000_000.0),
+            ("same_words_held", 0.0, 10_000.0),
         ):
             value = getattr(self, name)
             if not (math.isfinite(value) and low <= value <= high):
@@ -112,7 +120,15 @@ class Trust:
             model_weight=self.settings.model_weight,
             prior_held=self.settings.prior_held,
         )
+        self._same_words = Vouched(
+            bound=self.settings.error_bound, confidence=self.settings.confidence, most=self.settings.same_words_held
+        )
         self._since_refresh = 0
+
+    @property
+    def serves_same_words(self) -> bool:
+        """Whether requests that say the same words are served now, whatever they score."""
+        return self._same_words.is_open
 
     @property
     def threshold(self) -> float | None:
@@ -129,22 +145,22 @@ class Trust:
 
     def decide(self, evidence: Evidence, entry: EntryTrust, rng: Random) -> Decision:
         """Whether ``entry`` may answer. Counts the candidate; everything else stays as it is."""
-        score = self._model.score(evidence, entry)
-        self._bound.came(score)
+        if not self._vouched(evidence):
+            self._bound.came(self._model.score(evidence, entry))
         self._refresh_at_times()
-        error = self._bound.error_near(score)
-        if (reason := self._why_not(score, entry)) is not None:
-            return Explore(score=score, error=error, reason=reason)
-        if rng.random() < self.settings.audit_share:
-            return Explore(score=score, error=error, reason="audited", audit=True)
-        return Serve(score=score, error=error)
+        decided = self.would_serve(evidence, entry)
+        if isinstance(decided, Serve) and rng.random() < self.settings.audit_share:
+            return Explore(score=decided.score, error=decided.error, reason="audited", audit=True)
+        return decided
 
     def would_serve(self, evidence: Evidence, entry: EntryTrust) -> Decision:
         """As ``decide`` without the audits, and without counting anything: for dry runs."""
         score = self._model.score(evidence, entry)
-        error = self._bound.error_near(score)
-        reason = self._why_not(score, entry)
-        return Serve(score=score, error=error) if reason is None else Explore(score=score, error=error, reason=reason)
+        vouched = self._vouched(evidence)
+        error = self._same_words.error if vouched else self._bound.error_near(score)
+        if (reason := self._why_not(score, entry, vouched)) is not None:
+            return Explore(score=score, error=error, reason=reason)
+        return Serve(score=score, error=error, reason="the same words" if vouched else "trusted")
 
     def learn(self, evidence: Evidence, entry: EntryTrust, *, held: bool, top: bool = True) -> EntryTrust:
         """Take in a verified outcome: whether the entry's answer was right for the request. Returns the entry's new state.
@@ -153,9 +169,9 @@ class Trust:
         bound counts only what could have been served.
         """
         score = self._model.score(evidence, entry)
-        tested = top and self._why_not(score, replace(entry, suspended=0)) is None
+        tested = top and self._why_not(score, replace(entry, suspended=0), self._vouched(evidence)) is None
         if top:
-            self._bound.label(score, held)
+            self._label(evidence, score, held)
         found = self._model.learn(vector(evidence, entry), entry, held)
         if held:
             return replace(found, suspended=max(0, entry.suspended - 1))
@@ -170,7 +186,7 @@ class Trust:
         """
         found = entry
         if evidence is not None:
-            self._bound.label(self._model.score(evidence, entry), False)
+            self._label(evidence, self._model.score(evidence, entry), False)
             found = self._model.learn(vector(evidence, entry), entry, False)
             self._bound.refresh()
         else:
@@ -178,9 +194,21 @@ class Trust:
         fall = min(found.offset, entry.offset - math.sqrt(entry.variance))
         return replace(found, offset=max(-20.0, fall), suspended=max(1, self.settings.redeem))
 
-    def _why_not(self, score: float, entry: EntryTrust) -> str | None:
+    def _vouched(self, evidence: Evidence) -> bool:
+        return evidence.same_words and self._same_words.is_open
+
+    def _label(self, evidence: Evidence, score: float, held: bool) -> None:
+        """Count the truth where it belongs: what is served for its words is no sample of what is served for its score."""
+        if not self._vouched(evidence):
+            self._bound.label(score, held)
+        if evidence.same_words:
+            self._same_words.label(held)
+
+    def _why_not(self, score: float, entry: EntryTrust, vouched: bool) -> str | None:
         if entry.suspended:
             return f"found wrong; must hold {entry.suspended} more times"
+        if vouched:
+            return None
         if self._bound.threshold is None:
             return "too little is known to keep the bound"
         if score < self._bound.threshold:
@@ -198,7 +226,8 @@ class Trust:
     def dump(self) -> bytes:
         """What was learned (without the entries, which keep their own), up to 100 kB. Settings are not in it."""
         version, model = np.array(_STATE_VERSION), self._model
-        return packed({"version": version, "mean": model.mean, "covariance": model.covariance, "counts": self._bound.counts})
+        found = {"version": version, "mean": model.mean, "covariance": model.covariance, "counts": self._bound.counts}
+        return packed({**found, "same_words": self._same_words.counts})
 
     def load(self, state: bytes) -> None:
         """Go on from what ``dump`` gave. Raises TrustStateUnreadable, and then nothing has changed."""
@@ -206,11 +235,16 @@ class Trust:
             found = unpacked(state)
             version = int(found["version"])
             mean, covariance, counts = found["mean"], found["covariance"], found["counts"]
+            same_words = np.zeros(2) if version == _WITHOUT_SAME_WORDS else found["same_words"]
         except (ValueError, KeyError, TypeError) as error:
             raise TrustStateUnreadable(f"{type(error).__name__}: {error}") from error
-        if version != _STATE_VERSION or mean.shape != (SIZE,) or covariance.shape != (SIZE, SIZE) or counts.shape != (3, BINS):
-            raise TrustStateUnreadable(f"version {version} with shapes {mean.shape}, {covariance.shape}, {counts.shape}")
-        if not all(each.dtype == np.float64 and np.isfinite(each).all() for each in (mean, covariance, counts)):
+        arrays = (mean, covariance, counts, same_words)
+        shapes = tuple(each.shape for each in arrays)
+        fitting = ((SIZE,), (SIZE, SIZE), (3, BINS), (2,))
+        if version not in (_STATE_VERSION, _WITHOUT_SAME_WORDS) or shapes != fitting:
+            raise TrustStateUnreadable(f"version {version} with shapes {', '.join(map(str, shapes))}")
+        if not all(each.dtype == np.float64 and np.isfinite(each).all() for each in arrays):
             raise TrustStateUnreadable("it holds values that are not finite numbers")
         self._model.mean, self._model.covariance, self._bound.counts = mean.copy(), covariance.copy(), counts.copy()
+        self._same_words.counts = same_words.copy()
         self._bound.refresh()

@@ -81,12 +81,14 @@ class Evidence:
     """What is known of one candidate before it is reused.
 
     ``similarity`` is the cosine of the request and the entry's nearest phrasing, ``runner_up`` that of the best phrasing of any
-    *other* entry (None: there is none near), ``agreement`` what ``wording.agreement`` says of the two texts.
+    *other* entry (None: there is none near), ``agreement`` what ``wording.agreement`` says of the two texts. ``same_words``: they
+    are one text, but for what is a matter of taste in writing (same_words.py).
     """
 
     similarity: float
     agreement: tuple[float, ...]
     runner_up: float | None = None
+    same_words: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

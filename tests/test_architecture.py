@@ -23,7 +23,7 @@ FENCES: Mapping[str, tuple[str, ...]] = {
     "lancedb": ("registry.tables",),
     "pyarrow": ("registry.tables",),
     "sentence_transformers": ("registry.embedding",),
-    "torch": ("registry.embedding",),
+    "torch": ("registry.embedding", "registry.packed"),
     "transformers": ("registry.embedding",),
     "aiosqlite": ("runtime.ledger", "agents.stores"),
     "httpx": ("agents.llm", "agents.sources", "runtime.cli"),

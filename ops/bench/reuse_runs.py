@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ops.bench.reuse_data import Pairs, Stream
 from registry.embedding import Vectors
 from registry.evidence import share_interval
+from registry.same_words import same_words
 from registry.trust import EntryTrust, Evidence, Serve, Trust, TrustSettings
 from registry.wording import Wording, agreement, read
 
@@ -69,7 +70,12 @@ def _read(text: str) -> Wording:
 
 def evidence_of(similarity: float, request: str, stored: str, runner_up: float | None = None) -> Evidence:
     """What trust.py is shown of a request and the stored phrasing that is nearest to it."""
-    return Evidence(similarity=similarity, agreement=agreement(_read(request), _read(stored)), runner_up=runner_up)
+    return Evidence(
+        similarity=similarity,
+        agreement=agreement(_read(request), _read(stored)),
+        runner_up=runner_up,
+        same_words=same_words(request, stored),
+    )
 
 
 # ── pairs: one question is stored, the other asked ──────────────────────────────────────────────────────────────────────

@@ -34,6 +34,7 @@ def stats(*, as_json: bool) -> None:
     rows.append(("error bound", f"{100 * found['error_bound']:g} %"))
     for name, threshold in sorted(found["thresholds"].items()):
         rows.append((f"{name} is given from score", "not yet" if threshold is None else f"{threshold:.2f}"))
+    rows.append(("the same words are given", "yes" if found["same_words"] else "not yet"))
     rows += [(f"look-ups: {name}", str(count)) for name, count in sorted(found["look_ups"].items())]
     tables.console().print(tables.table(("library", ""), rows, right=("",)))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pytest_asyncio
+from sentence_transformers import SentenceTransformer
 
 from registry.embedding import SentenceEmbedder, find_weights
 from registry.records import EmbeddingUnavailable
@@ -66,3 +67,11 @@ async def test_broken_weights_are_an_error_of_ours(tmp_path: Path) -> None:
 async def test_one_worker_thread_does_the_work(embedder: SentenceEmbedder) -> None:
     await asyncio.gather(*(embedder.embed(["a", "b"]) for _ in range(10)))
     assert sum(thread.name.startswith("embedding") for thread in threading.enumerate()) <= 2
+
+
+async def test_vectors_are_those_of_the_library_in_full_precision(embedder: SentenceEmbedder) -> None:
+    texts = ["how do I sort a list?", "Generate 500 users", "why " * 300, "", "日本語"]
+    plain = SentenceTransformer(str(find_weights("all-MiniLM-L6-v2", None)), device="cpu", local_files_only=True)
+    expected = plain.encode(texts, normalize_embeddings=True, show_progress_bar=False)
+    found = await embedder.embed(texts)
+    assert (found * expected).sum(axis=1) == pytest.approx(np.ones(len(texts)), abs=1e-3)

@@ -231,6 +231,36 @@ async def test_purging_and_the_bound_on_how_many() -> None:
     assert lib.stats()["phrasings"] == 0
 
 
+async def test_the_same_words_are_answered_once_some_of_them_held() -> None:
+    lib = library(trust=TrustSettings(error_bound=0.02, audit_share=0.001))
+    for letter in "bcdefghijklmnopqrstu":
+        await solve(lib, asked(f"what is a {20 * letter}"), {"text": letter})
+        assert lib.stats()["same_words"] is False
+        await solve(lib, asked(f"What's {20 * letter}?"), {"text": f"The {letter}."})
+    await solve(lib, asked("what is a zzzzzzzz"), {"text": "z"})
+    found = await lib.look_up(asked("What's zzzzzzzz?"))
+    assert isinstance(found, Hit)
+    assert (found.how, found.answer, found.reason) == ("reused", {"text": "z"}, "the same words")
+    assert lib.stats()["same_words"] is True
+
+
+def test_of_many_phrasings_the_near_ones_are_found_though_rows_are_read_in_short() -> None:
+    rng = np.random.default_rng(2)
+    base = unit_length(rng.normal(size=(6000, 160)))
+    noise = unit_length(rng.normal(size=(6000, 160)))
+    index = Index()
+    for at, vector in enumerate(base):
+        index.add(f"k{at}", "p", f"s{at}", f"t{at}", vector)
+    for at in range(0, 1500, 3):  # the last rows come into their places
+        index.remove(f"k{at}")
+    for at in range(1, 300, 3):
+        asked_for = unit_length(base[at : at + 1] + 0.8 * noise[at : at + 1])[0]
+        near = asyncio.run(index.nearest("p", asked_for, 2))
+        assert near[0].solution == f"s{at}"
+        assert near[0].similarity == pytest.approx(float(base[at] @ asked_for), abs=1e-5)
+    assert asyncio.run(index.nearest("p", base[3], 1))[0].solution != "s3"
+
+
 @given(steps=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 3), st.booleans()), max_size=60))
 def test_the_index_finds_what_a_plain_search_would(steps: list[tuple[int, int, bool]]) -> None:
     rng = np.random.default_rng(1)

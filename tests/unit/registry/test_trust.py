@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.error_bound import BINS, ErrorBound, bin_of
+from registry.arrays import packed, unpacked
+from registry.error_bound import BINS, ErrorBound, Vouched, bin_of
 from registry.records import TrustStateUnreadable
 from registry.trust import EntryTrust, Evidence, Explore, Serve, Trust, TrustSettings
 from registry.wording import FEATURES, agreement, read
@@ -143,6 +144,82 @@ def test_states_with_values_that_are_no_numbers_are_refused() -> None:
 def test_settings_out_of_range_name_the_field(field: str) -> None:
     with pytest.raises(ValueError, match=field):
         TrustSettings(**{field: 1.5})
+
+
+# ── the same words ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+SPELT = Evidence(similarity=0.6, agreement=TEXT, same_words=True)
+
+
+def tell(trust: Trust, outcomes: list[bool], evidence: Evidence = SPELT) -> None:
+    for held in outcomes:
+        trust.learn(evidence, trust.new_entry(), held=held)
+
+
+@pytest.mark.parametrize(("bound", "labels"), [(0.1, 20), (0.05, 20), (0.02, 20), (0.01, 182)])
+def test_the_same_words_are_served_after_some_that_held_whatever_they_score(bound: float, labels: int) -> None:
+    trust = Trust(TrustSettings(error_bound=bound))
+    tell(trust, [True] * (labels - 1))
+    assert not trust.serves_same_words
+    tell(trust, [True])
+    decided = trust.would_serve(SPELT, trust.new_entry())
+    assert isinstance(decided, Serve)
+    assert decided.reason == "the same words"
+    assert decided.error <= bound
+    assert isinstance(trust.would_serve(Evidence(similarity=0.6, agreement=TEXT), trust.new_entry()), Explore)
+
+
+def test_one_failure_closes_the_class_until_many_have_held() -> None:
+    trust = Trust(TrustSettings(error_bound=0.02))
+    tell(trust, [True] * 40)
+    entry = trust.refute(trust.new_entry(), SPELT)
+    assert not trust.serves_same_words
+    assert entry.suspended
+    tell(trust, [True] * 60)
+    assert not trust.serves_same_words
+    tell(trust, [True] * 80)
+    assert trust.serves_same_words
+
+
+def test_a_class_that_is_not_what_it_was_thought_to_be_never_opens() -> None:
+    for bound in (0.02, 0.05):
+        trust = Trust(TrustSettings(error_bound=bound))
+        tell(trust, ([True] * 4 + [False]) * 40)
+        assert not trust.serves_same_words
+
+
+def test_what_is_served_for_its_words_is_no_sample_of_what_is_served_for_its_score() -> None:
+    trust, rng = Trust(TrustSettings(error_bound=0.02)), random.Random(1)
+    tell(trust, [True] * 20)
+    counted = trust._bound.counts.sum()
+    trust.decide(SPELT, trust.new_entry(), rng)
+    tell(trust, [True])
+    assert trust._bound.counts.sum() == counted
+
+
+def test_a_state_that_knows_no_same_words_is_read() -> None:
+    trust = trained(outcomes=300)
+    tell(trust, [True] * 30)
+    old = unpacked(trust.dump())
+    old.pop("same_words")
+    again = Trust(trust.settings)
+    again.load(packed({**old, "version": np.array(1)}))
+    assert trust.serves_same_words
+    assert not again.serves_same_words
+    assert again.threshold == trust.threshold
+    again.load(trust.dump())
+    assert again.serves_same_words
+
+
+@given(outcomes=st.lists(st.booleans(), max_size=300), bound=st.floats(0.0, 0.4))
+@settings(max_examples=60, deadline=None)
+def test_an_open_class_never_had_more_failures_than_the_bound(outcomes: list[bool], bound: float) -> None:
+    found = Vouched(bound=bound)
+    for held in outcomes:
+        found.label(held)
+        if found.is_open:
+            assert found.counts[0] >= 20
+            assert found.error <= bound
 
 
 # ── the bound ───────────────────────────────────────────────────────────────────────────────────────────────────────────
