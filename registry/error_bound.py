@@ -126,19 +126,23 @@ class ErrorBound:
 class Vouched:
     """A class of candidates that something else than a score vouches for, counted by itself: it is open to be served, or not.
 
-    Vouching stands for labels that were right and never came: as many as let the class open after ``_MIN_LABELS`` real ones
-    without a failure, but at most ``most``. So at a narrow bound it only shortens the wait, and a class that is not what it was
-    thought to be is found out by its first real labels, or by audits later, and closes.
+    Vouching stands for labels that were right and never came: as many as let the class open after ``_MIN_LABELS`` real ones with
+    at most one failure among them, since labels are noisy; but at most ``per_percent`` for each percent of the bound. So at a
+    narrow bound it only shortens the wait, and a class that is not what it was thought to be is found out by its first real
+    labels, or by audits later, and closes.
     """
 
-    def __init__(self, *, bound: float, confidence: float = 0.95, most: float = 150.0, memory: float = 1000.0) -> None:
+    def __init__(self, *, bound: float, confidence: float = 0.95, per_percent: float = 150.0, memory: float = 1000.0) -> None:
         self.counts = np.zeros(2)
         """``(2,) float64``: labels, wrong."""
         self._aim = _AIM * bound
         self._need = -math.log(1.0 - confidence)
-        alone = math.ceil(min(1e9, self._need / max(1e-9, -math.log1p(-self._aim))))
-        """So many right labels without a wrong one would do, if nothing vouched for the class."""
-        self._prior = max(0.0, min(most, alone - _MIN_LABELS))
+        # With one failure among n labels Chernoff's bound is m / n, where m - 1 - ln(m) = need (for small shares).
+        m = self._need + 1.0
+        for _ in range(30):
+            m = self._need + 1.0 + math.log(m)
+        wanted = math.ceil(m / max(1e-9, self._aim)) - _MIN_LABELS
+        self._prior = max(0.0, min(100.0 * bound * per_percent, wanted))
         self._memory = memory
 
     def label(self, held: bool) -> None:

@@ -181,10 +181,13 @@ class NotStored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
-    """What came of running stored code again: the ``answer``, or the ``error``."""
+    """What came of running stored code again: the ``answer``, or the ``error``. ``version`` is what ran, "" where nothing did,
+    ``wall_s`` how long it took."""
 
     answer: Json = None
     error: str = ""
+    version: str = ""
+    wall_s: float = 0.0
 
 
 class Runner(Protocol):

@@ -64,7 +64,8 @@ _NO_DIMENSION = 384
 
 class Library:
     """``await open()`` first where there is a store. Use it from one event loop. ``embedder`` None: only the very same request is
-    found again. ``certain`` says whether the checks cover code that runs with other values; without it they always do."""
+    found again. ``certain`` says whether the checks cover code that runs with other values; without it they always do.
+    ``executed`` is told of every run of stored code, and whether its answer held."""
 
     def __init__(
         self,
@@ -74,13 +75,14 @@ class Library:
         runner: Runner | None = None,
         check: Check | None = None,
         certain: Certain = lambda solution, request, values: "",
+        executed: Callable[[Ran, bool], None] = lambda ran, held: None,
         store: Store | None = None,
         clock: Callable[[], float] = time.time,
         rng: Random | None = None,
     ) -> None:
         self.settings = settings or LibrarySettings()
         self._embedder, self._runner, self._check, self._certain = embedder, runner, check, certain
-        self._clock, self._rng = clock, rng or Random()
+        self._executed, self._clock, self._rng = executed, clock, rng or Random()
         limits = {"max_solutions": self.settings.max_solutions, "max_phrasings": self.settings.max_phrasings}
         self._shelf = Shelf(store, embedder.model if embedder else "", **limits)
         checked = replace(self.settings.trust, prior_held=max(self.settings.trust.prior_held, CHECKED_PRIOR))
@@ -182,31 +184,36 @@ class Library:
 
     async def _checked(self, request: Request, solution: Solution, hit: Hit, missed: Miss, *, dry: bool) -> Hit | Miss:
         """The hit, its answer computed where it is to be, when it passes the checks; else a Miss, and the solution is out."""
-        why = ""
+        why, blamed = "", False
         for _ in range(_RUNS if hit.how == "rerun" else 1):
-            hit, why = await self._answered(request, solution, hit)
+            hit, why, blamed = await self._answered(request, solution, hit, dry=dry)
             if not why:
                 return hit
         now = self._shelf.get(solution.id)
-        if not dry and now is not None:
+        if blamed and not dry and now is not None:
             self._shelf.keep(replace(now, trust=self._trust_of(now).refute(now.trust, hit.evidence)))
         return replace(missed, reason=why)
 
-    async def _answered(self, request: Request, solution: Solution, hit: Hit) -> tuple[Hit, str]:
-        """The hit with its answer, and what its checks have against it."""
+    async def _answered(self, request: Request, solution: Solution, hit: Hit, *, dry: bool) -> tuple[Hit, str, bool]:
+        """The hit with its answer, what is wrong with it, and whether that speaks against the solution: not where nothing ran."""
         if hit.how == "rerun":
-            ran = await self._run(solution, request, hit.values)
-            if ran.error:
-                return hit, f"code failed: {ran.error[:200]}"
-            hit = replace(hit, answer=ran.answer)
-        if self._check is not None and (failed := await self._check(solution, request, hit.values, hit.answer)):
-            return hit, f"check failed: {failed[:200]}"
-        return hit, ""
+            ran, why = await self._run(solution, request, hit.values, dry=dry)
+            return (hit if ran.error else replace(hit, answer=ran.answer)), why, bool(ran.version)
+        return hit, await self._fails(solution, request, hit.values, hit.answer), True
 
-    async def _run(self, solution: Solution, request: Request, values: Mapping[str, Value]) -> Ran:
+    async def _run(self, solution: Solution, request: Request, values: Mapping[str, Value], *, dry: bool) -> tuple[Ran, str]:
+        """A run of the code, and what is wrong with it or its answer."""
         if self._runner is None:
-            return Ran(error="nothing runs code")
-        return await self._runner.run(solution, {**values, **request.inputs})
+            return Ran(), "nothing runs code"
+        ran = await self._runner.run(solution, {**values, **request.inputs})
+        why = f"code failed: {ran.error[:200]}" if ran.error else await self._fails(solution, request, values, ran.answer)
+        if ran.version and not dry:
+            self._executed(ran, not why)
+        return ran, why
+
+    async def _fails(self, solution: Solution, request: Request, values: Mapping[str, Value], answer: Json) -> str:
+        failed = await self._check(solution, request, values, answer) if self._check is not None else ""
+        return f"check failed: {failed[:200]}" if failed else ""
 
     def _exactly(self, request: Request) -> Solution | None:
         """The solution that has this very phrasing, where its stored answer is for it."""
@@ -292,16 +299,16 @@ class Library:
         return same
 
     async def _would_have_held(self, solved: Solved, solution: Solution, candidate: Candidate) -> bool | None:
-        """None where it cannot be known: code that could not have been run on this request."""
+        """None where it cannot be known: code that could not have been run on this request, or cannot be run now."""
         if solution.artifact is None:
             return same_answer(solution.answer, solved.answer)
         if candidate.values is None or self._runner is None or self._check is None:
             return None
         # As often as when it answers: one false alarm in a hundred runs would close the bound on code that is right.
         for _ in range(_RUNS):
-            ran = await self._run(solution, solved.request, candidate.values)
-            if not ran.error and not await self._check(solution, solved.request, candidate.values, ran.answer):
-                return True
+            ran, why = await self._run(solution, solved.request, candidate.values, dry=False)
+            if not why or not ran.version:
+                return True if not why else None
         return False
 
     def feedback(self, solution: str, *, good: bool, evidence: Evidence | None = None) -> bool:

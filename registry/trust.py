@@ -56,7 +56,8 @@ class TrustSettings:
 
     ``audit_share`` of what could be served is solved all the same, to learn whether it should have been. ``label_noise`` is the
     share of verified outcomes that are thought to be wrong. ``redeem``: how often an entry must hold after it was found wrong
-    while it served. ``same_words_held``: with up to so many right answers the class of the same words begins.
+    while it served. ``same_words_held``: with up to so many right answers for each percent of the bound the class of the
+    same words begins.
     """
 
     error_bound: float = 0.01
@@ -121,7 +122,7 @@ class Trust:
             prior_held=self.settings.prior_held,
         )
         self._same_words = Vouched(
-            bound=self.settings.error_bound, confidence=self.settings.confidence, most=self.settings.same_words_held
+            bound=self.settings.error_bound, confidence=self.settings.confidence, per_percent=self.settings.same_words_held
         )
         self._since_refresh = 0
 

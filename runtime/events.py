@@ -16,7 +16,7 @@ from typing import Final, Literal, get_args
 
 from agents.records import Json
 
-TidingKind = Literal["request", "node", "proposal", "pattern", "look", "peer"]
+TidingKind = Literal["request", "node", "proposal", "pattern", "look", "peer", "breakthrough"]
 KINDS: Final[tuple[TidingKind, ...]] = get_args(TidingKind)
 MOST: Final = 2_000
 MAX_FIELDS: Final = 32

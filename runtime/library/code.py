@@ -32,7 +32,7 @@ from registry.solution_records import Ran, Solution
 from registry.solution_records import Request as Asked
 from runtime.judging import INLINE_CHARS
 from runtime.records import Request
-from sandbox.records import MIB, Limits, RunResult
+from sandbox.records import MIB, Limits, Problem, RunResult
 
 COUNT: Final = "count"
 SEED: Final = "seed"
@@ -199,19 +199,19 @@ class RunsCode(Protocol):
 class CodeRunner:
     """``registry.solution_records.Runner``: the version's code, with new parameters and a new seed, in the sandbox.
 
-    ``source`` gives the code of a version, None where it cannot be had. ``limits`` are those of one run.
+    ``source`` gives what stands for a version now and its code, None where it cannot be had: it is asked each time, as a version
+    may have been deprecated or archived since. ``limits`` are those of one run.
     """
 
     def __init__(
         self,
         sandbox: RunsCode,
-        source: Callable[[str], Awaitable[str | None]],
+        source: Callable[[str], Awaitable[tuple[str, str] | None]],
         limits: Callable[[], Limits],
         *,
         seed: Callable[[], int] = lambda: secrets.randbelow(2**31),
     ) -> None:
         self._sandbox, self._source, self._limits, self._seed = sandbox, source, limits, seed
-        self._sources: dict[str, str] = {}
 
     async def run(self, solution: Solution, values: Mapping[str, Value]) -> Ran:
         try:
@@ -219,26 +219,20 @@ class CodeRunner:
             inputs = inputs_of(checks, values, seed=self._seed())
         except (InvalidRequest, LookupError, TypeError, ValueError) as error:
             return Ran(error=f"its parameters do not fit its code: {error}")
-        code = await self._code(solution.artifact or "")
-        if code is None:
+        found = await self._source(solution.artifact or "")
+        if found is None:
             return Ran(error="its code cannot be had now")
+        version, code = found
         limits = self._limits()
         wanted = inputs[COUNT] * (len(checks.read) + len(checks.declared) + 8) * _BYTES_PER_VALUE
         limits = replace(limits, output_bytes=max(limits.output_bytes, min(wanted, _MAX_OUTPUT_BYTES)))
         result = await self._sandbox.run(code, inputs, limits)
+        if result.problem is Problem.UNAVAILABLE:  # nothing ran, so that it says nothing of the code
+            return Ran(error=f"code cannot be run now: {result.error[:400]}")
         value, failures = read_result(result)
-        return Ran(error="; ".join(failures)[:500]) if failures else Ran(answer={"data": value})
-
-    async def _code(self, version: str) -> str | None:
-        """Versions do not change, so that the code of one is read once."""
-        found = self._sources.get(version)
-        if found is None:
-            found = await self._source(version)
-            if found is not None:
-                if len(self._sources) >= 256:
-                    self._sources.pop(next(iter(self._sources)))
-                self._sources[version] = found
-        return found
+        if failures:
+            return Ran(error="; ".join(failures)[:500], version=version, wall_s=result.wall_s)
+        return Ran(answer={"data": value}, version=version, wall_s=result.wall_s)
 
 
 async def held(solution: Solution, request: Asked, values: Mapping[str, Value], answer: Json) -> str:

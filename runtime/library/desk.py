@@ -173,18 +173,18 @@ class LibraryDesk:
         if store is None:
             why = "the registry is not open" if self._keeps_bodies else "data.store_bodies is off"
             log.warning("the library keeps nothing over a restart: %s", why)
-        runner = CodeRunner(self._sandbox, self._code.source, lambda: self._limits) if self._sandbox is not None else None
+        runner = CodeRunner(self._sandbox, self._code.running, lambda: self._limits) if self._sandbox is not None else None
         library = Library(
             self._embedder,
             settings=self._settings.chosen(),
             runner=runner,
             check=held,
             certain=certain,
+            executed=self._code.executed,
             store=store,
             clock=self._wall,
         )
-        damaged = await library.open()
-        if damaged:
+        if damaged := await library.open():
             log.error("%d rows of the library could not be read, and were left out", damaged)
         self._library = library
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from agents.records import Event
+from registry.upkeep import BREAKTHROUGH
 from runtime.cluster import NodeStatus
 from runtime.controlling.book import Added, Entry, Moved
 from runtime.events import EventBoard
@@ -17,6 +18,8 @@ from runtime.observing.observer import Look
 from runtime.topology.situation import Seen
 
 EVERY_S: Final = 1.0
+REGISTRY_TASK: Final = "registry"
+"""Under this task the registry's own chores announce."""
 
 
 class Tidings:
@@ -93,5 +96,9 @@ class Tidings:
 
 
 def announced(board: EventBoard, event: Event) -> None:
-    """A node or the daemon told all nodes something."""
-    board.publish("peer", {"topic": str(event.data.get("topic", "")), "task": event.data.get("task_id")})
+    """A node or the daemon told all nodes something. A breakthrough, which the daemon alone finds, is a kind of its own."""
+    data = event.data
+    if data.get("topic") == BREAKTHROUGH and data.get("task_id") == REGISTRY_TASK:
+        board.publish("breakthrough", {name: data.get(name) for name in ("version", "author", "gains")})
+    else:
+        board.publish("peer", {"topic": str(data.get("topic", "")), "task": data.get("task_id")})

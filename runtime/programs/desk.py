@@ -21,7 +21,8 @@ from agents.strategies.runner import request_text
 from registry import versions
 from registry.artifacts import Registry
 from registry.evidence import Run
-from registry.records import Kind, NewVersion, RegistryError, RegistryUnavailable, Version, VersionId
+from registry.records import Kind, NewVersion, RegistryError, RegistryUnavailable, VersionId
+from registry.solution_records import Ran
 from runtime.open_request import OpenRequest
 from runtime.programs.registry_desk import RegistryDesk
 from runtime.programs.trial import kept as kept_trial
@@ -35,6 +36,9 @@ MAX_WAITING: Final = 256
 KIND: Final[Kind] = "generator"
 SIMULATED: Final = "simulated"
 MAX_FOLLOWED: Final = 100
+MAX_CODES: Final = 256
+LIBRARY: Final = "library"
+"""Under this name the library's runs are evidence."""
 _NAME_WORDS: Final = 5
 _NO_NAMES: Final = re.compile(r"(?:an?|and|are|as|at|by|each|for|from|in|into|is|of|on|or|that|the|this|to|user|with)")
 
@@ -58,6 +62,8 @@ class CodeDesk:
         self._desk, self._enabled, self._clock = desk, enabled, clock
         self._waiting: asyncio.Queue[_Kept] = asyncio.Queue(MAX_WAITING)
         self._known: dict[str, VersionId] = {}
+        self._codes: dict[VersionId, str] = {}
+        """Contents by version, which never change; which version stands for another is looked up each time."""
         self.counts: Counter[str] = Counter()
         """How often code was ``kept``, ``refused`` (its check or the registry said no) or ``dropped`` (the queue was full)."""
 
@@ -69,8 +75,10 @@ class CodeDesk:
             return
         node = run.node or ""
         for event in run.events:
-            if event.kind == "code" and event.data.get("state") == "ran":
-                self._record(event.data, node, event.at)
+            if event.kind == "code" and event.data.get("state") == "ran" and node:
+                data = event.data
+                version, latency_s = str(data.get("artifact", "")), float(data.get("latency_s", 0.0))
+                self.ran(version, node=node, ok=data.get("ok") is True, latency_s=latency_s, at=event.at)
             elif event.kind == "code" and event.data.get("state") == "wrote":
                 self._tell_arm(event.data)
         code = answer.draft.code if answer is not None and answer.draft.complete else None
@@ -84,14 +92,19 @@ class CodeDesk:
         except asyncio.QueueFull:
             self.counts["dropped"] += 1
 
-    def _record(self, data: Json, node: str, at: float) -> None:
+    def executed(self, ran: Ran, held: bool) -> None:
+        """The library ran kept code again: as much evidence as a node's run."""
+        self.ran(ran.version, node=LIBRARY, ok=held, latency_s=ran.wall_s)
+
+    def ran(self, version: str, *, node: str, ok: bool, latency_s: float, at: float | None = None) -> None:
+        """A version was executed by ``node``, ``at`` a time (None: now)."""
         try:
             standings = self._desk.registry.catalog.standings
         except RegistryUnavailable:
             return
-        if (version := VersionId(str(data.get("artifact", "")))) in standings and node:
-            latency_s = float(data.get("latency_s", 0.0))
-            self._desk.evidence.record(Run(version_id=version, node=node, at=at, ok=data.get("ok") is True, latency_s=latency_s))
+        if (version_id := VersionId(version)) in standings:
+            at = self._clock() if at is None else at
+            self._desk.evidence.record(Run(version_id=version_id, node=node, at=at, ok=ok, latency_s=latency_s))
 
     def _tell_arm(self, data: Json) -> None:
         standard = str(data.get("standard", ""))
@@ -176,7 +189,13 @@ class CodeDesk:
         return None
 
     async def source(self, version: str) -> str | None:
-        """The code of a version, verified by its hash, or of what took over from it where that has the same parameters.
+        """The code that runs for a version; see ``running``."""
+        found = await self.running(version)
+        return found[1] if found is not None else None
+
+    async def running(self, version: str) -> tuple[VersionId, str] | None:
+        """What stands for a version now, and its code, verified by its hash when it is first read: itself, or what took over from
+        it where that has the same parameters.
 
         None for one that is not there, was rejected, or cannot be read now.
         """
@@ -189,11 +208,15 @@ class CodeDesk:
             same = registry.catalog.versions[successor].parameters == known.parameters
             if not same and registry.catalog.standings[known.version_id].state == "archived":
                 return None
-            found: Version = await registry.content(successor if same else known.version_id)
+            chosen = successor if same else known.version_id
+            code = self._codes.get(chosen) or (await registry.content(chosen)).content
         except RegistryError as error:
             log.warning("code of %s cannot be had: %s", version, error)
             return None
-        return found.content
+        if len(self._codes) >= MAX_CODES and chosen not in self._codes:
+            self._codes.pop(next(iter(self._codes)))
+        self._codes[chosen] = code
+        return chosen, code
 
 
 # ── pure ────────────────────────────────────────────────────────────────────────────────────────────────────────────────

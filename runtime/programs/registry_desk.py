@@ -21,7 +21,7 @@ from registry.journal import Journal
 from registry.records import STATES, RegistryError, RegistryTooNew, RegistryUnavailable
 from registry.search import Search
 from registry.tables import Tables
-from registry.upkeep import fold, learn, optimize
+from registry.upkeep import BREAKTHROUGH, fold, learn, optimize
 from runtime.config_registry import RegistrySettings
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ REGISTRY_GAUGES: Mapping[str, str] = {
     "open": "1 while the registry is open.",
     "bytes": "What its tables take, as of the last upkeep.",
     "behind_rows": "Rows that are in the ledger and not yet in the tables.",
+    "breakthroughs": "Versions that beat all they were made of by much, by executions.",
 }
 
 
@@ -102,10 +103,12 @@ class RegistryDesk:
         if self._registry is None or self._tables is None:
             return {}, {"open": 0.0}
         states: dict[str, int] = dict.fromkeys(STATES, 0)
+        found = {"open": 1.0, "bytes": float(self._bytes), "behind_rows": float(len(self._registry.writer.behind))}
+        found["breakthroughs"] = 0.0
         for standing in self._registry.catalog.standings.values():
             states[standing.state] += 1
-        behind = float(len(self._registry.writer.behind))
-        return states, {"open": 1.0, "bytes": float(self._bytes), "behind_rows": behind}
+            found["breakthroughs"] += BREAKTHROUGH in standing.tags
+        return states, found
 
     async def run(self) -> None:
         """Open, then fold, learn, embed and optimize at their times. Until cancelled."""

@@ -21,6 +21,7 @@ from runtime.learner.desk import Router
 from runtime.ledger.records import LedgerError
 from runtime.ledger.registry import LedgerEvidence, LedgerJournal, spent_since
 from runtime.ledger.store import Ledger
+from runtime.observing.tidings import REGISTRY_TASK
 from runtime.programs.advising import Advising
 from runtime.programs.asks import Asks, Bounds, RememberNode, Runs
 from runtime.programs.desk import CodeDesk
@@ -126,7 +127,7 @@ class RegistryWork:
 
     async def _announce(self, topic: str, body: Mapping[str, Json]) -> None:
         log.info("all nodes are told of a %s: %s", topic, dict(body))
-        await self._hub.announce(topic, body, task_id="registry")
+        await self._hub.announce(topic, body, task_id=REGISTRY_TASK)
 
 
 def _ended(task: asyncio.Task[None]) -> None:

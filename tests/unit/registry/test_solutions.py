@@ -34,7 +34,12 @@ class Maker:
 
     async def run(self, solution: Solution, values: Mapping[str, Value]) -> Ran:
         self.runs.append(values)
-        return Ran(error="it raised") if solution.artifact == "broken" else Ran(answer=["row"] * int(values["count"]))
+        if solution.artifact == "away":
+            return Ran(error="no sandbox")
+        ran = Ran(version=str(solution.artifact), wall_s=0.5)
+        if solution.artifact == "broken":
+            return replace(ran, error="it raised")
+        return replace(ran, answer=["row"] * int(values["count"]))
 
 
 async def as_many_rows(solution: Solution, request: Request, values: Mapping[str, Value], answer: Json) -> str:
@@ -259,6 +264,29 @@ def test_of_many_phrasings_the_near_ones_are_found_though_rows_are_read_in_short
         assert near[0].solution == f"s{at}"
         assert near[0].similarity == pytest.approx(float(base[at] @ asked_for), abs=1e-5)
     assert asyncio.run(index.nearest("p", base[3], 1))[0].solution != "s3"
+
+
+async def test_runs_of_code_are_told_with_what_came_of_them_but_not_those_of_a_dry_run() -> None:
+    told: list[tuple[str, bool]] = []
+    lib = Library(Letters(), runner=Maker(), check=as_many_rows, executed=lambda ran, held: told.append((ran.version, held)))
+    await solve(lib, asked(USERS), ["row"] * 1000, artifact="make", parameters=(COUNT,), checks="rows")
+    other = asked("Generate 300 users with normal age distribution")
+    assert isinstance(await lib.dry_run(other), Hit)
+    assert told == []
+    assert isinstance(await lib.look_up(other), Hit)
+    assert told == [("make", True)]
+    await solve(lib, asked("Make 1000 zebras"), ["row"] * 1000, artifact="broken", parameters=(COUNT,), checks="rows")
+    assert isinstance(await lib.look_up(asked("Make 20 zebras")), Miss)
+    assert told[1:] == [("broken", False)] * 2
+
+
+async def test_code_that_cannot_be_run_now_is_not_to_blame() -> None:
+    lib = library()
+    await solve(lib, asked(USERS), ["row"] * 1000, artifact="away", parameters=(COUNT,), checks="rows")
+    found = await lib.look_up(asked("Generate 300 users with normal age distribution"))
+    assert isinstance(found, Miss)
+    assert "no sandbox" in found.reason
+    assert lib.stats()["suspended"] == 0
 
 
 @given(steps=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 3), st.booleans()), max_size=60))

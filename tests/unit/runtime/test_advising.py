@@ -13,6 +13,7 @@ from registry.upkeep import fold, learn
 from runtime.config_registry import RegistrySettings
 from runtime.programs.advising import Advising, slug, standard_text
 from runtime.programs.asks import Said
+from runtime.programs.offers import Offers
 from tests.fakes.registry import World, cases, new
 
 DOCUMENTED = 'def run(inputs):\n    """One."""\n    return {}\n'
@@ -112,6 +113,14 @@ async def test_a_breakthrough_is_told_once_and_distilled() -> None:
     standing = world.registry.catalog.standings[found.version_id]
     assert (standing.state, standing.tags) == ("draft", ("simulated",)), "it is reviewed before anybody reads it"
     assert len(asks.asked) == 1
+    desk: Any = advising._desk
+    desk.search = await world.search()
+    offers = Offers(desk, holdout=0.0)
+    assert "Draw all at once." not in (await offers.offer("ages", "newcomer", "root", "r-1/1")).guidance
+    await world.registry.release(found.version_id, (), by="review")
+    offered = await offers.offer("ages", "newcomer", "root", "r-2/1")
+    assert "- Draw all at once." in offered.guidance, "a node that never saw the old program reads what made the new one work"
+    assert [each.version for each in offered.candidates if each.breakthrough] == [child.version_id]
 
 
 async def test_a_standard_takes_up_only_what_successful_programs_keep() -> None:

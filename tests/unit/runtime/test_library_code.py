@@ -21,7 +21,7 @@ from registry.solution_records import Solution
 from registry.trust import EntryTrust
 from runtime.library.code import CodeRunner, certain, checks_for, checks_of, constraints_for, held, inputs_of, parameters_of
 from runtime.records import Request
-from sandbox.records import Limits, RunResult
+from sandbox.records import Limits, Problem, RunResult
 
 WORDS = "Ages of members with a mean of 44 and a standard deviation of 11, 60% of them women, between 16 and 85"
 READ: list[Json] = [
@@ -149,8 +149,8 @@ class FakeSandbox:
         return self.result
 
 
-async def source(version: str) -> str | None:
-    return "def run(inputs): ..." if version == "ages@1.0.0" else None
+async def source(version: str) -> tuple[str, str] | None:
+    return ("ages@1.0.1", "def run(inputs): ...") if version == "ages@1.0.0" else None
 
 
 def run(sandbox: FakeSandbox, stored: Solution, **values: Any) -> Any:
@@ -177,6 +177,16 @@ def test_a_run_gets_the_values_and_a_new_seed() -> None:
 )
 def test_a_program_that_says_it_failed_has_failed(result: RunResult) -> None:
     assert run(FakeSandbox(result), solution()).error
+
+
+def test_what_ran_is_named_and_what_could_not_run_is_not() -> None:
+    good, bad = RunResult(value={"result": [1], "checks": {"held": True}}, wall_s=0.25), RunResult(value=[1], wall_s=0.5)
+    assert [(each.version, each.wall_s) for each in (run(FakeSandbox(good), solution()), run(FakeSandbox(bad), solution()))] == [
+        ("ages@1.0.1", 0.25),
+        ("ages@1.0.1", 0.5),
+    ]
+    away = run(FakeSandbox(RunResult(problem=Problem.UNAVAILABLE, error="no sandbox")), solution())
+    assert (away.version, "no sandbox" in away.error) == ("", True)
 
 
 def test_code_that_is_gone_or_parameters_that_do_not_fit_are_errors() -> None:
