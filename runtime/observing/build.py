@@ -29,12 +29,15 @@ from runtime.observing.tidings import Tidings
 from runtime.present import Series, one
 from runtime.programs.asks import Asks, Bounds, Runs
 from runtime.routing.distill import Finding, distill
+from runtime.topology.outlook import believed
+from runtime.topology.records import Status
 from runtime.topology.situation import Seen
 from runtime.topology.verify import Terms
 
 LOG_S: Final = 7 * 86_400.0
 LOG_ROWS: Final = 5_000
 SHOWN_CHANGES: Final = 20
+MOST_FORMER: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,11 @@ async def observed(
     def terms() -> Terms:
         return controller.tools.settings.probation.terms()
 
+    async def trust() -> float:
+        cases = await controller.tools.book.cases(status=None, limit=MOST_FORMER, before=None)
+        over = [case for case in cases if case.proposal.status in (Status.KEPT, Status.ROLLED_BACK)]
+        return believed((case.proposal.draft, case.measured) for case in over)
+
     async def changes() -> list[dict[str, Json]]:
         cases = await controller.tools.book.cases(status=None, limit=SHOWN_CHANGES, before=None)
         views = [case_view(case) for case in cases]
@@ -109,6 +117,7 @@ async def observed(
         patterns=patterns.seen,
         labelled=patterns.caught_up,
         terms=terms,
+        trust=trust,
         prices=lambda: {spec.name: spec.input_usd_per_mtok / 1e6 for spec in asking.backends()},
         findings=findings,
         introspection=Introspection(ask=asks.ask, changes=changes, why=lambda: asks.why),

@@ -73,10 +73,16 @@ async def nothing_waits() -> None:
     """Every request has its pattern at once."""
 
 
+async def all_of_it() -> float:
+    """No promise was broken yet."""
+    return 1.0
+
+
 class Observer:
     """A ``Source`` of the controller. ``patterns`` are those known now, ``findings`` what the router's log says could go;
     ``on_look`` hears of every look; ``labelled`` returns when the newest requests have their patterns; ``terms`` are those of
-    probations, ``prices`` what backends take for a prompt token. ``introspection`` None: no model is asked."""
+    probations, ``prices`` what backends take for a prompt token, ``trust`` how far promises of better answers are believed.
+    ``introspection`` None: no model is asked."""
 
     def __init__(
         self,
@@ -89,6 +95,7 @@ class Observer:
         labelled: Callable[[], Awaitable[None]] = nothing_waits,
         terms: Callable[[], Terms] | None = None,
         prices: Callable[[], Mapping[str, float]] = dict,
+        trust: Callable[[], Awaitable[float]] = all_of_it,
         on_look: Callable[[Look], None] = lambda look: None,
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
@@ -99,6 +106,7 @@ class Observer:
         self.looks: deque[Look] = deque(maxlen=MAX_HISTORY)
         self._reads, self._patterns, self._find, self._labelled = reads, patterns, findings, labelled
         self._wall, self._clock, self._terms, self._prices = wall, clock, terms, prices
+        self._trust = trust
         self._log = Log()
         self._memory = Memory()
         self._key, self._looked_key = -1, 0
@@ -217,6 +225,7 @@ class Observer:
         rules = Rules(
             least_seen=self.settings.least_seen, least_gain=self.settings.least_gain, cooldown_s=self.settings.cooldown_s
         )
+        rules = replace(rules, headroom=rules.headroom * await self._trust())
         if self._terms is not None:
             terms = self._terms()
             rules = replace(rules, watch_s=terms.probation_s * (1 + terms.extensions), watch_least=terms.least)

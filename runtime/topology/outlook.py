@@ -8,19 +8,25 @@ and only of what its probation will see often enough to say that it was kept.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from agents.llm.prompts import render
+from agents.records import Json
 from agents.strategies.compose import BUILTIN, default_strategy, strategy_name
 from agents.strategy_specs import StrategySpec
 from runtime.topology.compare import LEAST, utility
 from runtime.topology.observe import Places, Row, Table
 from runtime.topology.outcomes import Floats
+from runtime.topology.payloads import Kind
+from runtime.topology.records import Draft
 from runtime.topology.situation import Situation
 
 LIKE = 10.0
+PRIOR = 2.0
+BIRTHS = frozenset({Kind.SPAWN, Kind.SPLIT})
 CHARS_A_TOKEN = 4.0
 ROUTINE_TOKENS = 20.0
 """What a routine says of how to answer."""
@@ -85,15 +91,15 @@ class Outlook:
         own = None if place is None else self._worked(place)
         if place is None or row is None or own is None or row.count < LEAST or not self._seen_again(row.count):
             return None
-        scored = row.judged > 0 and self._seen_again(row.judged)
-        now = own.quality if scored and own.judged else own.success
+        scored = own.judged >= LEAST and self._seen_again(own.judged)
+        now = own.quality if scored else own.success
         worth_now = now * own.success - rules.usd_weight * own.cost_usd - rules.second_weight * own.latency_s
         best = self._best(place)
         then, why, way = (now, own.cost_usd, own.latency_s), "", None
         arm = "" if best is None else window.arms.names[window.by_arm.right[best]]
         if best is not None:
             table = window.by_arm.table
-            quality = _shrunk(table, best, now) if scored or not row.judged else now
+            quality = _shrunk(table, best, now) if scored or not own.judged else now
             sure = float(self._careful[best]) > worth_now
             # Not surely better: it is still who answers, at its own price; nothing is promised of its quality.
             cost, latency = _known(float(table.cost_usd[best])), _known(float(table.latency_mean_s[best]))
@@ -102,7 +108,7 @@ class Outlook:
             if sure:
                 why, way = f"{arm} does it better than what it gets now", strategy_of(self._situation, arm)
         # What a prompt and a routine of its own may bring can only be seen where answers are scored.
-        lacks = (1.0 - then[0]) * rules.headroom if scored and row.judged >= LEAST else 0.0
+        lacks = (1.0 - then[0]) * rules.headroom if scored else 0.0
         quality = min(1.0, then[0] + lacks)
         worth_then = quality * max(own.success, 0.0) - rules.usd_weight * then[1] - rules.second_weight * then[2]
         gain = own.part * (worth_then - worth_now)
@@ -146,6 +152,20 @@ class Outlook:
         """Whether a probation sees enough of what came ``n`` times in this window."""
         rules = self._situation.rules
         return n > 0 and n / self._span_s * rules.watch_s >= rules.watch_least
+
+
+def believed(former: Iterable[tuple[Draft, Json]]) -> float:
+    """How far promises of better answers are to be believed, by what former new nodes brought of theirs: 1 before the first was
+    measured, and drawn to it as if PRIOR had kept theirs. ``former`` are drafts with what was measured (probation.measured)."""
+    kept = []
+    for draft, measured in former:
+        told = measured if isinstance(measured, list) else []
+        for said, found in zip(draft.predictions, told, strict=False):
+            value = found.get("measured") if isinstance(found, Mapping) else None
+            many = isinstance(found, Mapping) and isinstance(found.get("requests"), int) and found["requests"] >= LEAST
+            if draft.kind in BIRTHS and said.metric == "quality" and said.change > 0 and many and isinstance(value, int | float):
+                kept.append(min(max((value - said.baseline) / said.change, 0.0), 2.0))
+    return (PRIOR + sum(kept)) / (PRIOR + len(kept))
 
 
 def _weighted(values: Floats, weights: Floats) -> float:

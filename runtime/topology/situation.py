@@ -33,7 +33,8 @@ class Rules:
     least_gain: float = 0.02
     """SPAWN, SPLIT: utility of one request that a change must promise."""
     headroom: float = 0.25
-    """Part of what a pattern lacks to perfect that a specialist is expected to bring, until the first ones were measured."""
+    """Part of what a pattern lacks to perfect that a specialist is expected to bring, as far as former ones kept their promises
+    (outlook.believed)."""
     unused_share: float = 0.01
     """PRUNE: less of the traffic than this (with many nodes: than a quarter of an even part)."""
     least_requests: int = 300

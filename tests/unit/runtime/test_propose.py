@@ -11,6 +11,7 @@ from agents.strategy_specs import CodeAugmented, Single, ValidationLoop
 from runtime.routing.distill import Finding
 from runtime.routing.sequential import Interval
 from runtime.topology.observe import observe
+from runtime.topology.outlook import believed
 from runtime.topology.payloads import Kind, Merge, Park, Pool, Prune, Recover, Rewire, Spawn, Split, Wake
 from runtime.topology.propose import Proposed, key_of, propose
 from runtime.topology.records import Draft
@@ -158,6 +159,23 @@ def test_the_best_of_few_is_not_believed_to_stay_so() -> None:
     assert 0.7 < draft.predictions[0].expected < 0.8
 
 
+def test_promises_are_believed_as_far_as_former_ones_were_kept() -> None:
+    flows = [Flow(n=80, pattern="legal", score=0.5), Flow(n=120, pattern="prose", score=0.97)]
+    (draft,) = propose(situation(flows, shape(GENERAL))).drafts
+    said = draft.predictions[0]
+
+    def measured(value: float | None, requests: int = 40) -> list[dict[str, object]]:
+        return [{"measured": value, "requests": requests}]
+
+    assert believed([]) == 1.0
+    assert believed([(draft, measured(said.expected))]) == pytest.approx(1.0)
+    assert believed([(draft, measured(said.baseline))] * 6) == pytest.approx(0.25)
+    assert believed([(draft, measured(0.0, requests=2)), (draft, measured(None)), (draft, None), (draft, "?")]) == 1.0
+    assert believed([(draft, measured(1e9))] * 50) <= 2.0
+    wary = Rules(headroom=Rules().headroom * believed([(draft, measured(said.baseline))] * 20))
+    assert propose(situation(flows, shape(GENERAL), rules=replace(wary, least_gain=0.02))).drafts == ()
+
+
 def test_what_the_library_answers_is_no_work_for_a_specialist() -> None:
     def flows(library: int) -> list[Flow]:
         given = Flow(n=library, pattern="sums", node=None, strategy="library", score=1.0, cost_usd=0.0, latency_s=0.0)
@@ -168,6 +186,10 @@ def test_what_the_library_answers_is_no_work_for_a_specialist() -> None:
     assert quality.baseline == pytest.approx(0.8, abs=0.03)
     assert quality.expected == pytest.approx(0.85, abs=0.03)  # a quarter of what lacks to those that a node answers
     assert propose(situation(flows(400), shape(GENERAL))).drafts == ()
+    once = [Flow(n=1, pattern="sums", score=0.0), Flow(n=30, pattern="sums", score=None), *flows(200)[1:]]
+    assert (
+        propose(situation(once, shape(GENERAL))).drafts == ()
+    )  # one bad answer says nothing; the library's say nothing of nodes
 
 
 def test_nothing_is_promised_that_the_probation_could_not_see() -> None:
