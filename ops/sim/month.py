@@ -25,6 +25,8 @@ CHORES_S: Final = 0.35
 """Real time after each burst for what goes on beside requests: labels, judges, routines."""
 ROUND_S: Final = 0.15
 """Real time for a round of the control loop."""
+ROUTINE_S: Final = 3.0
+"""Real time in which a new specialist's routine is written, checked and held."""
 OPEN_S: Final = 90.0
 
 
@@ -139,7 +141,8 @@ class Month:
             else:
                 await self._network.call("POST", f"{path}/approve", {"hash": each["hash"], "comment": f"{who}: go on"})
         if found["data"]:
-            await asyncio.sleep(CHORES_S)
+            born = any(each["kind"] in ("spawn", "split") for each in found["data"])
+            await asyncio.sleep(ROUTINE_S if born else CHORES_S)
 
     # ── time ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
