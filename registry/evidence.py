@@ -94,7 +94,8 @@ class Day:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """First tries at new programs in one arm: how many, and how many passed their checks at once."""
+    """First tries at new programs in one arm: how many, and how many passed their checks at once. ``standard`` "": before there
+    was one."""
 
     standard: str
     guided: bool
@@ -307,19 +308,29 @@ def _moments(n: int, total: float, squares: float) -> tuple[float, float]:
 
 
 def effect_of(written: Sequence[Written]) -> dict[str, object] | None:
-    """What a standard does to the pass rate of new code, over all its versions: both arms, the difference and its p-value; None
-    while nothing was written with a standard in force."""
-    arms = {guided: [each for each in written if each.guided is guided] for guided in (True, False)}
-    tries = {guided: sum(each.tries for each in arm) for guided, arm in arms.items()}
-    passed = {guided: sum(each.passed for each in arm) for guided, arm in arms.items()}
-    if not sum(tries.values()):
+    """What a standard does to the pass rate of new code, over all its versions; None while nothing was written with one in force.
+
+    ``guided`` and ``unguided`` are drawn by chance while a standard is in force: their difference and its p-value are the
+    standard's. ``before`` is what was written before there was one: other requests, at another time. Each arm has its tries, how
+    many passed, and Wilson's 95 % interval of the share.
+    """
+    arms = {
+        "guided": [each for each in written if each.standard and each.guided],
+        "unguided": [each for each in written if each.standard and not each.guided],
+        "before": [each for each in written if not each.standard],
+    }
+    tries = {name: sum(each.tries for each in arm) for name, arm in arms.items()}
+    passed = {name: sum(each.passed for each in arm) for name, arm in arms.items()}
+    if not tries["guided"] + tries["unguided"]:
         return None
-    gain = _share_gain("success", passed[True], tries[True], passed[False], tries[False]) if all(tries.values()) else None
+    both = tries["guided"] and tries["unguided"]
+    gain = _share_gain("success", passed["guided"], tries["guided"], passed["unguided"], tries["unguided"]) if both else None
+    enough = min(tries["guided"], tries["unguided"]) >= MIN_RUNS
+    intervals = {name: share_interval(passed[name], tries[name]) for name in arms}
     return {
-        "guided": {"tries": tries[True], "passed": passed[True]},
-        "unguided": {"tries": tries[False], "passed": passed[False]},
+        **{name: {"tries": tries[name], "passed": passed[name], "interval": list(intervals[name])} for name in arms},
         "difference": gain.size if gain is not None else None,
-        "p_value": gain.p_value if gain is not None and min(tries.values()) >= MIN_RUNS else None,
+        "p_value": gain.p_value if gain is not None and enough else None,
     }
 
 

@@ -34,6 +34,8 @@ class Attempts:
     error: AgentError | None = None
     asked: list[str] = field(default_factory=list)
     found: CodeFound = NOTHING
+    searched: bool = False
+    """``found`` is what the registry said: its standard was in force, or there was none."""
     repeated: bool = False
     """The last program was the one before it, word for word: its author must not be shown it again."""
     doubted: bool = False

@@ -159,7 +159,7 @@ class _Computed:
 
 async def _computed(problem: Problem, spec: CodeAugmented, toolbox: Toolbox, choice: Choice) -> _Computed:
     """The result of a program that passed every check. Raises Escalated, or the models' error where none wrote a program."""
-    tried = Attempts(found=with_known(await _searched(problem, toolbox), problem.work.known))
+    tried = Attempts(found=with_known(await _searched(problem, toolbox), problem.work.known), searched=True)
     own = replace(choice_for(spec.code, choice), needs=choice.needs | {"code"})
     for number, (step, chosen) in enumerate(steps(spec, own, toolbox, tried, problem.work.known)):
         request = question(step, problem, tried)
@@ -270,10 +270,11 @@ async def try_program(
 
 
 def _note_evidence(code: CodeUsed, tried: Attempts, toolbox: Toolbox, *, passed: bool, latency_s: float) -> None:
-    """What the daemon adds up: how a version of the registry did, and how new code does with and without guidance."""
+    """What the daemon adds up: how a version of the registry did, and how new code does before there is a standard, with one that
+    its writer was shown, and with one that was held back."""
     if code.how == "used":
         toolbox.note("code", state="ran", artifact=code.artifact, ok=passed, latency_s=latency_s)
-    elif tried.found.standard and not tried.failures:
+    elif tried.searched and not tried.failures:
         toolbox.note("code", state="wrote", standard=tried.found.standard, guided=bool(tried.found.guidance), ok=passed)
 
 

@@ -72,9 +72,16 @@ def _standards(standards: Json) -> Iterator[str]:
         yield f"  {share:.0%} of {standards['checked']} published codes keep all {standards['rules']} rules"
     effect = standards.get("effect")
     if effect is not None:
-        arms = [f"{_rate(effect[arm])} {words}" for arm, words in (("guided", "with it"), ("unguided", "without"))]
-        yield f"  new programs that passed at once: {', '.join(arms)}"
+        arms = [("guided", "with it"), ("unguided", "without"), ("before", "before there was one")]
+        shown = [f"{_rate(effect[arm])} {words}" for arm, words in arms if effect.get(arm, {}).get("tries") or arm != "before"]
+        yield f"  new programs that passed at once: {', '.join(shown)}"
+        if effect.get("difference") is not None:
+            luck = effect.get("p_value")
+            said = "too few to tell from luck" if luck is None else f"p = {luck:.2g}"
+            yield f"  with it against without: {100 * effect['difference']:+.0f} points ({said})"
 
 
 def _rate(arm: Json) -> str:
-    return f"{arm['passed']} of {arm['tries']}"
+    """Of how many, and Wilson's interval of the share."""
+    low, high = arm.get("interval") or (None, None)
+    return f"{arm['passed']} of {arm['tries']}" + (f" ({low:.0%} to {high:.0%})" if arm["tries"] and low is not None else "")

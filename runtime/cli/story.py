@@ -212,6 +212,8 @@ def _event_words(kind: str, data: Json) -> str:
     if kind in ("code", "stage") and isinstance(data, dict):
         whole = {"code", *(name for name in _LISTED if isinstance(data.get(name), list))}
         data = {name: value for name, value in data.items() if name not in whole}
+    if kind == "code" and isinstance(data, dict) and "state" in data and "step" not in data:
+        return _with_facts(f"the registry is told or asked: {data.pop('state')}", data)
     if kind == "code" and isinstance(data, dict):
         return _with_facts(f"a program ({data.pop('step', 'write')}) by {data.pop('backend', None) or 'no model'}", data)
     if kind == "stage" and isinstance(data, dict):

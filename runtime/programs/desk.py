@@ -107,13 +107,16 @@ class CodeDesk:
             self._desk.evidence.record(Run(version_id=version_id, node=node, at=at, ok=ok, latency_s=latency_s))
 
     def _tell_arm(self, data: Json) -> None:
+        """How the first try of a new program did: with a standard, held back or not, or before there was one."""
         standard = str(data.get("standard", ""))
         try:
-            known = standard in self._desk.registry.catalog.standings
+            registry = self._desk.registry
         except RegistryUnavailable:
             return
-        if known:
-            self._desk.evidence.wrote(standard, guided=data.get("guided") is True, ok=data.get("ok") is True)
+        before = not standard and not has_standard(registry)
+        if before or standard in registry.catalog.standings:
+            guided = data.get("guided") is True and not before
+            self._desk.evidence.wrote(standard, guided=guided, ok=data.get("ok") is True)
 
     async def run(self) -> None:
         """Keep what waits, one after the other. Until cancelled."""
@@ -235,6 +238,17 @@ def in_use(registry: Registry, version_id: VersionId) -> VersionId | None:
             return None
         version_id = standing.successor
     return None
+
+
+def has_standard(registry: Registry) -> bool:
+    """Whether a standard was ever published: what is written without one after that is no «before»."""
+    catalog = registry.catalog
+    return any(
+        catalog.standings[version_id].state != "draft"
+        for artifact in catalog.artifacts.values()
+        if artifact.kind == "standard"
+        for version_id in catalog.by_name[artifact.name]
+    )
 
 
 def signature(parameters: Json) -> dict[str, Json]:

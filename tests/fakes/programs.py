@@ -68,4 +68,4 @@ async def run(box: FakeToolbox, asked: Work, spec: CodeAugmented | None = None) 
 
 
 def steps(box: FakeToolbox) -> list[str]:
-    return [data["step"] for kind, data in box.notes if kind == "code"]
+    return [data["step"] for kind, data in box.notes if kind == "code" and "step" in data]

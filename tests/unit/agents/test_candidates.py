@@ -74,7 +74,7 @@ async def test_new_code_tells_whether_it_was_guided() -> None:
     box, _ = await made(ok(ages()), said=ANEW, found=replace(FOUND, guidance=""))
     assert [one["guided"] for one in noted(box, "wrote")] == [False]
     box, _ = await made(ok(ages()), said=ANEW, found=CodeFound())
-    assert not noted(box, "wrote")
+    assert noted(box, "wrote") == [{"state": "wrote", "standard": "", "guided": False, "ok": True}], "before there is a standard"
     assert not noted(box, "searched")
 
 

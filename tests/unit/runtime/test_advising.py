@@ -186,11 +186,15 @@ async def test_answers_that_cannot_be_used_leave_nothing() -> None:
 async def test_the_effect_of_a_standard_is_in_the_report() -> None:
     _, world, _ = await made(Asks())
     assert (await inspect(world.registry))["standards"]["effect"] is None
+    world.evidence.wrote("", guided=False, ok=True)
+    assert (await inspect(world.registry))["standards"]["effect"] is None, "nothing to compare with yet"
     for n in range(60):
         world.evidence.wrote("coding-standard@1.0.0", guided=True, ok=n % 10 > 0)
         world.evidence.wrote("coding-standard@1.0.0", guided=False, ok=n % 2 > 0)
     effect = (await inspect(world.registry))["standards"]["effect"]
-    assert effect["guided"] == {"tries": 60, "passed": 54}
-    assert effect["unguided"] == {"tries": 60, "passed": 30}
+    told = {arm: (effect[arm]["tries"], effect[arm]["passed"]) for arm in ("guided", "unguided", "before")}
+    assert told == {"guided": (60, 54), "unguided": (60, 30), "before": (1, 1)}
+    low, high = effect["unguided"]["interval"]
+    assert 0.35 < low < 0.5 < high < 0.65
     assert abs(effect["difference"] - 0.4) < 1e-9
     assert effect["p_value"] < 0.01

@@ -73,7 +73,13 @@ REPORT: Any = {
         "rules": 1,
         "checked": 2,
         "compliance": 1.0,
-        "effect": {"guided": {"tries": 4, "passed": 3}, "unguided": {"tries": 2, "passed": 1}},
+        "effect": {
+            "guided": {"tries": 4, "passed": 3, "interval": [0.3, 0.95]},
+            "unguided": {"tries": 2, "passed": 1},
+            "before": {"tries": 2, "passed": 2},
+            "difference": 0.25,
+            "p_value": None,
+        },
     },
 }
 
@@ -112,7 +118,8 @@ def test_the_report_and_the_family_end_the_demo(monkeypatch: pytest.MonkeyPatch)
     demo_code.close_up(out, daemon)
     said = out.file.getvalue()  # type: ignore[attr-defined]
     assert "by simulated models" in said
-    assert "new programs that passed at once: 3 of 4 with it, 1 of 2 without" in said
+    assert "new programs that passed at once: 3 of 4 (30% to 95%) with it, 1 of 2 without, 2 of 2 before there was one" in said
+    assert "with it against without: +25 points (too few to tell from luck)" in said
     assert "registry lineage a@1.0.0" in said, "the whole family, from its root"
     assert "└─ b@1.0.0" in said
     assert "b@1.0.0: adds a column" in said

@@ -11,11 +11,12 @@ import pytest
 from agents.programs import CodeUsed
 from agents.records import Draft, Event, RequestId
 from registry.records import RegistryUnavailable
+from registry.solution_records import Ran
 from runtime.open_request import OpenRequest
 from runtime.programs import desk as code_desk
 from runtime.programs.desk import CodeDesk
 from runtime.records import Answer, Request
-from tests.fakes.registry import World
+from tests.fakes.registry import World, new
 
 CODE = "def run(inputs):\n    return {'result': [inputs['mean']] * inputs['count'], 'checks': {'all': True}}\n"
 USED = CodeUsed(code=CODE, parameters={"mean": 40, "label": "x"}, count=3, seed=7, latency_s=0.02)
@@ -131,7 +132,43 @@ async def test_requests_leave_programs_and_evidence() -> None:
     desk.seen(ended(events=(ran, other))[0], None)
     (run,) = opened.world.evidence.waiting
     assert (run.version_id, run.ok, run.latency_s, run.at) == (version_id, False, 0.5, 5.0)
+    desk.executed(Ran(version=version_id, wall_s=0.25), True)
+    desk.executed(Ran(version="unknown@1.0.0", wall_s=0.25), True)
+    run = opened.world.evidence.waiting.pop()
+    assert (run.version_id, run.node, run.ok, run.latency_s) == (version_id, "library", True, 0.25)
+    assert len(opened.world.evidence.waiting) == 1
     working.cancel()
+
+
+async def test_first_tries_are_counted_before_and_with_a_standard() -> None:
+    desk, opened = await made()
+
+    def wrote(standard: str, *, guided: bool) -> None:
+        event = Event(kind="code", at=5.0, data={"state": "wrote", "standard": standard, "guided": guided, "ok": True})
+        desk.seen(ended(events=(event,))[0], None)
+
+    wrote("", guided=True)
+    standard = await opened.registry.publish(new("coding-standard", kind="standard", content="Seed it."))
+    wrote("", guided=False)
+    wrote("made-up@1.0.0", guided=True)
+    wrote(standard.version_id, guided=True)
+    opened.closed = True
+    wrote(standard.version_id, guided=True)
+    told = [(each.standard, each.guided) for each in opened.world.evidence.arms]
+    assert told == [("", False), (standard.version_id, True)]
+
+
+async def test_what_stands_for_a_version_is_looked_up_each_time() -> None:
+    desk, opened = await made()
+    first = await kept(desk)
+    assert first is not None
+    assert await desk.running(first) == (first, CODE)
+    second = await kept(desk, replace(USED, code=CODE + "# faster\n", how="modified", artifact=first, improvements=("faster",)))
+    await opened.registry.move(first, "archived", by="review", reason="revised", successor=second)
+    assert await desk.running(first) == (second, CODE + "# faster\n")
+    assert second is not None
+    await opened.registry.move(second, "archived", by="operator", reason="unsafe")
+    assert await desk.running(first) is None, "although its code was read before"
 
 
 async def test_a_full_queue_drops_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
