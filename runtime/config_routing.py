@@ -28,7 +28,7 @@ class RoutingSettings(Section):
     """Budget mode: the best quality at so many US dollars per thousand requests (objective difference)."""
     exploration_floor: Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)] = 0.01
     """Share of the choices that is spread evenly over all candidates, so that each stays known."""
-    exploration_cost_share: _Share = 0.2
+    exploration_cost_share: _Share = 0.1
     """Most that trying others may add to the spend, as a share of it."""
     switch_margin: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.05
     """A conversation keeps its backend unless another one's estimate is better by this."""

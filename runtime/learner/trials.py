@@ -90,6 +90,8 @@ class Trials:
         """Whether a generated router can be asked now; while it cannot, nobody is on its side."""
         self._open: OrderedDict[str, tuple[Group, float, float]] = OrderedDict()
         self._dirty = False
+        self._ends, self._none_won_by = 0, -1
+        """How many experiments have ended here, and by which of them the book was found without one that won."""
         self._shadowed_at = 0.0
 
     # ── the request path ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -204,7 +206,12 @@ class Trials:
 
     async def won(self) -> dict[str, Json] | None:
         """The oldest experiment on settings that was won and is no proposal yet. Raises LedgerError."""
-        return next((row for row in reversed(await self._book.load(limit=KEPT)) if row["stage"] == "won"), None)
+        ends = self._ends
+        if ends == self._none_won_by:
+            return None
+        found = next((row for row in reversed(await self._book.load(limit=KEPT)) if row["stage"] == "won"), None)
+        self._none_won_by = ends if found is None else -1
+        return found
 
     async def settle(self, experiment_id: str, what: str) -> None:
         """What became of one that was won. Idempotent. Raises LedgerError."""
@@ -284,6 +291,7 @@ class Trials:
         self.trial = replace(trial, stage=stage, note=note, updated_at=self._wall())
         self._open.clear()
         await self._book.save(as_row(self.trial))
+        self._ends += 1
 
 
 def _shadow_json(found: OffPolicy | None) -> Json:

@@ -34,7 +34,7 @@ class LearnerSettings:
     least_boldness: float = 0.3
     draws: int = 64
     floor: float = 0.01
-    explore_share: float = 0.2
+    explore_share: float = 0.1
     explore_allowance: int = 200
     switch_margin: float = 0.05
     half_life_s: float = 14 * 86400.0
