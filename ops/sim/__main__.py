@@ -83,9 +83,11 @@ def _print(found: Mapping[str, Any]) -> None:
     requests, took = sum(found["asked"].values()), found["took_s"]
     out.print(f"{found['days']} days, {requests} requests, seed {found['seed']}, played in {took:.0f} s\n", soft_wrap=True)
     out.print(_weeks(found))
-    out.print("\nWhat happened to the pool:", *(f"day {each['day']:g}: {each['what']}" for each in found["events"]), sep="\n  ")
+    out.print("\nWhat happened to the pool:", *(f"day {each['day']:.4g}: {each['what']}" for each in found["events"]), sep="\n  ")
     out.print("\nEvery change:")
     out.print(_changes(found))
+    if found["refused"]:
+        out.print("\nNot answered, by HTTP status:", found["refused"])
     if found["restless"]:
         out.print(
             "Changed again and again:",
@@ -137,7 +139,7 @@ def _number(value: float | None, times: float = 1.0) -> str:
 def _changes(found: Mapping[str, Any]) -> Table:
     table = Table("day", "kind", "of", "predicted and measured", "came to")
     for each in found["changes"]:
-        when = f"{each['day']:g}" if each["applied"] is None else f"{each['day']:g} to {each['ended']:g}"
+        when = f"{each['day']:.4g}" if each["applied"] is None else f"{each['day']:.4g} to {each['ended']:.4g}"
         table.add_row(when, each["kind"], each["node"] or each["subject"], effect(each), each["status"])
     return table
 

@@ -62,4 +62,4 @@ def notes(found: Mapping[str, Any]) -> list[str]:
     told = [(each["day"], f"pool: {each['what']}") for each in found["events"]]
     for each in found["changes"]:
         told.append((each["day"], f"{each['kind']} {each['node'] or each['subject']}: {effect(each)}: {each['status']}"))
-    return [f"day {day:g}  {words}" for day, words in sorted(told)]
+    return [f"day {day:.4g}  {words}" for day, words in sorted(told)]
