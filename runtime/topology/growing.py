@@ -28,6 +28,8 @@ from runtime.topology.situation import Seen, Situation, Wish, predicted
 
 COMMITTEE_MEMBERS: Final = 4
 MAX_POOL: Final = 4
+POOL_GAP_S: Final = 3600.0
+"""Committees of a pattern meet at least so often before any is kept ready."""
 _NOT_NAME: Final = re.compile(r"[^a-z0-9]+")
 
 
@@ -138,12 +140,17 @@ def pools(situation: Situation) -> Iterator[Wish]:
     cells, span_s = window.by_arm, max(1.0, window.until - window.since)
     committee = np.array([name.startswith(COMMITTEE) for name in window.arms.names], dtype=np.bool_)
     needed: set[str] = set()
-    for cell in np.flatnonzero(committee[cells.right] & (cells.table.count >= rules.least_seen)) if len(committee) else ():
+    for cell in np.flatnonzero(committee[cells.right]) if len(committee) else ():
         pattern, row = window.patterns.names[cells.left[cell]], cells.table.row(int(cell))
         at_once = row.count / span_s * _known(float(cells.table.latency_mean_s[cell]))
         pool, size = f"committee:{pattern}", min(MAX_POOL, max(1, math.ceil(at_once)))
+        held = situation.topology.pools.get(pool)
+        # What is there stays at half of what makes it, so that a pattern on the edge does not make one and let it go for ever.
+        part = 0.5 if held else 1.0
+        if row.count < part * rules.least_seen or span_s / row.count > POOL_GAP_S / part:
+            continue
         needed.add(pool)
-        if situation.topology.pools.get(pool) != size:
+        if held != size:
             scope = Scope(kind="patterns", names=(pattern,))
             reason = f"{row.count} committees met for {_called(situation, pattern)}, {at_once:.2f} at once: keep {size} ready"
             yield Wish(draft=_pool(situation, pool, size, reason, row, scope), after=2, gain=row.share)

@@ -13,7 +13,7 @@ from runtime.routing.sequential import Interval
 from runtime.topology.observe import observe
 from runtime.topology.outlook import believed
 from runtime.topology.payloads import Kind, Merge, Park, Pool, Prune, Recover, Rewire, Spawn, Split, Wake
-from runtime.topology.propose import Proposed, key_of, propose
+from runtime.topology.propose import Proposed, key_of, propose, wishes
 from runtime.topology.records import Draft
 from runtime.topology.shape import Topology
 from runtime.topology.situation import Check, Memory, Rules, Seen, Situation
@@ -264,6 +264,17 @@ def test_committees_that_often_meet_are_kept_ready_and_let_go() -> None:
     held = shape(GENERAL, pools={"committee:plans": 2})
     gone = drafts(windows([Flow(n=100, score=0.95)], held, times=3), Kind.POOL)
     assert [draft.payload for draft in gone] == [Pool(name="committee:plans", size=None)]
+
+
+def test_a_pool_is_not_made_and_let_go_for_ever_nor_made_for_committees_that_meet_once_a_day() -> None:
+    few = [Flow(n=6, pattern="plans", strategy="committee", score=0.95), Flow(n=94, pattern="prose", score=0.95)]
+    assert drafts(windows(few, times=4), Kind.POOL) == []
+    held = shape(GENERAL, pools={"committee:plans": 1})
+    assert drafts(windows(few, held, times=6), Kind.POOL) == []
+    often = situation([Flow(n=50, pattern="plans", strategy="committee", score=0.95)], memory=Memory(streaks={}))
+    seldom = replace(often, window=replace(often.window, since=0.0, until=50 * 86_400.0))
+    assert [key_of(wish.draft) for wish in wishes(often) if wish.draft.kind == Kind.POOL] == ["pool:committee:plans"]
+    assert [wish for wish in wishes(seldom) if wish.draft.kind == Kind.POOL] == []
 
 
 # ── PRUNE, MERGE, PARK ──────────────────────────────────────────────────────────────────────────────────────────────────
