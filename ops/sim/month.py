@@ -17,6 +17,7 @@ from typing import Any, Final
 from ops.sim.daemon import Network
 from ops.sim.script import Ask, Event, Script, Traffic, moments, score
 from runtime.observing.observer import Observer
+from runtime.specialists.desk import artifact_of
 
 AT_ONCE: Final = 8
 SETTLE_S: Final = 4.0
@@ -25,8 +26,9 @@ CHORES_S: Final = 0.35
 """Real time after each burst for what goes on beside requests: labels, judges, routines."""
 ROUND_S: Final = 0.15
 """Real time for a round of the control loop."""
-ROUTINE_S: Final = 3.0
-"""Real time in which a new specialist's routine is written, checked and held."""
+ROUTINE_S: Final = 15.0
+HELD_S: Final = 1.2
+"""Real time: most in which the routine of a new specialist is written and checked, and until it is held."""
 OPEN_S: Final = 90.0
 
 
@@ -132,17 +134,30 @@ class Month:
     async def _decide(self) -> None:
         """Read what is proposed and say yes, or no where the script says so."""
         _, found = await self._network.call("GET", "/v1/proposals?status=proposed&limit=100")
+        born: list[str] = []
         for each in sorted(found["data"], key=lambda one: float(one["created_at"])):
             self._nth[each["kind"]] += 1
             no = next((r for r in self._script.refusals if (r.kind, r.nth) == (each["kind"], self._nth[each["kind"]])), None)
             path, who = f"/v1/proposals/{each['id']}", self._script.operator
             if no is not None:
                 await self._network.call("POST", f"{path}/reject", {"reason": f"{who}: {no.reason}"})
-            else:
-                await self._network.call("POST", f"{path}/approve", {"hash": each["hash"], "comment": f"{who}: go on"})
-        if found["data"]:
-            born = any(each["kind"] in ("spawn", "split") for each in found["data"])
-            await asyncio.sleep(ROUTINE_S if born else CHORES_S)
+                continue
+            await self._network.call("POST", f"{path}/approve", {"hash": each["hash"], "comment": f"{who}: go on"})
+            if each["kind"] == "spawn":
+                born.append(artifact_of(each["subject"]))
+        if born:
+            await self._written(born)
+        elif found["data"]:
+            await asyncio.sleep(CHORES_S)
+
+    async def _written(self, routines: Sequence[str]) -> None:
+        """Give the routines of new specialists the real time that they take: hours pass between bursts, and here seconds."""
+        registry = self._network.daemon.service.registry.registry
+        for _ in range(int(ROUTINE_S / ROUND_S)):
+            await asyncio.sleep(ROUND_S)
+            if all(name in registry.catalog.artifacts for name in routines):
+                break
+        await asyncio.sleep(HELD_S)
 
     # ── time ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
