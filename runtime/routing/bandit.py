@@ -7,7 +7,7 @@ A decision draws the arms' qualities from the model's posterior (quality.py) som
 (Thompson 1933; Agrawal and Goyal 2013), takes from each draw the arm of the best utility, and chooses with the frequencies
 found. So the probability of every choice is known exactly, is logged, and a challenger can be scored on the log
 (off_policy.py). Costs and latencies are expectations of a model of their own (costs.py): nothing is explored for the sake of
-knowing a price. Exploration has a floor and a purse.
+knowing a price, but an arm that was never asked is hoped to cost less. Exploration has a floor and a purse.
 """
 
 from __future__ import annotations
@@ -125,7 +125,8 @@ class Learner:
         self, context: Context, arms: Sequence[Arm], slots: Slots, weights: Weights, per_usd: float, manner: Manner
     ) -> Weighed:
         judged = self.quality.judge(_view(context), slots)
-        cost = self.cost.expect(context.point, slots) * np.array([price_unit(arm) for arm in arms])
+        untried = self.quality.ridge.counts[slots] <= 0
+        cost = self.cost.expect(context.point, slots, untried=untried) * np.array([price_unit(arm) for arm in arms])
         latency = self.latency.expect(context.point, slots)
         usd, seconds = known(cost), known(latency)
 

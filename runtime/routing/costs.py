@@ -10,6 +10,7 @@ that was never asked is expected to take the pool's tokens at its own price.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from runtime.routing.features import SHAPE_SCALE, Point
 from runtime.routing.levels import Slots, Vector
@@ -33,11 +34,19 @@ class Logarithms:
         self.scatter2 = np.full(slots, 0.1)
         self.learned = 0
 
-    def expect(self, point: Point, slots: Slots) -> Vector:
-        """``(n,)``, the mean of the quantity itself, not of its logarithm; not a number while nothing was ever learned."""
+    def expect(self, point: Point, slots: Slots, *, untried: npt.NDArray[np.bool_] | None = None) -> Vector:
+        """``(n,)``, the mean of the quantity itself, not of its logarithm; not a number while nothing was ever learned.
+
+        Of ``untried`` arms a standard deviation less of the logarithm is expected: under a tight budget an arm that was taken
+        for as dear as the others would never show that it is not.
+        """
         if not self.learned:
             return np.full(len(slots), np.nan)
-        mean = self.ridge.weights[slots] @ _seen(point)
+        x = _seen(point)
+        mean = self.ridge.weights[slots] @ x
+        if untried is not None and untried.any():
+            hope = untried & (self.ridge.counts[slots] <= 0)
+            mean = mean - np.where(hope, np.sqrt(self.ridge.spread(x, slots)), 0.0)
         # The mean of a log-normal; bounded, so that a few wild values cannot price an arm out for good.
         found: Vector = np.exp(np.clip(mean, -30.0, 30.0) + np.minimum(self.scatter2[slots], 2.0) / 2)
         return found

@@ -161,6 +161,18 @@ def test_budget_mode_holds_the_spend_and_uses_it() -> None:
     assert 2.4 < spend < 3.6
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_tight_budget_finds_the_arm_that_is_cheap_enough(seed: int) -> None:
+    usd = {f"arm{number}": 0.0002 * 2.0**number for number in range(10)}
+    truth = dict.fromkeys(usd, 0.7)
+    names = list(usd)[seed:] + list(usd)[:seed]
+    stream = Stream(learner(seed), arms(*names), seed)
+    stream.subject.budget(0.4)
+    stream.many(300, truth, **usd)
+    chosen = stream.many(200, truth, **usd)
+    assert sum(usd[name] for name in chosen) < 1.5 * 200 * 0.0004
+
+
 def test_exploring_costs_no_more_than_its_share() -> None:
     subject = learner(explore_allowance=5, boldness=3.0)
     stream = Stream(subject, arms("cheap", "dear"))
