@@ -1,6 +1,7 @@
 """``morphogen demo``: a daemon of its own, real requests over HTTP, the network at work; leaves nothing running.
 
-Called by main.py. Two acts: a real local model where one is found, then the simulated pool; each says which it is.
+Called by main.py. Three acts: a real local model where one is found, the simulated pool, and eight weeks of a network that
+changes its own shape (demo_life.py), on the simulated pool as well; each says which it is.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from rich.text import Text
 
 from agents.llm.child import free_port
 from agents.llm.local import find_packaged_gguf
-from runtime.cli import demo_code, tables
+from runtime.cli import demo_code, demo_life, tables
 from runtime.cli.client import Client
 from runtime.cli.demo_asks import UNPLUGGED, fetch_outcome
-from runtime.cli.demo_daemon import DemoDaemon
+from runtime.cli.demo_daemon import DemoDaemon, pool_lines
 from runtime.cli.demo_work import Done, Record, Step, perform, pool_steps, real_steps
 from runtime.cli.errors import CliError
 from runtime.cli.show import backends_table, nodes_table
@@ -42,7 +43,7 @@ _SHOWN = 14
 
 
 def run(*, keep_data: bool) -> None:
-    """Play both acts and sum up. Raises CliError (exit 1) when a request failed or a process was left."""
+    """Play the acts and sum up. Raises CliError (exit 1) when a request failed or a process was left."""
     out = tables.console()
     folder = Path(tempfile.mkdtemp(prefix="morphogen-demo-"))
     began = time.monotonic()
@@ -61,6 +62,7 @@ def run(*, keep_data: bool) -> None:
                 )
             title = "Act 2: the SIMULATED pool. The HTTP, the nodes and the strategies are real; what the models say is made up."
             problems += _act(out, "simulated", title, folder / "simulated", pool_config(free_port()), pool_steps(), record)
+            problems += _weeks(out, folder / "weeks")
     finally:
         if keep_data:
             out.print(f"Kept: {folder}", soft_wrap=True)
@@ -105,21 +107,14 @@ def local_config(gguf: Path) -> str:
 def pool_config(unplugged_port: int) -> str:
     """The configuration of the second act: the simulated pool, and a backend at whose port nothing listens."""
     parts = ["[embedding]\nenabled = false", demo_code.SETTINGS]
-    names = []
-    for backend in simulated_backends():
-        names.append(backend.name)
-        aliases = json.dumps(list(backend.aliases))
-        prices = f"input_usd_per_mtok = {backend.input_usd_per_mtok}\noutput_usd_per_mtok = {backend.output_usd_per_mtok}"
-        parts.append(
-            f'[[backends]]\nname = "{backend.name}"\nkind = "simulated"\nmodel = "{backend.model}"\naliases = {aliases}\n{prices}'
-        )
+    parts += pool_lines()
     cheapest = min(simulated_backends(), key=lambda backend: backend.input_usd_per_mtok)
     # Its price puts it beside the cheapest, so that no tier begins with a backend that is down; weight 0 keeps it out of draws.
     parts.append(
         f'[[backends]]\nname = "{UNPLUGGED}"\nbase_url = "http://127.0.0.1:{unplugged_port}/v1"\nmodel = "none"\nweight = 0.0\n'
         f"input_usd_per_mtok = {cheapest.input_usd_per_mtok * 1.01}\noutput_usd_per_mtok = {cheapest.output_usd_per_mtok * 1.01}"
     )
-    parts.insert(0, f"[requests]\nfallback = {json.dumps(names)}")
+    parts.insert(0, f"[requests]\nfallback = {json.dumps([backend.name for backend in simulated_backends()])}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -142,13 +137,8 @@ def _act(out: Console, name: str, title: str, folder: Path, config: str, steps: 
     """One act from start to stop; gives what went wrong beside the requests themselves."""
     out.print()
     out.print(title, style="bold", soft_wrap=True)
-    daemon = DemoDaemon(folder, config=config)
     problems: list[str] = []
-    try:
-        began = time.monotonic()
-        with out.status("Starting a daemon …") as status:
-            daemon.start(status.update)
-        out.print(f"A daemon is ready at {daemon.url} after {tables.seconds(time.monotonic() - began)}.", soft_wrap=True)
+    with _running(out, folder, config, problems, name) as daemon:
         work = Thread(target=perform, args=(name, steps, daemon.connect, record), daemon=True)
         work.start()
         with daemon.connect() as client:
@@ -158,11 +148,33 @@ def _act(out: Console, name: str, title: str, folder: Path, config: str, steps: 
             _close_up(out, client, name, record)
             if any(step.writes_code for step in steps):
                 demo_code.close_up(out, client)
+    return problems
+
+
+def _weeks(out: Console, folder: Path) -> list[str]:
+    """The act of the eight weeks from start to stop."""
+    out.print()
+    out.print(demo_life.TITLE, style="bold", soft_wrap=True)
+    problems: list[str] = []
+    with _running(out, folder, demo_life.config(), problems, "weeks") as daemon:
+        problems += demo_life.play(out, daemon.connect)
+    return problems
+
+
+@contextmanager
+def _running(out: Console, folder: Path, config: str, problems: list[str], name: str) -> Iterator[DemoDaemon]:
+    """A daemon for one act; what it leaves running is ended, and a problem."""
+    daemon = DemoDaemon(folder, config=config)
+    try:
+        began = time.monotonic()
+        with out.status("Starting a daemon …") as status:
+            daemon.start(status.update)
+        out.print(f"A daemon is ready at {daemon.url} after {tables.seconds(time.monotonic() - began)}.", soft_wrap=True)
+        yield daemon
     finally:
         with out.status("Stopping the daemon …"):
             left = daemon.stop()
     problems += [f"{name}: was left running and had to be ended: {tables.clip(command, 100)}" for command in left]
-    return problems
 
 
 def _watch(out: Console, client: Client, act: str, record: Record, work: Thread) -> None:

@@ -7,6 +7,7 @@ are waited for and, where one is left, ended.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import signal
@@ -20,6 +21,7 @@ import httpx
 
 from runtime.cli import client
 from runtime.cli.errors import CliError
+from runtime.first_backends import simulated_backends
 
 MARK = "MORPHOGEN_DEMO_RUN"
 START_TIMEOUT_S = 75.0
@@ -27,6 +29,16 @@ STOP_TIMEOUT_S = 20.0
 LEFTOVER_TIMEOUT_S = 5.0
 _POLL_S = 0.1
 _LOG_LINES = 15
+
+
+def pool_lines() -> list[str]:
+    """The simulated pool as parts of a configuration."""
+    return [
+        f'[[backends]]\nname = "{each.name}"\nkind = "simulated"\nmodel = "{each.model}"\n'
+        f"aliases = {json.dumps(list(each.aliases))}\n"
+        f"input_usd_per_mtok = {each.input_usd_per_mtok}\noutput_usd_per_mtok = {each.output_usd_per_mtok}"
+        for each in simulated_backends()
+    ]
 
 
 class DemoDaemon:

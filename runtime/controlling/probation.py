@@ -7,6 +7,7 @@ the same as if there had been none.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Final
 
 from agents.records import Json
@@ -23,11 +24,18 @@ SPOKEN: Final = 0.1
 once."""
 
 
+def carried_out_at(proposal: Proposal) -> float:
+    """Requests count from when the change was carried out."""
+    return proposal.applied_at if proposal.applied_at is not None else proposal.updated_at
+
+
 class Probation:
-    """One ``look`` a round and case."""
+    """One ``look`` a round and case. ``begins``: from when on requests tell something of a change (Unix seconds), None: not yet,
+    because what it brought is not at work."""
 
     def __init__(self, samples: Samples) -> None:
         self._samples = samples
+        self.begins: Callable[[Proposal], float | None] = carried_out_at
         self._watches: dict[ProposalId, tuple[Watch, ...]] = {}
         self._cursors: dict[ProposalId, list[int]] = {}
 
@@ -46,9 +54,10 @@ class Probation:
     async def _read(self, proposal: Proposal, *, spoken: float) -> tuple[Watch, ...]:
         name, cursors = proposal.proposal_id, self._cursors[proposal.proposal_id]
         watches = list(self._watches[name])
+        if (since := self.begins(proposal)) is None:
+            return self._watches[name]
         for place, watch in enumerate(watches):
             each = watch.prediction
-            since = proposal.applied_at if proposal.applied_at is not None else proposal.updated_at
             until = spoken if each.metric == "quality" else math.inf
             values, cursors[place] = await self._samples.of(
                 each.metric, each.scope, after=cursors[place], limit=MOST_A_ROUND, since=since, until=until

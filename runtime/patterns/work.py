@@ -110,7 +110,7 @@ class PatternWork:
         )
         chores = [self.desk.run(), self._name(named, backends)]
         if self._runs_code and self._settings.enabled:
-            self._specialists = specialists
+            self._specialists, controller.probation.begins = specialists, specialists.begins
             chores.append(specialists.run())
         tasks = [asyncio.create_task(each, name="patterns") for each in chores]
         for task in tasks:

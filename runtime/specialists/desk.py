@@ -22,6 +22,7 @@ from agents.records import AgentError, Event
 from agents.strategies.program import NoProgram
 from registry.artifacts import Registry
 from registry.records import NewVersion, RegistryError, VersionId
+from runtime.controlling.probation import carried_out_at
 from runtime.learner.features import text_of
 from runtime.ledger.records import LedgerError
 from runtime.open_request import OpenRequest
@@ -32,6 +33,8 @@ from runtime.programs.registry_desk import RegistryDesk
 from runtime.records import Request
 from runtime.specialists.records import Taken
 from runtime.specialists.routine import Said, Verdict, code_of, inputs_of, inputs_of_text, judge, question, read
+from runtime.topology.payloads import Spawn
+from runtime.topology.records import Proposal
 from runtime.topology.shape import Member, Topology
 from sandbox.held import Held
 from sandbox.records import MIB, Case, Limits
@@ -56,11 +59,12 @@ BY: Final = "specialists"
 
 @dataclass(slots=True)
 class Serving:
-    """A routine that can be asked, and the node that it speaks for."""
+    """A routine that can be asked, the node that it speaks for, and since when (Unix seconds)."""
 
     node: str
     version: VersionId
     held: Held
+    since: float
     failures: int = 0
     rests_until: float = 0.0
 
@@ -152,7 +156,8 @@ class SpecialistDesk:
                 if serving is None or serving.version != version:
                     await self._hold(registry, pattern, member, version)
                 serving = self._serving[pattern]
-                serving.node = member.spec.name
+                if serving.node != member.spec.name:
+                    serving.node, serving.since = member.spec.name, self._wall()
             elif not in_review(registry, pattern) and self._may_try(pattern):
                 await self._write(registry, pattern, member)
                 return  # one at a time: others' routines need not wait for more than one model
@@ -164,10 +169,26 @@ class SpecialistDesk:
             if (await held.call(inputs_of_text(""))).ok:
                 break
         old = self._serving.pop(pattern, None)
-        self._serving[pattern] = Serving(node=member.spec.name, version=version, held=held)
+        since = old.since if old is not None and old.node == member.spec.name else self._wall()
+        self._serving[pattern] = Serving(node=member.spec.name, version=version, held=held, since=since)
         if old is not None:
             await old.held.aclose()
         log.info("%s decides for %s", version, member.spec.name)
+
+    def begins(self, proposal: Proposal) -> float | None:
+        """From when on requests tell something of a new specialist: since its routine is asked about them; None while one is
+        still to be written. Of any other change, since it was carried out."""
+        payload, since = proposal.draft.payload, carried_out_at(proposal)
+        if not isinstance(payload, Spawn) or payload.spec.role != "specialist" or self._patterns.found is None:
+            return since
+        for pattern in payload.patterns:
+            current = self._patterns.found.current(pattern) or pattern
+            serving = self._serving.get(current)
+            if serving is not None:
+                since = max(since, serving.since) if serving.node == payload.spec.name else since
+            elif self._tried.get(current, (0, 0.0))[0] < TRIES and self._asks.able("code") is not None:
+                return None
+        return since
 
     def _may_try(self, pattern: str) -> bool:
         tries, at = self._tried.get(pattern, (0, 0.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -11,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from agents.llm.child import free_port
+from runtime.cli import demo_life
 from runtime.cli.demo import pool_config
 from runtime.cli.demo_asks import UNPLUGGED, fetch_outcome
 from runtime.cli.demo_daemon import MARK, DemoDaemon, marked
@@ -123,6 +126,21 @@ def test_all_that_the_demo_asks_is_answered(daemon: DemoDaemon) -> None:
     assert [(done.what, done.problem) for done in record.all() if done.problem] == []
     assert len(record.all()) >= CROWD + 10
     assert all(done.simulated for done in record.all())
+
+
+def test_the_weeks_of_the_demo_come_about(tmp_path: Path) -> None:
+    """Patterns, specialists with routines that are asked, a committee, a park, a merge, a prune: by the rules alone."""
+    told = io.StringIO()
+    weeks = DemoDaemon(tmp_path, config=demo_life.config(cluster="local", speed=0.0))
+    try:
+        weeks.start(lambda words: None)
+        problems = demo_life.play(Console(file=told, width=200), weeks.connect)
+    finally:
+        left = weeks.stop()
+    assert (problems, left) == ([], []), told.getvalue()
+    assert "kept         merge" in told.getvalue()
+    assert "kept         prune" in told.getvalue()
+    assert "answered by the library" in told.getvalue()
 
 
 def test_a_daemon_that_is_stopped_while_it_starts_leaves_nothing(tmp_path: Path) -> None:

@@ -12,9 +12,13 @@ from agents.llm.simulated.answers import answer
 from agents.llm.simulated.profiles import PROFILES
 from agents.llm.simulated.reading import Reading
 from agents.records import NodeId, NodeSpec
-from runtime.specialists.desk import MOST_FAILURES, SpecialistDesk, wanted_of
+from runtime.controlling.probation import Probation
+from runtime.specialists.desk import MOST_FAILURES, TRIES, SpecialistDesk, wanted_of
 from runtime.specialists.routine import Said, code_of, inputs_of, judge, question, read
+from runtime.topology.payloads import Park, Spawn
+from runtime.topology.records import Draft, Prediction, Scope
 from runtime.topology.shape import Member, PatternId, Topology
+from runtime.topology.verify import Terms
 from sandbox.records import Problem, RunResult
 from tests.fakes.request_path import request
 
@@ -171,3 +175,45 @@ def test_parked_nodes_and_generalists_are_nobodys_specialists() -> None:
     parked = Topology(members={NodeId("n"): Member(spec=member.spec, life="parked", patterns=member.patterns)})
     assert wanted_of(parked, world.patterns) == {}
     assert set(wanted_of(Topology(members=world.members), world.patterns)) == {"p2"}
+
+
+async def test_a_new_specialist_is_measured_from_when_its_routine_is_asked() -> None:
+    world = World(RunResult(value=GOOD), now=50.0)
+
+    def proposal(**more: Any) -> Any:
+        spec = NodeSpec(node_id=NodeId("n"), name="cards", role="specialist")
+        payload = more.pop("payload", None) or Spawn(spec=spec, patterns=(PatternId(more.pop("pattern", "p1")),))
+        return SimpleNamespace(draft=SimpleNamespace(payload=payload), applied_at=10.0, updated_at=9.0)
+
+    assert world.desk.begins(proposal()) == 10.0  # nobody can write one
+    world.desk._asks = SimpleNamespace(able=lambda need: "a model")
+    assert world.desk.begins(proposal()) is None
+    await world.desk.look()
+    assert world.desk.begins(proposal()) == 50.0
+    world.now = 70.0
+    await world.desk.look()
+    assert world.desk.begins(proposal()) == 50.0
+    assert world.desk.begins(proposal(payload=Park(node=NodeId("n")))) == 10.0
+    world.desk._tried["p2"] = (TRIES, 0.0)
+    world.desk._serving.clear()
+    assert world.desk.begins(proposal()) == 10.0  # none will be written
+
+
+async def test_what_is_not_at_work_yet_is_not_measured() -> None:
+    asked: list[float] = []
+
+    class Values:
+        async def of(self, metric: str, scope: Any, *, since: float, **more: Any) -> tuple[list[float], int]:
+            asked.append(since)
+            return [0.0], 1
+
+    probation, begins = Probation(Values()), [None, 30.0]
+    probation.begins = lambda proposal: begins[0]
+    promise = Prediction(metric="failure", baseline=0.0, expected=0.0, margin=0.1, scope=Scope())
+    draft = Draft(payload=Park(node=NodeId("n")), reason="r", evidence=(), predictions=(promise,))
+    case: Any = SimpleNamespace(proposal=SimpleNamespace(proposal_id="x", draft=draft, until=99.0, extended=0))
+    await probation.look(case, Terms(), now=20.0)
+    assert asked == []
+    begins.pop(0)
+    await probation.look(case, Terms(), now=40.0)
+    assert asked == [30.0]
