@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
@@ -33,7 +34,7 @@ TITLE: Final = (
 DESK: Final = "second-desk"
 _CLIENTS: Final = 8
 _OPEN_S: Final = 90.0
-SETTLE_S: Final = 1.0
+SETTLE_S: Final = 0.5
 _WRITE_S: Final = 20.0
 _POLL_S: Final = 0.15
 _MOST_S: Final = 150.0
@@ -62,9 +63,9 @@ def config(*, cluster: str = "ray", speed: float = 0.1) -> str:
 
 @dataclass(slots=True)
 class Life:
-    """The weeks so far. ``say`` prints (what, words)."""
+    """The weeks so far. ``clients`` send at the same time, ``say`` prints (what, words)."""
 
-    connect: Connect
+    clients: Sequence[Client]
     say: Callable[[str, str], None]
     rng: Random = field(default_factory=lambda: Random(_SEED))
     heard: list[Heard] = field(default_factory=list)
@@ -102,14 +103,13 @@ class Life:
         return failed[:5] + [f"week {week.number}: {missing(what)}" for what in week.expects if not came_about(what, sight)]
 
     def _send(self, asked: Sequence[Asked]) -> list[Heard]:
-        """All at once, by some clients."""
+        """All at once, by the clients."""
 
-        def client(share: Sequence[Asked]) -> list[Heard]:
-            with self.connect() as daemon:
-                return [self._ask(daemon, each) for each in share]
+        def send(client: Client, share: Sequence[Asked]) -> list[Heard]:
+            return [self._ask(client, each) for each in share]
 
-        with ThreadPoolExecutor(max_workers=_CLIENTS) as pool:
-            shares = pool.map(client, [asked[place::_CLIENTS] for place in range(_CLIENTS)])
+        with ThreadPoolExecutor(max_workers=len(self.clients)) as pool:
+            shares = pool.map(send, self.clients, [asked[place :: len(self.clients)] for place in range(len(self.clients))])
             return [each for share in shares for each in share]
 
     def _ask(self, daemon: Client, asked: Asked) -> Heard:
@@ -199,10 +199,11 @@ def play(out: Console, connect: Connect) -> list[str]:
         "approves births, merges and prunings by itself; all of that is its configuration.\n",
         soft_wrap=True,
     )
-    with connect() as daemon:
+    with ExitStack() as stack:
+        daemon, *clients = [stack.enter_context(connect()) for _ in range(1 + _CLIENTS)]
         with out.status("Until the embeddings are loaded …"):
             wait_open(daemon)
-        life = Life(connect=connect, say=say)
+        life = Life(clients=clients, say=say)
         problems = life.live(daemon)
         _close(out, daemon, life)
     return problems

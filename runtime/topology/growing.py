@@ -214,17 +214,18 @@ def _predictions(promise: Promise, scope: Scope, *, worth_usd: float) -> tuple[P
             margin = max(prediction.margin, worth_usd / 4)
             prediction = replace(prediction, margin=margin, bound=max(prediction.bound, 2 * (promise.cost_usd + margin)))
         found.append((1.0 - promise.cost_usd / row.cost_usd, prediction))
-    found.append((0.0, _failures(row, scope)))
+    found.append((0.0, failures(row, scope)))
     return tuple(prediction for _, prediction in sorted(found, key=lambda each: -each[0]))
 
 
 def guards(row: Row, scope: Scope) -> tuple[Prediction, ...]:
     """What must not get worse by a change that is there for something else."""
     found = [predicted("quality", row.quality, row.quality, scope=scope, slack=0.05)] if row.judged >= LEAST else []
-    return (*found, _failures(row, scope))
+    return (*found, failures(row, scope))
 
 
-def _failures(row: Row, scope: Scope) -> Prediction:
+def failures(row: Row, scope: Scope) -> Prediction:
+    """That not many more requests fail than now."""
     failing = 1.0 - row.success
     return Prediction(metric="failure", baseline=failing, expected=failing, margin=max(0.1, failing / 2), scope=scope)
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 
 from runtime.topology.compare import LEAST, Against, twins, utility
-from runtime.topology.growing import guards
+from runtime.topology.growing import failures, guards
 from runtime.topology.observe import Row, Table, surely_below
 from runtime.topology.payloads import MAX_MERGED, Merge, Park, Prune
 from runtime.topology.records import Draft, Evidence, Prediction, Scope
@@ -50,11 +50,17 @@ def parks(situation: Situation) -> Iterator[Wish]:
                 payload=Park(node=member.node_id),
                 reason=f"{member.spec.name} got none of the last {window.requests} requests; parked, it wakes when it is needed",
                 evidence=(_none_came(situation, member),),
-                predictions=guards(total, Scope()),
+                predictions=nothing_fails(total),
                 simulated=situation.simulated,
             ),
             after=rules.park_after,
         )
+
+
+def nothing_fails(total: Row) -> tuple[Prediction, ...]:
+    """What must hold when a node goes to which nothing came: it had no part in how well others were answered, so that a change of
+    their quality says nothing of it."""
+    return (failures(total, Scope()),)
 
 
 def _none_came(situation: Situation, member: Member) -> Evidence:
@@ -160,7 +166,7 @@ def _forgotten(situation: Situation, member: Member) -> Iterator[Wish]:
             payload=Prune(node=member.node_id),
             reason=f"{member.spec.name} is parked, and nobody asked for it in {idle} windows",
             evidence=(_none_came(situation, member),),
-            predictions=guards(situation.window.total.row(0), Scope()),
+            predictions=nothing_fails(situation.window.total.row(0)),
             simulated=situation.simulated,
         ),
     )

@@ -128,6 +128,7 @@ def test_all_that_the_demo_asks_is_answered(daemon: DemoDaemon) -> None:
     assert all(done.simulated for done in record.all())
 
 
+@pytest.mark.timeout(240)
 def test_the_weeks_of_the_demo_come_about(tmp_path: Path) -> None:
     """Patterns, specialists with routines that are asked, a committee, a park, a merge, a prune: by the rules alone."""
     told = io.StringIO()

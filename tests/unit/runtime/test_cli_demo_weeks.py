@@ -167,7 +167,7 @@ def test_a_week_in_which_nothing_changes_is_a_problem(monkeypatch: pytest.Monkey
     said: list[tuple[str, str]] = []
     monkeypatch.setattr(demo_life, "SETTLE_S", 0.0)
     client: Any = Idle()
-    problems = demo_life.Life(connect=lambda: client, say=lambda what, words: said.append((what, words))).live(client)
+    problems = demo_life.Life(clients=[client, client], say=lambda what, words: said.append((what, words))).live(client)
     wanted = [what for week in weeks() for what in week.expects]
     assert len(problems) == len(wanted)
     assert "week 8: the end of a node that nobody needs did not come about" in problems

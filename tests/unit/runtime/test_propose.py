@@ -373,7 +373,11 @@ def test_an_idle_node_is_parked_and_a_forgotten_one_pruned() -> None:
     asleep = shape(GENERAL, member("idle", "specialist", life="parked"))
     later = windows(flows, asleep, times=14)
     assert [draft.kind for each in later[:11] for draft in each.drafts] == []
-    assert [draft.kind for each in later for draft in each.drafts] == [Kind.PRUNE]
+    gone = [draft for each in later for draft in each.drafts]
+    assert [draft.kind for draft in gone] == [Kind.PRUNE]
+    # How well others are answered is nothing that its going could change.
+    watched = [each.metric for draft in (*gone, *drafts(found, Kind.PARK)) for each in draft.predictions]
+    assert watched == ["failure", "failure"]
 
 
 def test_a_new_node_has_some_windows_of_grace() -> None:
