@@ -48,7 +48,7 @@ def config(*, cluster: str = "ray", speed: float = 0.1) -> str:
         f'[cluster]\nkind = "{cluster}"\nmax_live_nodes = 24',
         f"[simulated]\nspeed = {speed}",
         "[patterns]\nmin_requests = 5\nlabel_every_s = 0.05",
-        f"[observe]\nevery_requests = {WINDOW}\nleast_seen = 5\nleast_gain = 0.15\ncooldown_s = 0.5\nask_models = false",
+        f"[observe]\nevery_requests = {WINDOW}\nleast_seen = 5\nleast_gain = 0.13\ncooldown_s = 0.5\nask_models = false",
         "[topology]\nround_s = 0.2\nmax_spawns_per_minute = 60",
         f'[topology.approval]\n{approval}\nmax_risk = "high"',
         "[topology.probation]\nlasts_s = 6.0\nextensions = 1\nrequests = 5",

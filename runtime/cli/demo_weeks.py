@@ -44,9 +44,16 @@ class Week:
 
 def weeks() -> Sequence[Week]:
     """All of them, in order."""
-    first = {"revenue": 9, "readings": 8, "ages": 8, "poem": 8, "hours": 7}
-    known = {"revenue": 5, "revenue by program": 5, "readings": 5, "readings by program": 5, "ages": 5, "ages by program": 5}
-    known |= {"poem": 5, "hours": 5}
+    first = {"revenue": 9, "readings": 8, "parcels": 8, "poem": 8, "hours": 7}
+    known = {
+        "revenue": 7,
+        "revenue by program": 6,
+        "readings": 7,
+        "readings by program": 6,
+        "parcels": 7,
+        "parcels by program": 6,
+    }
+    known |= {"hours": 1}
     later = {"revenue": 11, "readings": 9, "poem": 10, "hours": 9, "plan": 1}
     desks = {"revenue at the specialist": 12, "revenue at the desk": 12, "readings": 6, "poem": 5, "hours": 5}
     return (
@@ -58,7 +65,7 @@ def weeks() -> Sequence[Week]:
         Week(number=4, title="the specialists at work", mix=first, expects=("routine",), most=6),
         Week(
             number=5,
-            title="hard requests come; nobody asks for ages any more",
+            title="hard requests come; nobody asks for parcels any more",
             mix=later,
             expects=("committee", "parked"),
             most=8,
@@ -107,9 +114,9 @@ def _readings(rng: Random) -> Json:
     return _numbers(rng, things, "in degrees", "readings[].degrees", (15, 60), (2, 6), {"sensor": "string"})
 
 
-def _ages(rng: Random) -> Json:
-    things = "Ages of the inhabitants of a village for a census"
-    return _numbers(rng, things, "in years", "people[].age", (30, 60), (4, 12), {"street": "string"})
+def _parcels(rng: Random) -> Json:
+    things = "Weights of the parcels in the warehouse of a mail-order firm"
+    return _numbers(rng, things, "in grams", "parcels[].grams", (300, 700), (20, 60), {"street": "string"})
 
 
 def _poem(rng: Random) -> Json:
@@ -154,8 +161,8 @@ _BODIES: Final[Mapping[str, Body]] = {
     "revenue at the desk": _revenue,
     "readings": _readings,
     "readings by program": _by_program(_readings),
-    "ages": _ages,
-    "ages by program": _by_program(_ages),
+    "parcels": _parcels,
+    "parcels by program": _by_program(_parcels),
     "poem": _poem,
     "hours": _hours,
     "plan": _plan,

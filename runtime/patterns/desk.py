@@ -13,8 +13,9 @@ import contextlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -82,6 +83,7 @@ class PatternDesk:
         self._of: OrderedDict[str, str] = OrderedDict()
         self._new_of: dict[str, str] = {}
         self._trouble = "patterns are opening"
+        self._saved = wall()
 
     # ── a request ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -151,17 +153,25 @@ class PatternDesk:
             self._trouble = str(error)
             log.error("no patterns are found: %s", error)
             return
-        saved = self._wall()
+        # Labels do not wait for a look at the window, which may take seconds in its thread.
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_up(partial(self.label_waiting, self._embedder)))
+            tasks.create_task(self._keep_up(self._look_and_save))
+
+    async def _keep_up(self, turn: Callable[[], Awaitable[None]]) -> None:
+        """One turn after the other; what fails is tried again."""
         while True:
             await asyncio.sleep(self.settings.label_every_s)
             try:
-                await self.label_waiting(self._embedder)
-                await self.look()
-                if self._wall() - saved >= self.settings.save_every_s or self._wall() < saved:
-                    saved = self._wall()
-                    await self.save()
+                await turn()
             except (RegistryError, LedgerError) as error:
                 log.error("patterns are put off: %s", error)
+
+    async def _look_and_save(self) -> None:
+        await self.look()
+        if not 0 <= self._wall() - self._saved < self.settings.save_every_s:
+            self._saved = self._wall()
+            await self.save()
 
     async def open(self, model: str, dimension: int) -> None:
         """Take up what was kept; vectors of ``dimension`` come from ``model``. Raises LedgerError."""
