@@ -125,6 +125,11 @@ def _spawned(sight: Sight) -> str:
     return f"specialists that the rules proposed: {', '.join(str(case['node']) for case in born)}" if len(born) >= 2 else ""
 
 
+def _proved(sight: Sight) -> str:
+    good = [str(case["node"]) for case in sight.of("spawn", frozenset({"kept"})) if case["origin"] != "operator"]
+    return f"proved themselves: {', '.join(good)}" if len(good) >= 2 else ""
+
+
 def _written(sight: Sight) -> str:
     served = {pattern for node in sight.live() if node["role"] == "specialist" for pattern in node["patterns"]}
     names = ", ".join(f"specialist-{pattern}" for pattern in sorted(served))
@@ -165,7 +170,7 @@ _CAME_ABOUT: Final[Mapping[str, tuple[Callable[[Sight], str], str]]] = {
     "committee": (_committee, "a committee"),
     "parked": (_of_kind("park", "parked, because nobody asks for it"), "the parking of a specialist that nobody asks"),
     "merged": (_of_kind("merge", "merged"), "the merge of two nodes that do the same"),
-    "kept": (_of_kind("spawn", "proved themselves", _KEPT), "a specialist that proved itself"),
+    "kept": (_proved, "two specialists that proved themselves"),
     "merge kept": (_of_kind("merge", "the merge proved itself", _KEPT), "a merge that proved itself"),
     "pruned": (_of_kind("prune", "pruned", _KEPT), "the end of a node that nobody needs"),
 }

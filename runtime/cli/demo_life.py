@@ -23,7 +23,7 @@ from runtime.cli.client import Client
 from runtime.cli.demo_asks import Unexpected, fetch_outcome
 from runtime.cli.demo_change import Heard, Sight, came, came_about, comparison, heard_of, missing, moves, taken
 from runtime.cli.demo_daemon import pool_lines
-from runtime.cli.demo_weeks import WINDOW, Asked, Week, weeks, window_of
+from runtime.cli.demo_weeks import WINDOW, Asked, Week, cast_of, weeks, window_of
 from runtime.cli.errors import CliError
 
 Json = Any
@@ -49,7 +49,7 @@ def config(*, cluster: str = "ray", speed: float = 0.1) -> str:
         f"[simulated]\nspeed = {speed}",
         "[patterns]\nmin_requests = 5\nlabel_every_s = 0.05",
         f"[observe]\nevery_requests = {WINDOW}\nleast_seen = 5\nleast_gain = 0.13\ncooldown_s = 0.5\nask_models = false",
-        "[topology]\nround_s = 0.2\nmax_spawns_per_minute = 60",
+        "[topology]\nround_s = 0.2\nmax_spawns_per_minute = 60\nhold_back_s = 5.0",
         f'[topology.approval]\n{approval}\nmax_risk = "high"',
         "[topology.probation]\nlasts_s = 6.0\nextensions = 1\nrequests = 5",
         "[registry]\nreview = false",
@@ -68,6 +68,7 @@ class Life:
     clients: Sequence[Client]
     say: Callable[[str, str], None]
     rng: Random = field(default_factory=lambda: Random(_SEED))
+    cast: dict[str, str] = field(default_factory=lambda: cast_of(()))
     heard: list[Heard] = field(default_factory=list)
     by_week: dict[int, list[Heard]] = field(default_factory=dict)
     most_nodes: int = 0
@@ -83,12 +84,14 @@ class Life:
         return problems
 
     def _week(self, daemon: Client, week: Week, end: float) -> list[str]:
-        self.say(f"Week {week.number}", week.title)
+        if week.number == 5:
+            self.cast = cast_of(self._taken(daemon))
+        self.say(f"Week {week.number}", week.title.format(**self.cast))
         if week.wish:
             self._wish(daemon)
         own = self.by_week.setdefault(week.number, [])
         for number in range(week.most):
-            asked = window_of(week.mix, self.rng, names=self._names(daemon))
+            asked = window_of(week.mix, self.rng, names=self._names(daemon), cast=self.cast)
             heard = self._send(asked)
             own += heard
             self.heard += heard
@@ -153,11 +156,18 @@ class Life:
         routines = frozenset(each["name"].removeprefix("specialist-") for each in written if each["state"] == "published")
         return Sight(heard=self.heard, patterns=patterns, cases=list(self._wholes.values()), shape=shape, routines=routines)
 
+    def _taken(self, daemon: Client) -> list[str]:
+        """The kinds that live specialists took requests of, the busiest first."""
+        live = {node["name"] for node in daemon.get("/v1/topology", operator=True)["nodes"] if node["role"] == "specialist"}
+        return [kind for kind, _ in Counter(each.kind for each in self.heard if each.open and each.node in live).most_common()]
+
     def _names(self, daemon: Client) -> dict[str, str]:
-        """Nodes that clients may name: the specialist that takes most of the revenue requests, and the operator's desk."""
+        """Nodes that clients may name: the specialist that takes most of the requests that get a desk, and that desk."""
         shape = daemon.get("/v1/topology", operator=True)
         live = {node["name"] for node in shape["nodes"] if node["desired"] == "live" and node["role"] == "specialist"}
-        took = Counter(each.node for each in self.heard if each.kind == "revenue" and each.open and each.node in live - {DESK})
+        took = Counter(
+            each.node for each in self.heard if each.kind == self.cast["revenue"] and each.open and each.node in live - {DESK}
+        )
         found = {"specialist": took.most_common(1)[0][0]} if took else {}
         return {**found, **({"desk": DESK} if DESK in live else {})}
 

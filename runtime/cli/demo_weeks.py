@@ -12,6 +12,8 @@ from random import Random
 from typing import Any, Final
 
 Json = Any
+NUMBERS: Final = ("revenue", "parcels", "readings")
+"""Kinds of requests that a program answers better than a model alone."""
 WINDOW: Final = 40
 """Requests after which the demo's daemon looks at itself; a week is some of these."""
 _CITIES: Final = ("Lisbon", "Oslo", "Madrid", "Rome", "Paris", "Vienna", "Prague", "Cairo", "Delhi", "Lima", "Quito", "Bonn")
@@ -62,26 +64,35 @@ def weeks() -> Sequence[Week]:
         Week(
             number=3, title="some clients have their numbers made by a program", mix=known, expects=("spawned", "written"), most=5
         ),
-        Week(number=4, title="the specialists at work", mix=first, expects=("routine",), most=6),
+        Week(number=4, title="the specialists at work", mix=first, expects=("routine", "kept"), most=12),
         Week(
             number=5,
-            title="hard requests come; nobody asks for parcels any more",
+            title="hard requests come; nobody asks for {parcels} any more",
             mix=later,
             expects=("committee", "parked"),
             most=8,
         ),
-        Week(number=6, title="an operator adds a second desk for revenue", mix=desks, expects=("merged",), most=10, wish=True),
-        Week(number=7, title="everyday traffic", mix=later, expects=("kept",), most=6),
+        Week(number=6, title="an operator adds a second desk for {revenue}", mix=desks, expects=("merged",), most=10, wish=True),
+        Week(number=7, title="everyday traffic", mix=later),
         Week(number=8, title="everyday traffic", mix=later, expects=("merge kept", "pruned"), most=24),
     )
 
 
-def window_of(mix: Mapping[str, int], rng: Random, *, names: Mapping[str, str]) -> list[Asked]:
-    """WINDOW requests in the parts of ``mix``, shuffled. ``names``: live nodes by what the demo calls them."""
+def window_of(mix: Mapping[str, int], rng: Random, *, names: Mapping[str, str], cast: Mapping[str, str]) -> list[Asked]:
+    """WINDOW requests in the parts of ``mix``, shuffled. ``names``: live nodes by what the demo calls them; ``cast``: kinds that
+    take each other's part."""
     whole = sum(mix.values())
-    kinds = [kind for kind, part in mix.items() for _ in range(round(part * WINDOW / whole))]
+    parts = {" ".join((cast.get(kind.split()[0], kind.split()[0]), *kind.split()[1:])): part for kind, part in mix.items()}
+    kinds = [kind for kind, part in parts.items() for _ in range(round(part * WINDOW / whole))]
     rng.shuffle(kinds)
     return [Asked(kind=kind.partition(" ")[0], body=_body(kind, rng, names)) for kind in kinds]
+
+
+def cast_of(took: Sequence[str]) -> dict[str, str]:
+    """Who plays which part from week 5 on: ``took`` are the kinds that specialists took, the busiest first. The first is what an
+    operator adds a desk for, the second is what nobody asks for any more."""
+    known = [kind for kind in dict.fromkeys((*took, *NUMBERS)) if kind in NUMBERS]
+    return dict(zip(NUMBERS, known, strict=True))
 
 
 def _body(kind: str, rng: Random, names: Mapping[str, str]) -> Json:
@@ -154,15 +165,11 @@ def _by_program(body: Body) -> Body:
     return lambda rng: {**body(rng), "model": "strategy/code_augmented", "backend": "enricher"}
 
 
+_MAKERS: Final[Mapping[str, Body]] = {"revenue": _revenue, "readings": _readings, "parcels": _parcels}
 _BODIES: Final[Mapping[str, Body]] = {
-    "revenue": _revenue,
-    "revenue by program": _by_program(_revenue),
-    "revenue at the specialist": _revenue,
-    "revenue at the desk": _revenue,
-    "readings": _readings,
-    "readings by program": _by_program(_readings),
-    "parcels": _parcels,
-    "parcels by program": _by_program(_parcels),
+    **_MAKERS,
+    **{f"{kind} by program": _by_program(body) for kind, body in _MAKERS.items()},
+    **{f"{kind} at the {who}": body for kind, body in _MAKERS.items() for who in ("specialist", "desk")},
     "poem": _poem,
     "hours": _hours,
     "plan": _plan,

@@ -13,7 +13,7 @@ import pytest
 from runtime.api.native_models import NativeRequest
 from runtime.cli import demo_change, demo_life
 from runtime.cli.demo_change import Heard, Sight, came, came_about, comparison, figures, heard_of, missing, moves
-from runtime.cli.demo_weeks import WINDOW, weeks, window_of
+from runtime.cli.demo_weeks import WINDOW, cast_of, weeks, window_of
 from runtime.config import Settings
 
 Json = Any
@@ -48,9 +48,11 @@ def sight(**more: Any) -> Sight:
 
 def test_every_week_asks_a_window_in_its_parts_and_each_body_is_a_request() -> None:
     for week in weeks():
-        asked = window_of(week.mix, Random(1), names={"desk": "second", "specialist": "first"})
+        asked = window_of(
+            week.mix, Random(1), names={"desk": "second", "specialist": "first"}, cast=cast_of(["readings", "parcels"])
+        )
         assert len(asked) == WINDOW
-        assert Counter(each.kind for each in asked).keys() == {kind.partition(" ")[0] for kind in week.mix}
+        assert len(Counter(each.kind for each in asked)) == len({kind.partition(" ")[0] for kind in week.mix})
         for each in asked:
             NativeRequest.model_validate(dict(each.body))
     assert [week.number for week in weeks()] == [*range(1, 9)]
@@ -59,10 +61,18 @@ def test_every_week_asks_a_window_in_its_parts_and_each_body_is_a_request() -> N
 
 def test_the_traffic_is_the_same_each_time_and_names_only_nodes_that_are_there() -> None:
     mix = {"revenue at the desk": 1, "revenue": 1}
-    assert window_of(mix, Random(5), names={}) == window_of(mix, Random(5), names={})
-    assert {each.body.get("model") for each in window_of(mix, Random(5), names={})} == {None}
-    named = Counter(each.body.get("model") for each in window_of(mix, Random(5), names={"desk": "second"}))
+    assert window_of(mix, Random(5), names={}, cast={}) == window_of(mix, Random(5), names={}, cast={})
+    assert {each.body.get("model") for each in window_of(mix, Random(5), names={}, cast={})} == {None}
+    named = Counter(each.body.get("model") for each in window_of(mix, Random(5), names={"desk": "second"}, cast={}))
     assert named == {None: WINDOW // 2, "node/second": WINDOW // 2}
+
+
+def test_kinds_without_a_specialist_play_no_part_that_needs_one() -> None:
+    cast = cast_of(["hours", "readings", "revenue"])
+    assert cast == {"revenue": "readings", "parcels": "revenue", "readings": "parcels"}
+    asked = window_of({"revenue at the desk": 1}, Random(5), names={"desk": "second"}, cast=cast)
+    assert {(each.kind, each.body["model"]) for each in asked} == {("readings", "node/second")}
+    assert cast_of(()) == {kind: kind for kind in cast}
 
 
 def test_the_act_configures_its_daemon_and_opens_no_back_door() -> None:
@@ -102,7 +112,7 @@ def test_figures_leave_out_what_failed() -> None:
         ("parked", {"cases": [case("park", "verifying")]}),
         ("merged", {"cases": [case("merge", "verifying")]}),
         ("merge kept", {"cases": [case("merge")]}),
-        ("kept", {"cases": [case()]}),
+        ("kept", {"cases": [case(), case(node="cook")]}),
         ("pruned", {"cases": [case("prune")]}),
     ],
 )
@@ -122,6 +132,7 @@ def test_what_came_about_is_said_with_names_and_what_did_not_is_missing(what: st
         ("committee", {"heard": [replace(MET, problem="boom")]}),
         ("merge kept", {"cases": [case("merge", "verifying")]}),
         ("pruned", {"cases": [case("prune", "rolled_back")]}),
+        ("kept", {"cases": [case(), case(status="rolled_back"), case(origin="operator")]}),
     ],
 )
 def test_an_operators_wish_a_named_node_and_what_was_taken_back_do_not_count(what: str, there: dict[str, Any]) -> None:
