@@ -25,6 +25,8 @@ class PatternSettings(Section):
     label_every_s: Annotated[float, Field(ge=0.05, le=60, allow_inf_nan=False)] = 0.5
     """Requests whose words nothing else needed embedded are labelled this often, sixteen at a time; where more come, the others
     are left without a label."""
+    embed_within_s: Annotated[float, Field(ge=0.01, le=30, allow_inf_nan=False)] = 0.25
+    """So long a request that a specialist could take waits at the most until its words are embedded; then it goes on without."""
     names_per_hour: int = Field(default=20, ge=0, le=10_000)
     """Most often that a model is asked for a pattern's name; 0: names are made of the words that set it apart."""
     names_usd_per_day: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] = 0.05

@@ -47,7 +47,7 @@ def config(*, cluster: str = "ray", speed: float = 0.1) -> str:
     parts = [
         f'[cluster]\nkind = "{cluster}"\nmax_live_nodes = 24',
         f"[simulated]\nspeed = {speed}",
-        "[patterns]\nmin_requests = 5\nlabel_every_s = 0.05",
+        "[patterns]\nmin_requests = 5\nlabel_every_s = 0.05\nembed_within_s = 5.0",
         f"[observe]\nevery_requests = {WINDOW}\nleast_seen = 5\nleast_gain = 0.13\ncooldown_s = 0.5\nask_models = false",
         "[topology]\nround_s = 0.2\nmax_spawns_per_minute = 60\nhold_back_s = 5.0",
         f'[topology.approval]\n{approval}\nmax_risk = "high"',

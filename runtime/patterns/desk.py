@@ -44,7 +44,6 @@ AT_ONCE: Final = 16
 """Such embeddings take their turn every ``label_every_s``, so that they never take much of the processor from requests."""
 LABELS_WITHIN_S: Final = 5.0
 """So long a look at the network waits for the labels of what it looks at."""
-EMBED_WITHIN_S: Final = 0.25
 MAX_REMEMBERED: Final = 20_000
 """Requests of which it is remembered in memory which pattern they are of."""
 EXAMPLES: Final = 40
@@ -104,13 +103,13 @@ class PatternDesk:
             self.dropped += 1
 
     async def embed(self, run: OpenRequest) -> None:
-        """Embed a request's words now, where nothing has: its label is wanted before a node is chosen. Waits EMBED_WITHIN_S at
+        """Embed a request's words now, where nothing has: its label is wanted before a node is chosen. Waits embed_within_s at
         the most, and leaves it without an embedding where that fails."""
         text = text_of(run.request.messages)
         if self.found is None or self._embedder is None or run.embedding is not None or not text.strip():
             return
         try:
-            async with asyncio.timeout(EMBED_WITHIN_S):
+            async with asyncio.timeout(self.settings.embed_within_s):
                 run.embedding = (await self._embedder.embed([text]))[0]
         except (TimeoutError, RegistryError) as error:
             log.info("a request's words were not embedded in time: %s", error)
