@@ -83,6 +83,8 @@ class RaySettings(_Section):
     """Ray's object store; requests are small, so is this."""
     num_cpus: int | None = Field(default=None, ge=1)
     """CPUs that a local Ray is told of; none asks the machine."""
+    lost_after_s: float = Field(default=3.0, ge=0.5, le=60, allow_inf_nan=False)
+    """Ray is taken for gone when its head does not answer for so long; the daemon then begins anew."""
 
 
 class ClusterSettings(_Section):

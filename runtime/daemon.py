@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -22,16 +22,15 @@ from typing import Any
 from agents.llm.desk import Desk
 from agents.llm.http import HttpBackend
 from agents.llm.pool import Pool
-from agents.node import NodeKit, build_node
-from agents.records import AgentError, NodeId, TaskId
+from agents.records import AgentError
 from registry.embedding import Embedder
 from registry.records import RegistryError
+from runtime.again import Again, either, worth_beginning
 from runtime.api.app import create_app
 from runtime.api.http_server import HttpServer, http_config
 from runtime.api.operator import product_version
 from runtime.backend_servers import BackendServers
 from runtime.clock import Clock
-from runtime.cluster import Cluster
 from runtime.committees.build import Committees
 from runtime.committees.desk import CommitteeDesk
 from runtime.config import Settings
@@ -41,7 +40,7 @@ from runtime.controlling.build import controlled
 from runtime.dispatch import Dispatch
 from runtime.events import EventBoard
 from runtime.first_backends import choose_backends, probe_ollama
-from runtime.first_parts import embedder_of, open_ledger
+from runtime.first_parts import cluster_of, embedder_of, open_ledger
 from runtime.hang_up import HangUp
 from runtime.hub import DaemonHub
 from runtime.jobs.bell import Bell
@@ -58,7 +57,6 @@ from runtime.ledger.store import Ledger
 from runtime.library.build import build_library, told
 from runtime.listener import listener, shown
 from runtime.live import LiveParts, breaker_policy, node_kit
-from runtime.local_cluster import LocalCluster
 from runtime.loop_lag import LoopLag
 from runtime.metrics import Metrics
 from runtime.observing.build import Asking, observed
@@ -73,6 +71,8 @@ log = logging.getLogger("morphogen")
 
 RETENTION_EVERY_S = 3600.0
 REAL = Clock()
+GONE_DRAIN_S = 5.0
+"""How long requests that need no node may still take when Ray is gone."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,15 +88,16 @@ async def serve(
     settings: Settings,
     *,
     source: ConfigSource | None = None,
+    again: Again | None = None,
     on_ready: Callable[[str], None] = lambda message: None,
-) -> None:
+) -> bool:
     """Run until SIGINT or SIGTERM; the first drains for at most ``server.drain_s``, a second one stops at once.
 
     SIGHUP reads the configuration again. ``source`` says where ``settings`` come from, so that a change of the file is followed.
-    ``on_ready`` gets a few lines for people: where it listens, with which backends and why. Raises PortTaken, ConfigError,
-    LedgerError, BackendUnreachable when it cannot start.
+    ``on_ready`` gets a few lines for people: where it listens, with which backends and why. True: Ray is gone, and ``again``
+    should begin anew. Raises PortTaken, ConfigError, LedgerError, BackendUnreachable when it cannot start.
     """
-    stop = asyncio.Event()
+    stop, again, began = asyncio.Event(), again or Again(), time.monotonic()
     loop = asyncio.get_running_loop()
     presses = 0
     terminal = sys.stdin is not None and sys.stdin.isatty()
@@ -112,14 +113,19 @@ async def serve(
             os._exit(130)
 
     _on_signals(loop, on_signal)
-    async with running(settings, source=source) as daemon:
+    async with running(settings, source=source, again=again) as daemon:
         _on_signals(loop, on_signal)  # again: Ray's start puts handlers of its own in their place, which print a stack
         hang_up = HangUp(daemon.service, on_signal if terminal else None)
         loop.add_signal_handler(signal.SIGHUP, hang_up)
         on_ready(f"listening on {daemon.url}\nbackends: {daemon.service.pool_reason}\noperator key: {daemon.operator_key_path}")
-        await stop.wait()
+        await either(stop, again.gone)
         await daemon.service.jobs.stop()
-        await daemon.service.dispatch.drain(daemon.service.settings.server.drain_s)
+        drain_s = daemon.service.settings.server.drain_s
+        if not stop.is_set():
+            await worth_beginning(again, stop, address=settings.ray.address, lived_s=time.monotonic() - began)
+            drain_s = min(drain_s, GONE_DRAIN_S)
+        await daemon.service.dispatch.drain(drain_s)
+    return not stop.is_set()
 
 
 def _on_signals(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
@@ -129,12 +135,16 @@ def _on_signals(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> Non
 
 
 @asynccontextmanager
-async def running(settings: Settings, *, source: ConfigSource | None = None, clock: Clock = REAL) -> AsyncIterator[Daemon]:
+async def running(
+    settings: Settings, *, source: ConfigSource | None = None, again: Again | None = None, clock: Clock = REAL
+) -> AsyncIterator[Daemon]:
     """A daemon inside this event loop, for as long as the block runs. All of its parts go by ``clock``."""
+    again = again or Again()
     check_strategies(settings)
     data = settings.data.dir.expanduser()
     async with AsyncExitStack() as stack:
-        listening = stack.enter_context(listener(settings.server))
+        listening = stack.enter_context(listener(settings.server, again.left))
+        again.keep(listening)
         ledger = await open_ledger(settings, data, clock.wall)
         stack.push_async_callback(ledger.close)
         if ledger.set_aside is not None:
@@ -144,7 +154,7 @@ async def running(settings: Settings, *, source: ConfigSource | None = None, clo
         await keys.ensure_operator_key(operator_key_path)
         check_binding(settings.server.host, keys.has("client"))
         source = source or ConfigSource(loaded=LoadedConfig(settings=settings, path=None))
-        service = await _build(settings, source, ledger, keys, stack, clock)
+        service = await _build(settings, source, ledger, keys, stack, again, clock)
         server = HttpServer(http_config(create_app(service, clock=clock.wall)))
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         stack.push_async_callback(server.end, serving)
@@ -162,7 +172,7 @@ async def running(settings: Settings, *, source: ConfigSource | None = None, clo
 
 
 async def _build(
-    settings: Settings, source: ConfigSource, ledger: Ledger, keys: KeyRing, stack: AsyncExitStack, clock: Clock
+    settings: Settings, source: ConfigSource, ledger: Ledger, keys: KeyRing, stack: AsyncExitStack, again: Again, clock: Clock
 ) -> DaemonService:
     """All parts between the ledger and the HTTP server, started; ``stack`` gets what stops them."""
     found = await choose_backends(settings, env=os.environ, probe_ollama=probe_ollama)
@@ -178,7 +188,7 @@ async def _build(
     announce, hops = partial(announced, board), settings.cluster.max_hops
     hub = DaemonHub(desk=desk, cashier=cashier, embedder=embedder, max_hops=hops, announce=announce, wall=clock.wall)
     kit = node_kit(settings, specs)
-    cluster = _cluster(settings, kit, hub, clock)
+    cluster = cluster_of(settings, kit, hub, again, clock)
     hub.cluster = cluster
     stack.push_async_callback(cluster.stop, drain_s=1.0)
     await cluster.start()
@@ -276,25 +286,6 @@ async def _build(
     metrics.present.jobs = lambda: {"queued": jobs.queued, "running": jobs.running}
     metrics.present.escalations = lambda: escalations.open_count
     return service
-
-
-def _cluster(settings: Settings, kit: NodeKit, hub: DaemonHub, clock: Clock) -> Cluster:
-    daemon_id = hashlib.sha256(str(settings.data.dir.expanduser().resolve()).encode()).hexdigest()[:12]
-
-    def on_node_lost(node: NodeId, tasks: tuple[TaskId, ...]) -> None:
-        log.warning("node %s died with %d tasks", node, len(tasks))
-        for task in tasks:
-            hub.cashier.release_all(task)
-
-    if settings.cluster.kind == "local":
-        build = partial(build_node, wall=clock.wall)
-        return LocalCluster(kit=kit, hub=hub, settings=settings.cluster, build=build, on_node_lost=on_node_lost, wall=clock.wall)
-    # Half a second and much memory, which "local" is there to save.
-    from runtime.ray_cluster.cluster import RayCluster
-
-    return RayCluster(
-        kit=kit, hub=hub, settings=settings.cluster, ray=settings.ray, daemon_id=daemon_id, on_node_lost=on_node_lost
-    )
 
 
 async def _end_task(task: asyncio.Task[None]) -> None:

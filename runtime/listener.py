@@ -17,9 +17,16 @@ class PortTaken(OSError):
 
 
 @contextlib.contextmanager
-def listener(server: ServerSettings) -> Iterator[socket.socket]:
-    """The listening socket, bound before anything else starts, so that a taken port is known at once."""
+def listener(server: ServerSettings, left: socket.socket | None = None) -> Iterator[socket.socket]:
+    """The listening socket, bound before anything else starts, so that a taken port is known at once. ``left`` is one that this
+    process listened at before; it is used where the settings still say the same place."""
     host, port = server.host, server.port
+    if left is not None and _stands(left, host, port):
+        with contextlib.closing(left):
+            yield left
+        return
+    if left is not None:
+        left.close()
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listening = socket.socket(family, kind, proto)
@@ -38,6 +45,14 @@ def listener(server: ServerSettings) -> Iterator[socket.socket]:
         yield listening
     finally:
         listening.close()
+
+
+def _stands(left: socket.socket, host: str, port: int) -> bool:
+    try:
+        address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][4]
+        return port == 0 or left.getsockname() == address
+    except OSError:
+        return False
 
 
 def shown(host: str) -> str:

@@ -109,10 +109,11 @@ class DaemonService:
 
     def readiness(self) -> Mapping[str, str]:
         status = self.cluster_port.status()
+        nodes = "ok" if status.live > 0 else status.detail or "no node is live"
         return {
             "daemon": "starting" if self.starting else "ok",
             "ledger": self.ledger.healthy(),
-            "nodes": "ok" if status.live > 0 else "no node is live",
+            "nodes": nodes,
             "backends": "ok" if self.pool.specs else "no backend is enabled",
         }
 

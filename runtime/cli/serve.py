@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import sys
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -39,7 +41,9 @@ class Flags:
 
 
 def run(flags: Flags) -> None:
-    """Load the configuration, lay the flags over it, run the daemon until it is stopped. Raises CliError."""
+    """Load the configuration, lay the flags over it, run the daemon until it is stopped. Raises CliError. Where the daemon must
+    begin anew, this process does: same id, same arguments."""
+    env, began = dict(os.environ), time.monotonic()
     loaded = loaded_or_error(flags.config)
     settings = with_flags(loaded.settings, flags)
     logging.basicConfig(level=flags.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -47,7 +51,7 @@ def run(flags: Flags) -> None:
     for warning in loaded.warnings:
         aside.print(f"warning: {warning}", soft_wrap=True)
     with aside.status("Starting …"):
-        from runtime import daemon  # deferred: it loads Ray, which takes seconds that a wrong flag need not cost
+        from runtime import again, daemon  # deferred: it loads Ray, which takes seconds that a wrong flag need not cost
         from runtime.reload import ConfigSource
 
     def on_ready(message: str) -> None:
@@ -57,7 +61,10 @@ def run(flags: Flags) -> None:
     threadpool_limits(limits=1, user_api="blas")
     with _explained(), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         source = ConfigSource(loaded=replace(loaded, settings=settings), read=partial(_read_again, flags))
-        runner.run(daemon.serve(settings, source=source, on_ready=on_ready))
+        before = again.begun(os.environ)
+        anew = runner.run(daemon.serve(settings, source=source, again=before, on_ready=on_ready))
+    if anew:
+        again.begin(before, env=env, lived_s=time.monotonic() - began)
 
 
 def _read_again(flags: Flags, path: Path | None) -> LoadedConfig:

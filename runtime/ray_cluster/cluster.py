@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -24,25 +24,26 @@ from agents.toolbox import Hub
 from runtime.cluster import ClusterStatus, NodeStatus, nobody
 from runtime.config import ClusterSettings, RaySettings
 from runtime.ray_cluster.actor import BuildNode
-from runtime.ray_cluster.connect import RayConnection, actor_class
-from runtime.ray_cluster.hosts import Host, HostFactory
+from runtime.ray_cluster.background import Background
+from runtime.ray_cluster.connect import RayConnection
+from runtime.ray_cluster.head import Place, until_gone
+from runtime.ray_cluster.hosts import SPARE_CALLS, Host, HostFactory
 from runtime.ray_cluster.hub_server import HubServer
-from runtime.ray_cluster.mailbox import MAX_WAITING, Mailbox
 from runtime.ray_cluster.memory import watch_memory
-from runtime.ray_cluster.orphans import kill_orphans
+from runtime.ray_cluster.orphans import clean_mailbox
 from runtime.ray_cluster.table import Entry, NodeTable, restart_delay_s
 from runtime.ray_cluster.warm import WarmPool
 
 _log = logging.getLogger(__name__)
 
-SPARE_CALLS = 16
-"""Calls of an actor kept free for status, drain and watch while its inbox is full."""
 STEADY_S = 60.0
 """A node that lived this long is restarted without delay when it dies."""
 MAX_WAIT_S = 30.0
 """How long a task waits for its node to come back."""
 RETIRE_S = 30.0
 """How long a node that is replaced for its size may finish its tasks."""
+GONE_RETRY_S = 10.0
+"""What is asked of clients when Ray is gone: about what a daemon takes to begin anew."""
 
 
 class RayCluster:
@@ -50,7 +51,8 @@ class RayCluster:
 
     ``daemon_id`` is stable for one data folder: actors of the same id are ours to kill. ``on_node_lost(node_id, task_ids)`` is
     called once when an actor ends with tasks, before their asks raise NodeLost; the ids include tasks that ended in the last five
-    seconds, so releasing by holder must be idempotent. ``build`` and ``poll_s`` are for tests.
+    seconds, so releasing by holder must be idempotent. ``on_gone`` is called once when Ray itself is gone: this process cannot
+    connect again (docs/adr/009-ray-lost.md), all but ``stop`` refuses. ``build`` and ``poll_s`` are for tests.
     """
 
     def __init__(
@@ -62,6 +64,8 @@ class RayCluster:
         ray: RaySettings,
         daemon_id: str,
         on_node_lost: Callable[[NodeId, tuple[TaskId, ...]], None] = nobody,
+        on_gone: Callable[[], None] = lambda: None,
+        patience_s: float = 0.0,
         build: BuildNode = build_node,
         poll_s: float = 5.0,
         min_replace_age_s: float = STEADY_S,
@@ -75,14 +79,16 @@ class RayCluster:
         self._build = build
         self._poll_s = poll_s
         self._min_replace_age_s = min_replace_age_s
-        self._connection = RayConnection(ray)
+        self._on_gone = on_gone
+        self._lost_after_s = ray.lost_after_s
+        self._connection = RayConnection(ray, patience_s=patience_s)
         self._table = NodeTable(max_live=settings.max_live_nodes)
         self._mailbox: Any = None
         self._server: HubServer | None = None
         self._pool: WarmPool | None = None
-        self._background: set[asyncio.Task[None]] = set()
+        self._background = Background()
         self._restarts = 0
-        self._closing = False
+        self._closing = self._gone = False
         self._detail = "not started"
 
     # ── start and stop ──
@@ -93,12 +99,7 @@ class RayCluster:
             return
         self._closing = False
         await self._connection.start()
-        prefixes = (f"node:{self._daemon_id}:", f"mailbox:{self._daemon_id}:")
-        first = await kill_orphans(self._connection, namespace=self._namespace, prefixes=prefixes)
-        actor = actor_class(Mailbox, num_cpus=0, max_restarts=-1, max_concurrency=MAX_WAITING + SPARE_CALLS)
-        name = f"mailbox:{self._daemon_id}:{first}"
-        self._mailbox = await self._connection.run(lambda: actor.options(name=name, namespace=self._namespace).remote())
-        await self._mailbox.ready.remote()
+        self._mailbox, first = await clean_mailbox(self._connection, namespace=self._namespace, daemon_id=self._daemon_id)
         self._server = HubServer(hub=self._hub, mailbox=self._mailbox)
         self._server.start()
         factory = HostFactory(
@@ -114,34 +115,45 @@ class RayCluster:
         self._pool = WarmPool(size=self._settings.warm_nodes, create=factory.create)
         await self._pool.start()
         bounds = {"max_bytes": self._settings.max_node_memory_bytes, "min_age_s": self._min_replace_age_s}
-        self._later(watch_memory(self._table.entries, self._replace_later, poll_s=self._poll_s, **bounds), "watch memory")
+        self._background.begin(
+            watch_memory(self._table.entries, self._replace_later, poll_s=self._poll_s, **bounds), "watch memory"
+        )
+        self._background.begin(self._watch_ray(await self._connection.places()), "watch Ray")
         self._detail = ""
+
+    async def _watch_ray(self, places: Sequence[Place]) -> None:
+        host, port = await until_gone(places, after_s=self._lost_after_s)
+        self._gone = True
+        self._detail = f"Ray is gone: nothing answers at {host}:{port}"
+        _log.error("%s", self._detail)
+        for entry in self._table.entries():
+            if entry.host is not None:
+                entry.host.give_up()
+            entry.up.set()  # who waits for it waits in vain
+        self._on_gone()
 
     async def stop(self, *, drain_s: float) -> None:
         """Drain for at most ``drain_s``, then end every actor of ours, and Ray where we started it. Idempotent."""
         self._closing = True
-        self._detail = "stopped"
-        for task in list(self._background):
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        self._detail = self._detail if self._gone else "stopped"
+        await self._background.stop()
         pool, self._pool = self._pool, None
         await asyncio.gather(*(self._put_away(entry, drain_s) for entry in self._table.entries() if entry.state != "parked"))
         if pool is not None:
             await pool.stop()
-        if self._server is not None:
-            await self._server.stop()
-            self._server = None
-        if self._mailbox is not None:
-            ray.kill(self._mailbox, no_restart=True)
-            self._mailbox = None
-        await self._connection.stop()
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop()
+        mailbox, self._mailbox = self._mailbox, None
+        if mailbox is not None and not self._gone:
+            ray.kill(mailbox, no_restart=True)
+        await self._connection.stop(lost=self._gone)
 
     # ── nodes ──
 
     async def spawn(self, spec: NodeSpec) -> NodeStatus:
         """Make a node live; one that is live already is left as it is. Raises Refused at the cap, NodeLost when none comes up."""
-        if self._closing or self._pool is None:
-            raise Draining("the cluster is not running")
+        self._check_running()
         entry = self._table.admit(spec, time.time())
         async with entry.lock:
             if entry.state == "starting":
@@ -158,10 +170,14 @@ class RayCluster:
         entry.host, entry.host_since, entry.rss_bytes = host, time.monotonic(), None
         entry.move("live")
 
+    def _check_running(self) -> WarmPool:
+        """Raises Draining."""
+        if self._closing or self._gone or self._pool is None:
+            raise Draining(self._detail or "the cluster is not running", retry_after_s=GONE_RETRY_S if self._gone else None)
+        return self._pool
+
     async def _new_host(self, spec: NodeSpec) -> Host:
-        if self._pool is None:
-            raise Draining("the cluster is not running")
-        host = await self._pool.take()
+        host = await self._check_running().take()
         try:
             kit = self._kit
             await host.become(spec, kit)
@@ -180,19 +196,20 @@ class RayCluster:
         entry = self._table.get(spec.node_id)
         if entry is None or entry.state == "parked" or entry.spec == spec:
             return
+        self._check_running()
         if entry.host is None or not await self._exchange(entry, entry.host, spec):
             raise NodeLost(f"node {spec.node_id} died as it was changed")
 
     async def keep_warm(self, size: int | None) -> None:
         """The pool grows and shrinks by itself from now on."""
-        if self._pool is not None:
+        if self._pool is not None and not self._gone:
             await self._pool.resize(self._settings.warm_nodes if size is None else size)
 
     async def update(self, kit: NodeKit) -> None:
         """Live nodes get the kit now; blank actors and restarted nodes begin with it."""
         self._kit = kit
-        hosts = [(entry, entry.host) for entry in self._table.entries() if entry.state in ("live", "draining") and entry.host]
-        await asyncio.gather(*(self._update(entry, host, kit) for entry, host in hosts))
+        told = (entry for entry in self._table.entries() if entry.state in ("live", "draining"))
+        await asyncio.gather(*(self._update(entry, entry.host, kit) for entry in told if entry.host is not None))
 
     async def _update(self, entry: Entry, host: Host, kit: NodeKit) -> None:
         try:
@@ -237,13 +254,15 @@ class RayCluster:
             raise
 
     async def _host_of(self, entry: Entry, task: Task) -> Host:
-        if not entry.up.is_set() and entry.state != "draining" and not self._closing:
+        if not entry.up.is_set() and entry.state != "draining" and not (self._closing or self._gone):
             try:
                 async with asyncio.timeout(min(task.budget.deadline_s, MAX_WAIT_S)):
                     await entry.up.wait()
             except TimeoutError:
                 raise NodeLost(f"node {entry.spec.node_id!r} did not come back in time") from None
         host = entry.host
+        if self._gone:
+            raise Draining(self._detail, retry_after_s=GONE_RETRY_S)
         if self._closing or entry.state != "live" or host is None:
             raise Draining(f"node {entry.spec.node_id!r} is {entry.state}", retry_after_s=1.0)
         if len(host.asks) >= self._settings.node_concurrency + self._settings.node_inbox:
@@ -266,18 +285,17 @@ class RayCluster:
         if tasks:
             self._on_node_lost(entry.spec.node_id, tasks)
         if entry.state == "live":
-            steady = time.monotonic() - entry.host_since >= STEADY_S
-            entry.falls = 1 if steady else entry.falls + 1
+            entry.falls = 1 if time.monotonic() - entry.host_since >= STEADY_S else entry.falls + 1
             entry.host = None
             entry.move("starting")
-            if not self._closing:
-                self._later(self._restart(entry), f"restart {entry.spec.node_id}")
+            if not self._closing and not self._gone:
+                self._background.begin(self._restart(entry), f"restart {entry.spec.node_id}")
 
     async def _restart(self, entry: Entry) -> None:
         while True:
             await asyncio.sleep(restart_delay_s(entry.falls))
             async with entry.lock:
-                if entry.state not in ("starting", "dead") or self._closing:
+                if entry.state not in ("starting", "dead") or self._closing or self._gone:
                     return
                 if entry.state == "dead":
                     entry.move("starting")
@@ -295,14 +313,8 @@ class RayCluster:
                 return
 
     def _replace_later(self, entry: Entry, old: Host) -> None:
-        self._later(self._replace(entry, old), f"replace {old.name}")
-
-    async def _replace(self, entry: Entry, old: Host) -> None:
         """Give a node a fresh actor; the old one finishes what it has."""
-        try:
-            await self._exchange(entry, old)
-        except AgentError as error:
-            _log.warning("%s is not replaced: %s", old.name, error)
+        self._background.begin(self._exchange(entry, old), f"replace {old.name}")
 
     async def _exchange(self, entry: Entry, old: Host, spec: NodeSpec | None = None) -> bool:
         """The node's next tasks go to a fresh actor (that works by ``spec``), if it still has ``old``; that ends by itself."""
@@ -317,7 +329,7 @@ class RayCluster:
             entry.restarts += spec is None
             self._restarts += spec is None
             entry.spec = spec or entry.spec
-        self._later(self._retire(entry.spec.node_id, old), f"retire {old.name}")
+        self._background.begin(self._retire(entry.spec.node_id, old), f"retire {old.name}")
         return True
 
     async def _retire(self, node_id: NodeId, old: Host) -> None:
@@ -328,16 +340,6 @@ class RayCluster:
                 self._on_node_lost(node_id, old.tasks())
             await old.kill()
 
-    def _later(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        self._background.add(task)
-        task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._background.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("%s failed", task.get_name(), exc_info=error)
-
     # ── what it looks like ──
 
     def nodes(self) -> Sequence[NodeStatus]:
@@ -345,5 +347,5 @@ class RayCluster:
 
     def status(self) -> ClusterStatus:
         live = sum(entry.state == "live" for entry in self._table.entries())
-        warm = len(self._pool) if self._pool is not None else 0
+        warm = len(self._pool or ())
         return ClusterStatus(kind="ray", live=live, warm=warm, restarts=self._restarts, detail=self._detail)

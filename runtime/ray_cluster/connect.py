@@ -20,28 +20,43 @@ from typing import Any, TypeVar
 import ray
 
 from runtime.config import RaySettings
+from runtime.ray_cluster.head import Place, place_of
 from runtime.ray_cluster.reaper import Reaper
 
 T = TypeVar("T")
-
+_log = logging.getLogger(__name__)
 
 CONNECT_S = 60.0
 """Ray itself waits for a cluster without end; a daemon that starts has to say what is wrong."""
+RETRY_S = 1.0
 
 
 class RayConnection:
-    """One driver connection. ``start`` and ``stop`` are idempotent; a Ray that somebody else started is left running."""
+    """One driver connection. ``start`` and ``stop`` are idempotent; a Ray that somebody else started is left running.
 
-    def __init__(self, settings: RaySettings) -> None:
+    ``patience_s``: so long a cluster at an address may take to come up; a head that was started again listens before it works.
+    """
+
+    def __init__(self, settings: RaySettings, *, patience_s: float = 0.0) -> None:
         self._settings = settings
+        self._patience_s = patience_s
         self._thread: _OneThread | None = None
         self._owned = False
         self._reaper: Reaper | None = None
 
     async def start(self) -> None:
         """Connect, or start Ray on this machine. Raises ConnectionError: no answer, or nobody let in."""
-        if self._thread is not None:
-            return
+        until = asyncio.get_running_loop().time() + self._patience_s
+        while self._thread is None:
+            try:
+                await self._connect()
+            except ConnectionError as error:
+                if asyncio.get_running_loop().time() >= until:
+                    raise
+                _log.warning("%s; trying again", error)
+                await asyncio.sleep(RETRY_S)
+
+    async def _connect(self) -> None:
         self._thread = _OneThread("ray")
         try:
             async with asyncio.timeout(CONNECT_S):
@@ -93,14 +108,29 @@ class RayConnection:
             raise ConnectionError("not connected to Ray")
         return await asyncio.wrap_future(self._thread.submit(call))
 
-    async def stop(self) -> None:
+    async def places(self) -> tuple[Place, ...]:
+        """Where the head and our raylet listen; without them there is no Ray for us."""
+        return await self.run(self._places)
+
+    def _places(self) -> tuple[Place, ...]:
+        address = self._settings.address
+        if address is not None and address.startswith("ray://"):
+            return tuple(filter(None, (place_of(address),)))
+        context = ray.get_runtime_context()
+        listed: Any = ray.nodes
+        ours = [node for node in listed() if node["NodeID"] == context.get_node_id()]
+        raylets = tuple((str(node["NodeManagerAddress"]), int(node["NodeManagerPort"])) for node in ours)
+        return (*filter(None, (place_of(context.gcs_address),)), *raylets)
+
+    async def stop(self, *, lost: bool = False) -> None:
+        """``lost``: Ray is gone. It is not told good-bye, which may take for ever; what is left of a Ray of our own is ended."""
         thread = self._thread
         if thread is None:
             return
-        if self._owned:
+        if self._owned and not lost:
             await self.run(ray.shutdown)
         if self._reaper is not None:
-            await self.run(self._reaper.stop)
+            await asyncio.to_thread(self._reaper.stop)
             self._reaper = None
         self._owned = False
         self._thread = None
@@ -139,9 +169,8 @@ class _OneThread:
 
 def _knock(address: str) -> None:
     """Raise OSError at once when nothing listens at ``host:port``; other forms (``auto``) are for Ray to look up."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
-        with contextlib.closing(socket.create_connection((host.strip("[]"), int(port)), timeout=5.0)):
+    if (place := place_of(address)) is not None:
+        with contextlib.closing(socket.create_connection(place, timeout=5.0)):
             pass
 
 

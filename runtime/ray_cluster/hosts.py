@@ -23,6 +23,8 @@ from runtime.ray_cluster.connect import RayConnection, actor_class
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+SPARE_CALLS = 16
+"""Calls of an actor kept free for status, drain and watch while its inbox is full."""
 BIRTH_S = 60.0
 """Longest time for an actor to come up; a busy small machine needs seconds."""
 BECOME_S = 30.0
@@ -50,6 +52,7 @@ class Host:
         self._recent: deque[tuple[float, TaskId]] = deque(maxlen=1024)
         self._tickets = itertools.count()
         self._reaping: set[asyncio.Task[None]] = set()
+        self._waiting: set[asyncio.Timeout] = set()
         self._watcher = asyncio.create_task(self._watch(), name=f"watch {name}")
 
     async def become(self, spec: NodeSpec, kit: NodeKit) -> None:
@@ -82,6 +85,16 @@ class Host:
         if not self.lost:
             self.lost = True
             self._on_death(self)
+
+    def give_up(self) -> None:
+        """Ray is gone: nothing that is asked of the actor will be answered. Whoever waits for it is told NodeLost now."""
+        self._watcher.cancel()
+        for task in self._reaping:
+            task.cancel()
+        self.declare_dead()
+        now = asyncio.get_running_loop().time()
+        for waiting in self._waiting:
+            waiting.reschedule(now)
 
     async def kill(self) -> None:
         """End the process. Idempotent."""
@@ -143,10 +156,14 @@ class Host:
 
     async def _at_border(self, awaitable: Awaitable[T], until: float) -> T:
         """Await something of Ray's and translate its errors."""
+        patience = asyncio.timeout_at(until)
         try:
-            async with asyncio.timeout_at(until):
+            async with patience:
+                self._waiting.add(patience)
                 return await awaitable
         except (TimeoutError, GetTimeoutError) as error:
+            if self.lost:
+                raise NodeLost(f"{self.name} is gone") from error
             raise _Overdue(f"{self.name} did not answer in time") from error
         except RayActorError as error:
             self.declare_dead()
@@ -159,6 +176,8 @@ class Host:
             raise AgentError(f"the node failed: {type(cause).__name__}") from error
         except RayError as error:
             raise NodeLost(f"{self.name} cannot be reached: {type(error).__name__}") from error
+        finally:
+            self._waiting.discard(patience)
 
     async def _watch(self) -> None:
         try:
@@ -240,7 +259,10 @@ class HostFactory:
         """A blank host that is ready. Raises NodeLost when it does not come up in time."""
         name = f"{self._prefix}{next(self._numbers)}"
         actor = self._actor.options(name=name)
-        handle: Any = await self._connection.run(lambda: actor.remote(name=name, mailbox=self._mailbox, build=self._build))
+        try:
+            handle: Any = await self._connection.run(lambda: actor.remote(name=name, mailbox=self._mailbox, build=self._build))
+        except RayError as error:  # the head does not answer
+            raise NodeLost(f"{name} cannot be made: {type(error).__name__}") from error
         try:
             async with asyncio.timeout(BIRTH_S):
                 info: HostInfo = await handle.ready.remote()

@@ -9,16 +9,30 @@ import asyncio
 import logging
 import time
 from functools import partial
+from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
-from runtime.ray_cluster.connect import RayConnection
+from runtime.ray_cluster.connect import RayConnection, actor_class
+from runtime.ray_cluster.hosts import SPARE_CALLS
+from runtime.ray_cluster.mailbox import MAX_WAITING, Mailbox
 
 _log = logging.getLogger(__name__)
 
 NAMES_FREE_S = 5.0
 """How long a killed actor may keep its name."""
+
+
+async def clean_mailbox(connection: RayConnection, *, namespace: str, daemon_id: str) -> tuple[Any, int]:
+    """The daemon's mailbox, ready, where nothing of an earlier daemon of this id is left; and a number that no name ends in."""
+    prefixes = (f"node:{daemon_id}:", f"mailbox:{daemon_id}:")
+    first = await kill_orphans(connection, namespace=namespace, prefixes=prefixes)
+    actor = actor_class(Mailbox, num_cpus=0, max_restarts=-1, max_concurrency=MAX_WAITING + SPARE_CALLS)
+    name = f"mailbox:{daemon_id}:{first}"
+    mailbox: Any = await connection.run(lambda: actor.options(name=name, namespace=namespace).remote())
+    await mailbox.ready.remote()
+    return mailbox, first
 
 
 async def kill_orphans(connection: RayConnection, *, namespace: str, prefixes: tuple[str, ...]) -> int:

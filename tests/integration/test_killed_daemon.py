@@ -1,4 +1,4 @@
-"""kill -9 of the daemon on Ray: every process that it started ends too, and the next one starts on the same data."""
+"""kill -9 of the daemon on Ray, and of Ray under the daemon: no process is left over, and all is there again afterwards."""
 
 from __future__ import annotations
 
@@ -54,6 +54,28 @@ def carried_out(daemon: Running, name: str, *, seconds: float) -> None:
         nodes = [(node["name"], node["state"]) for node in shape["nodes"]]
 
 
+def the_head_dies(daemon: Running, mark: str) -> None:
+    """Ray's head is killed under the running daemon, which has accepted work: it begins anew in the same process."""
+    before = {pid: command for pid, command in marked(mark) if pid != daemon.process.pid}
+    accepted = [daemon.call("POST", "/v1/requests", {"prompt": f"Tell of river {n}", "mode": "async"}) for n in range(4)]
+    assert [status for status, _, _ in accepted] == [202] * 4
+    (head,) = [pid for pid, command in before.items() if "/gcs_server" in command]
+    os.kill(head, signal.SIGKILL)
+    end = time.monotonic() + 60.0
+    while daemon.log.read_text().count("Morphogen is ready") < 3:
+        assert time.monotonic() < end, "it did not begin anew"
+        time.sleep(0.1)
+    carried_out(daemon, "kept", seconds=10)
+    assert daemon.chat("node/kept", "Hello", max_tokens=20)[0] == 200
+    assert daemon.process.poll() is None
+    for _, said, _ in accepted:
+        while (state := daemon.call("GET", f"/v1/requests/{said['id']}")[1])["status"] != "done":
+            assert state["status"] in ("queued", "running"), state
+            assert time.monotonic() < end, state
+            time.sleep(0.1)
+    assert not before.keys() & dict(marked(mark)).keys()
+
+
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to find processes")
 def test_nothing_outlives_a_killed_daemon_and_the_next_one_starts(tmp_path: Path) -> None:
     mark = f"run-{os.getpid()}-{time.monotonic_ns()}"
@@ -81,6 +103,7 @@ def test_nothing_outlives_a_killed_daemon_and_the_next_one_starts(tmp_path: Path
                 assert again.chat(f"node/{name}", "Hello", max_tokens=20)[0] == 200
             found = again.call("GET", f"/v1/proposals/{kept}", operator=True)[1]["decisions"]
             assert [row["became"] for row in found].count("applying") == 1
+            the_head_dies(again, mark)
     finally:
         for pid in dict(marked(mark)):
             os.kill(pid, signal.SIGKILL)
