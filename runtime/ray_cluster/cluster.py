@@ -347,5 +347,4 @@ class RayCluster:
 
     def status(self) -> ClusterStatus:
         live = sum(entry.state == "live" for entry in self._table.entries())
-        warm = len(self._pool or ())
-        return ClusterStatus(kind="ray", live=live, warm=warm, restarts=self._restarts, detail=self._detail)
+        return ClusterStatus(kind="ray", live=live, warm=len(self._pool or ()), restarts=self._restarts, detail=self._detail)
