@@ -1,4 +1,5 @@
-"""What the control loop reads of the ledger: outcomes as columns, checks inside strategies, answers of two nodes. Reads only.
+"""What the control loop reads of the ledger: outcomes as columns, checks inside strategies, answers of two nodes; and what the
+rules remember, which it writes as well.
 
 Called by runtime/observing/observer.py, in pieces, so that neither the reader nor the event loop is held for long.
 """
@@ -10,6 +11,7 @@ from typing import Any, Final
 
 import aiosqlite
 
+from runtime.ledger.batch import WritingConnection
 from runtime.ledger.records import LedgerUnavailable
 from runtime.ledger.samples import PatternsOf
 from runtime.ledger.store import Ledger
@@ -18,6 +20,7 @@ from runtime.topology.situation import Check
 
 PIECE: Final = 2_000
 MAX_ANSWERS: Final = 40
+_MEMORY: Final = "observe.memory"
 _NOT_HEARD: Final = ", ".join(f"'{code}'" for code in sorted(NOT_HEARD))
 # What a person said counts before what the router heard of judges and checks, and that before the checks alone. The daemon's own
 # questions are no traffic.
@@ -104,6 +107,19 @@ class ObservingLedger:
         rows = await self._rows(_ANSWERS, (node, after, MAX_ANSWERS))
         patterns = self.patterns_of([row["request_id"] for row in rows])
         return [(patterns.get(row["request_id"], ""), row["text"]) for row in rows if isinstance(row["text"], str)]
+
+    async def memory(self) -> str:
+        """What the rules remembered last; empty where they never did."""
+        rows = await self._rows("SELECT value FROM meta WHERE name = ?", (_MEMORY,))
+        return str(rows[0]["value"]) if rows else ""
+
+    async def remember(self, text: str) -> None:
+        """Keep it in place of what was there. Raises LedgerError."""
+
+        def keep(connection: WritingConnection) -> None:
+            connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_MEMORY, text))
+
+        await self._ledger.act(keep, weight=len(text))
 
     async def _rows(self, sql: str, given: Any) -> list[dict[str, Any]]:
         try:

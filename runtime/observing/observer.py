@@ -24,6 +24,7 @@ from runtime.routing.distill import Finding
 from runtime.topology import shrinking
 from runtime.topology.compare import answers_alike
 from runtime.topology.efficiency import Efficiency, efficiency
+from runtime.topology.memory_wire import memory_text, remembered_from
 from runtime.topology.observe import due, observe
 from runtime.topology.outcomes import MAX_OUTCOMES, Log, Outcomes
 from runtime.topology.propose import Proposed, propose
@@ -55,6 +56,10 @@ class Reads(Protocol):
     async def checks(self, after: int) -> list[Check]: ...
 
     async def answers(self, node: str, after: int) -> list[tuple[str, str]]: ...
+
+    async def memory(self) -> str: ...
+
+    async def remember(self, text: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,17 +182,31 @@ class Observer:
     async def _read(self, topology: Topology, now: float) -> None:
         """Take up what was written since the last time."""
         if self._key < 0:
-            self._key = await self._reads.first(since=now - self.settings.horizon_s)
-            self._looked_key = self._key
+            first = await self._reads.first(since=now - self.settings.horizon_s)
+            kept = await self._kept(topology, now)
+            self._key, self._looked_key = first, max(first, kept)
         locales = {member.spec.name: member.spec.locale for member in topology.members.values()}
         while True:
             keys, outcomes = await self._reads.after(self._key, locale_of=locales, limit=PIECE)
-            if not keys:
-                return
-            self._log.append(keys, outcomes)
-            self._key = keys[-1]
+            if keys:
+                self._log.append(keys, outcomes)
+                self._key = keys[-1]
             if len(keys) < PIECE:
-                return
+                break
+        # Keys begin anew in a ledger that was emptied: what was looked at is never beyond what there is.
+        self._looked_key = min(self._looked_key, self._key)
+
+    async def _kept(self, topology: Topology, now: float) -> int:
+        """Go on where the daemon before this one was: what its rules remembered, and the key up to which it looked."""
+        text = await self._reads.memory()
+        # Patterns are kept by their own desk: what is known there is no news.
+        self._known = frozenset(self._patterns())
+        found = remembered_from(text, topology=topology, now=now, rules=Rules()) if text else None
+        if found is None:
+            return 0
+        self._memory = found.memory
+        self._looked_at = self._clock() - min(found.since_s, self.settings.every_s)
+        return found.key
 
     async def _read_again(self, topology: Topology, now: float) -> None:
         """The newest outcomes once more: by now they may have been judged."""
@@ -213,10 +232,19 @@ class Observer:
         if len(self._known) > MAX_OUTCOMES:
             self._known = frozenset(situation.window.patterns.names)
         self._looked_key, self._looked_at = self._log.last, self._clock()
+        await self._remember(topology, now)
         self.looks.append(look)
         self.on_look(look)
         self._ask(look)
         return look
+
+    async def _remember(self, topology: Topology, now: float) -> None:
+        """What a restart must not take from the rules. The look stands without it."""
+        text = memory_text(self._memory, key=self._looked_key, topology=topology, now=now, rules=Rules())
+        try:
+            await self._reads.remember(text)
+        except (AgentError, LedgerError) as error:
+            log.warning("what the rules remember is not kept: %s", error)
 
     async def _situation(self, topology: Topology, fresh: int, now: float) -> Situation:
         count = max(fresh, self.settings.every_requests)

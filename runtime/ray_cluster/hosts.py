@@ -10,10 +10,19 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError, RayError, RayTaskError, TaskCancelledError
+from ray.exceptions import (
+    ActorAlreadyExistsError,
+    ActorDiedError,
+    GetTimeoutError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    TaskCancelledError,
+)
 
 from agents.node import NodeKit
 from agents.records import AgentError, DeadlineExceeded, Event, NodeLost, NodeSpec, Reply, Task, TaskId
@@ -25,6 +34,7 @@ T = TypeVar("T")
 
 SPARE_CALLS = 16
 """Calls of an actor kept free for status, drain and watch while its inbox is full."""
+NAME_TRIES = 20
 BIRTH_S = 60.0
 """Longest time for an actor to come up; a busy small machine needs seconds."""
 BECOME_S = 30.0
@@ -257,12 +267,7 @@ class HostFactory:
 
     async def create(self) -> Host:
         """A blank host that is ready. Raises NodeLost when it does not come up in time."""
-        name = f"{self._prefix}{next(self._numbers)}"
-        actor = self._actor.options(name=name)
-        try:
-            handle: Any = await self._connection.run(lambda: actor.remote(name=name, mailbox=self._mailbox, build=self._build))
-        except RayError as error:  # the head does not answer
-            raise NodeLost(f"{name} cannot be made: {type(error).__name__}") from error
+        name, handle = await self._made()
         try:
             async with asyncio.timeout(BIRTH_S):
                 info: HostInfo = await handle.ready.remote()
@@ -270,3 +275,16 @@ class HostFactory:
             ray.kill(handle, no_restart=True)
             raise NodeLost(f"{name} did not come up: {type(error).__name__}") from error
         return Host(name=name, handle=handle, info=info, on_death=self._on_death)
+
+    async def _made(self) -> tuple[str, Any]:
+        """An actor under a name that is free: one that was killed just now may hold its own without being listed any more."""
+        for _ in range(NAME_TRIES):
+            name = f"{self._prefix}{next(self._numbers)}"
+            make = partial(self._actor.options(name=name).remote, name=name, mailbox=self._mailbox, build=self._build)
+            try:
+                return name, await self._connection.run(make)
+            except ActorAlreadyExistsError:
+                continue
+            except RayError as error:  # the head does not answer
+                raise NodeLost(f"{name} cannot be made: {type(error).__name__}") from error
+        raise NodeLost(f"no name is free for an actor after {NAME_TRIES} of them")

@@ -83,6 +83,11 @@ def member_from(value: Json) -> Member:
     return typing.cast(Member, _record(Member, value, "member"))
 
 
+def spec_from(value: Json) -> NodeSpec:
+    """Raises BadProposal."""
+    return typing.cast(NodeSpec, _record(NodeSpec, value, "spec"))
+
+
 def plan_from(value: Json) -> Plan:
     """Raises BadProposal."""
     return typing.cast(Plan, _record(Plan, value, "plan"))

@@ -45,6 +45,8 @@ class MemoryReads:
         self.found: list[Check] = []
         self.read = 0
         self.locales: Mapping[str, str] = {}
+        self.kept = ""
+        self.trouble: Exception | None = None
 
     def write(self, outcomes: Outcomes) -> None:
         self.pieces = [joined([*self.pieces, outcomes])]
@@ -64,6 +66,14 @@ class MemoryReads:
 
     async def answers(self, node: str, after: int) -> list[tuple[str, str]]:
         return self.said.get(node, [])
+
+    async def memory(self) -> str:
+        return self.kept
+
+    async def remember(self, text: str) -> None:
+        if self.trouble is not None:
+            raise self.trouble
+        self.kept = text
 
 
 def judged(outcomes: Outcomes, score: float) -> Outcomes:

@@ -235,3 +235,71 @@ def test_looks_are_kept_in_a_bounded_history() -> None:
     assert one.looks.maxlen is not None
     assert isinstance(one.looks.maxlen, int)
     assert Look.__slots__
+
+
+class Wall(Clock):
+    """Unix seconds that a test sets."""
+
+
+async def test_a_restart_every_window_does_not_keep_the_rules_from_speaking() -> None:
+    """PARK needs two windows in a row; a daemon that is new each time goes on with the count."""
+    reads, kinds = MemoryReads(), []
+    topology = shape(member(), member("rare", "specialist"))
+    for seed in range(3):
+        one = observer(reads)  # a new process
+        flows = [Flow(n=2_000, score=0.9), *([Flow(n=1, node="rare", score=0.9)] if seed == 0 else [])]
+        reads.write(stream(flows, seed=seed))
+        kinds.append(await proposed(one, topology, now=5_000.0 + seed))
+        assert one.windows == seed + 1
+    assert [Kind.PARK in found for found in kinds] == [False, True, False]
+
+
+async def test_a_restart_neither_looks_again_at_the_same_nor_says_it_again() -> None:
+    reads = MemoryReads()
+    reads.write(stream([Flow(n=200, pattern="legal", score=0.4)]))
+    assert await proposed(observer(reads), now=5_000.0) == [Kind.SPAWN]
+    again = observer(reads)
+    assert await proposed(again, now=5_010.0) == []
+    assert again.windows == 1  # nothing came since
+    reads.write(stream([Flow(n=200, pattern="legal", score=0.4)], seed=2))
+    assert await proposed(again, now=5_020.0) == []  # it was spoken of just now
+    for back in (1.0, 10_000_000.0):  # the clock was set meanwhile: backwards, and far ahead
+        reads.write(stream([Flow(n=200, pattern="legal", score=0.4)], seed=3))
+        assert await proposed(observer(reads), now=back) == []
+
+
+async def test_patterns_that_are_known_are_no_flood_after_a_restart() -> None:
+    reads = MemoryReads()
+    names = [f"p{n}" for n in range(60)]
+    flows = [Flow(n=3, pattern=name, score=0.5) for name in names] + [Flow(n=60, pattern="legal", score=0.4)]
+    reads.write(stream(flows))
+    fresh = observer(reads)
+    await proposed(fresh)
+    assert fresh.newest is not None
+    assert fresh.newest.situation.flooded
+    reads.kept = ""
+    known = {name: Seen(pattern_id=name, name=name, count=50) for name in (*names, "legal")}
+    one = observer(reads, patterns=lambda: known)
+    assert Kind.SPAWN in await proposed(one)
+    assert one.newest is not None
+    assert not one.newest.situation.flooded
+
+
+async def test_what_cannot_be_kept_or_read_costs_no_look() -> None:
+    reads = MemoryReads()
+    reads.trouble = LedgerUnavailable("the disk is full")
+    reads.write(stream([Flow(n=200, pattern="legal", score=0.4)]))
+    assert await proposed(observer(reads)) == [Kind.SPAWN]
+    for broken in (
+        "{",
+        "[]",
+        '{"version": 99}',
+        '{"version": 1, "streaks": 3, "quiet": {"a": [1]}, "good": {"x": {}}, "window": -4}',
+    ):
+        reads.kept = broken
+        assert await proposed(observer(reads)) == [Kind.SPAWN]
+    reads.kept, reads.pieces = reads.kept.replace("-4", "9").replace("}}", '}}, "key": 99999', 1), []
+    emptied = observer(reads)
+    assert await proposed(emptied) == []
+    reads.write(stream([Flow(n=200, pattern="legal", score=0.4)]))
+    assert await proposed(emptied) == [Kind.SPAWN]
