@@ -242,16 +242,19 @@ class Wall(Clock):
 
 
 async def test_a_restart_every_window_does_not_keep_the_rules_from_speaking() -> None:
-    """PARK needs two windows in a row; a daemon that is new each time goes on with the count."""
-    reads, kinds = MemoryReads(), []
-    topology = shape(member(), member("rare", "specialist"))
-    for seed in range(3):
-        one = observer(reads)  # a new process
-        flows = [Flow(n=2_000, score=0.9), *([Flow(n=1, node="rare", score=0.9)] if seed == 0 else [])]
-        reads.write(stream(flows, seed=seed))
-        kinds.append(await proposed(one, topology, now=5_000.0 + seed))
-        assert one.windows == seed + 1
-    assert [Kind.PARK in found for found in kinds] == [False, True, False]
+    """PARK needs its windows in a row; a daemon that is new each time goes on with the count, as one that runs on."""
+    said = []
+    for restarts in (False, True):
+        reads, kinds, one = MemoryReads(), [], None
+        topology = shape(member(), member("rare", "specialist"))
+        for seed in range(3):
+            one = observer(reads) if restarts or one is None else one
+            flows = [Flow(n=2_000, score=0.9), *([Flow(n=1, node="rare", score=0.9)] if seed == 0 else [])]
+            reads.write(stream(flows, seed=seed))
+            kinds.append(await proposed(one, topology, now=5_000.0 + seed))
+            assert one.windows == seed + 1
+        said.append([Kind.PARK in found for found in kinds])
+    assert said[0] == said[1] == [False, False, True]
 
 
 async def test_a_restart_neither_looks_again_at_the_same_nor_says_it_again() -> None:
