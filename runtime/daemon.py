@@ -37,6 +37,7 @@ from runtime.config import Settings
 from runtime.config_file import LoadedConfig
 from runtime.config_strategies import check_strategies
 from runtime.controlling.build import controlled
+from runtime.controlling.waking import waking
 from runtime.dispatch import Dispatch
 from runtime.events import EventBoard
 from runtime.first_backends import choose_backends, probe_ollama
@@ -220,7 +221,7 @@ async def _build(
         learn=told(work.code.seen, library.seen, committees.seen),
         router=router,
         board=board,
-        specialist=patterns.specialist,
+        specialist=waking(controller, patterns.specialist),
         wall=clock.wall,
     )
     hub.account, hub.ran = dispatch.account_peer, metrics.code_ran

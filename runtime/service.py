@@ -27,6 +27,7 @@ from runtime.config import Settings
 from runtime.config_status import ConfigStatus, ReloadResult
 from runtime.controlling.controller import Controller
 from runtime.controlling.front import TopologyFront
+from runtime.controlling.waking import parked
 from runtime.dispatch import Dispatch
 from runtime.escalations import Escalations
 from runtime.events import EventBoard
@@ -164,7 +165,10 @@ class DaemonService:
         return vectors.tolist(), Usage(prompt_tokens=tokens), embedder.model
 
     def resolve(self, model: str) -> Target:
-        return read_model(model, backends=self.pool.specs, nodes=self.cluster_port.nodes(), strategies=self.settings.strategies)
+        nodes = self.cluster_port.nodes()
+        if model.startswith("node/"):
+            nodes = [*nodes, *parked(self.controller)]
+        return read_model(model, backends=self.pool.specs, nodes=nodes, strategies=self.settings.strategies)
 
     def backends(self) -> Sequence[BackendStatus]:
         health = self.desk.health()
