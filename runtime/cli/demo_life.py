@@ -41,8 +41,9 @@ _MOST_S: Final = 150.0
 _SEED: Final = 11
 
 
-def config(*, cluster: str = "ray", speed: float = 0.1) -> str:
-    """The configuration of this act's daemon: small windows, little evidence, short probations, and approval by policy."""
+def config(*, cluster: str = "local", speed: float = 0.1) -> str:
+    """The configuration of this act's daemon: small windows, little evidence, short probations, approval by policy, and nodes in its
+    own process (``ray``: half as long again)."""
     approval = "\n".join(f'{kind} = "auto"' for kind in ("spawn", "merge", "prune"))
     parts = [
         f'[cluster]\nkind = "{cluster}"\nmax_live_nodes = 24',
@@ -205,7 +206,7 @@ def play(out: Console, connect: Connect) -> list[str]:
         out.print(f"{what}: {words}" if style else f"  {what:<12} {words}", style=style, soft_wrap=True)
 
     out.print(
-        f"Its daemon looks at itself after every {WINDOW} requests, asks for little evidence, watches a change for 6 to 12 s and "
+        f"Its daemon keeps its nodes in its own process, looks at itself after every {WINDOW} requests, asks for little evidence, watches a change for 6 to 12 s and "
         "approves births, merges and prunings by itself; all of that is its configuration.\n",
         soft_wrap=True,
     )
