@@ -42,8 +42,8 @@ _SEED: Final = 11
 
 
 def config(*, cluster: str = "local", speed: float = 0.1) -> str:
-    """The configuration of this act's daemon: small windows, little evidence, short probations, approval by policy, and nodes in its
-    own process (``ray``: half as long again)."""
+    """The configuration of this act's daemon: small windows, little evidence, short probations, approval by policy, and nodes
+    in its own process (``ray`` takes a third longer)."""
     approval = "\n".join(f'{kind} = "auto"' for kind in ("spawn", "merge", "prune"))
     parts = [
         f'[cluster]\nkind = "{cluster}"\nmax_live_nodes = 24',
@@ -206,7 +206,8 @@ def play(out: Console, connect: Connect) -> list[str]:
         out.print(f"{what}: {words}" if style else f"  {what:<12} {words}", style=style, soft_wrap=True)
 
     out.print(
-        f"Its daemon keeps its nodes in its own process, looks at itself after every {WINDOW} requests, asks for little evidence, watches a change for 6 to 12 s and "
+        f"Its daemon keeps its nodes in its own process, looks at itself after every {WINDOW} requests, asks for little "
+        "evidence, watches a change for 6 to 12 s and "
         "approves births, merges and prunings by itself; all of that is its configuration.\n",
         soft_wrap=True,
     )
