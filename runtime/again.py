@@ -25,6 +25,8 @@ PATIENCE_S: Final = 60.0
 STEADY_S: Final = 120.0
 """A daemon that ran so long begins anew at once; one that did not waits longer each time."""
 KNOCK_EVERY_S: Final = 0.2
+SETTLE_S: Final = 2.0
+"""A cluster that is going down loses its machines before its head: an answer in the first moments says nothing."""
 _MAX_PAUSE_S: Final = 60.0
 
 
@@ -67,7 +69,8 @@ async def worth_beginning(again: Again, stop: asyncio.Event, *, address: str | N
     answers again."""
     place = None if address is None else place_of(address)
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(pause_s(again.times, lived_s=lived_s)):
+        settle_s = SETTLE_S if place is not None else 0.0
+        async with asyncio.timeout(max(settle_s, pause_s(again.times, lived_s=lived_s))):
             await stop.wait()
     while place is not None and not stop.is_set() and not await answers(place):
         with contextlib.suppress(TimeoutError):

@@ -41,6 +41,7 @@ def test_the_next_process_gets_the_arguments_the_socket_and_the_count(monkeypatc
 async def test_a_cluster_at_an_address_is_waited_for_and_a_stop_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     knocks: list[Place] = []
     monkeypatch.setattr(again, "KNOCK_EVERY_S", 0.0)
+    monkeypatch.setattr(again, "SETTLE_S", 0.0)
 
     async def at_the_third(place: Place) -> bool:
         knocks.append(place)
