@@ -125,7 +125,8 @@ class Learner:
         self, context: Context, arms: Sequence[Arm], slots: Slots, weights: Weights, per_usd: float, manner: Manner
     ) -> Weighed:
         judged = self.quality.judge(_view(context), slots)
-        untried = self.quality.ridge.counts[slots] <= 0
+        # Only where money is short: without a budget, what an arm costs must not sway who is tried.
+        untried = self.quality.ridge.counts[slots] <= 0 if self.pacer is not None else None
         cost = self.cost.expect(context.point, slots, untried=untried) * np.array([price_unit(arm) for arm in arms])
         latency = self.latency.expect(context.point, slots)
         usd, seconds = known(cost), known(latency)
