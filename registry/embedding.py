@@ -24,7 +24,7 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from registry.packed import pack_linears
+from registry.packed import load_torch, pack_linears
 from registry.records import EmbeddingBusy, EmbeddingUnavailable
 
 Vectors = npt.NDArray[np.float32]
@@ -285,8 +285,7 @@ def find_weights(model: str, path: Path | None) -> Path:
 
 
 _LARGE_BATCH: Final = 16
-_BATCH_THREADS: Final = min(2, os.cpu_count() or 1)
-"""Where two cores are free, so many texts take half as long on two; where they are not, as long as on one."""
+"""So many texts are worth two threads."""
 _HALF: Final = ("avx512_bf16", "amx_bf16")
 """What lets a processor multiply bfloat16: vectors with a cosine of 0.9999 to those in float32, in some 0.6 of the time."""
 
@@ -297,13 +296,8 @@ class _SentenceTransformerEncoder:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        # Threads of a batch that wait for each other must sleep, not spin: on shared cores spinning takes four times as long.
-        waiting = os.environ.get("OMP_WAIT_POLICY")
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        self._batch_threads = load_torch()
         import torch
-
-        if waiting is None:  # it is read when torch's library is loaded, and nobody else's business
-            os.environ.pop("OMP_WAIT_POLICY", None)
         from safetensors import SafetensorError
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging as transformers_logging
@@ -326,7 +320,7 @@ class _SentenceTransformerEncoder:
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         # What ``SentenceTransformer.encode`` does beside this, for lists of any length, is a tenth of the time of one short text.
-        self._use_threads(_BATCH_THREADS if len(texts) >= _LARGE_BATCH else 1)
+        self._use_threads(self._batch_threads if len(texts) >= _LARGE_BATCH else 1)
         with self._inference():
             found = self._transformer(self._transformer.preprocess(list(texts)))["sentence_embedding"]
         return unit_length(found.float().numpy())

@@ -1,4 +1,5 @@
-"""Linear layers of a model with their weights laid out once as the processor wants them, instead of at every call.
+"""What makes a small model quick on a processor: torch loaded with patient threads, and linear layers whose weights are laid out
+once as the processor wants them, instead of at every call.
 
 Called by embedding.py when its model is loaded. Imports torch, and that only when it is called: it takes seconds.
 
@@ -9,11 +10,46 @@ processor or this torch has them not, or they do not give what the layer gives, 
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
+from functools import lru_cache
 from typing import Any, Final
 
 _PROBED_ROWS: Final = 4
 _MOST_APART: Final = 0.02
 """Of the largest value: bfloat16 has eight bits, and sums are rounded in another order."""
+
+
+_WAITING: Final = "OMP_WAIT_POLICY"
+_PATIENT: Final = "PASSIVE"
+
+
+@lru_cache(maxsize=1)
+def load_torch() -> int:
+    """Import torch so that its threads sleep while they wait for each other; returns how many of them a large batch may use.
+
+    How they wait is read from the environment when torch's library is loaded: it is set for that moment alone, and cannot be had
+    where somebody else has loaded torch before.
+    """
+    loaded, chosen = "torch" in sys.modules, os.environ.get(_WAITING)
+    if chosen is None:
+        os.environ[_WAITING] = _PATIENT
+    try:
+        importlib.import_module("torch")
+    finally:
+        if chosen is None:
+            os.environ.pop(_WAITING, None)
+    return batch_threads(loaded=loaded, chosen=chosen, cores=os.cpu_count() or 1)
+
+
+def batch_threads(*, loaded: bool, chosen: str | None, cores: int) -> int:
+    """How many threads a large batch may use: two where they certainly sleep while they wait for each other.
+
+    Where two cores are free a batch takes half as long on two threads, and where they are not, as long as on one. Threads that
+    spin take four times as long there. ``loaded``: torch had been loaded before; ``chosen``: how a user wants threads to wait.
+    """
+    return min(2, cores) if not loaded and (chosen or _PATIENT).upper() == _PATIENT else 1
 
 
 def pack_linears(model: Any) -> int:
