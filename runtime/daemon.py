@@ -224,7 +224,7 @@ async def _build(
         specialist=waking(controller, patterns.specialist),
         wall=clock.wall,
     )
-    hub.account, hub.ran = dispatch.account_peer, metrics.code_ran
+    hub.heard, hub.ran = dispatch.heard, metrics.code_ran
     committees.begin(dispatch)
     asking = Asking(runs=dispatch, backends=lambda: pool.specs)
     observing = await stack.enter_async_context(
@@ -237,6 +237,7 @@ async def _build(
         ledger=job_ledger,
         settings=lambda: dispatch.settings.jobs,
         metrics=metrics,
+        board=board,
         heard=router.feedback,
         wall=clock.wall,
     )

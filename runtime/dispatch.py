@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 
-from agents.calls import CallRecord
+from agents.calls import CallRecord, cost_usd_of
 from agents.llm.desk import Desk
 from agents.llm.pool import Pool
 from agents.records import (
@@ -40,6 +40,7 @@ from runtime.admission import Cashier
 from runtime.choosing import busy_s, choice_of, choose_node, goes_straight, strategy_ahead, taking_node
 from runtime.cluster import Cluster
 from runtime.config import Settings
+from runtime.ended import tell_end
 from runtime.escalations import Escalations
 from runtime.events import EventBoard
 from runtime.jobs import wire
@@ -48,8 +49,9 @@ from runtime.learner.desk import Router
 from runtime.ledger.batch import look_away
 from runtime.ledger.rows import Took
 from runtime.ledger.store import Ledger
+from runtime.messages import Message, in_trace, on_board
 from runtime.metrics import Metrics
-from runtime.open_request import OpenRequest, Running, SeenBefore, Spent, bounded, looked, never, told
+from runtime.open_request import OpenRequest, Running, SeenBefore, Spent, bounded, looked, never
 from runtime.records import Answer, Request
 from runtime.straight import straight
 from runtime.tasks import Tasks
@@ -220,18 +222,19 @@ class Dispatch:
             overhead_s=overhead_s,
             took=Took(node=run.node, strategy=run.strategy if run.node else None),
         )
-        self._metrics.request_finished(
-            source=run.request.source,
-            target_kind=run.request.target.kind,
+        tell_end(
+            run.request,
+            answer=answer,
+            error=error,
+            metrics=self._metrics,
+            board=self._board,
+            node=run.node,
             strategy=run.strategy,
-            status=error.code if error else "ok" if answer and answer.draft.complete else "partial",
             latency_s=latency_s,
             overhead_s=overhead_s,
+            cost_usd=cost_usd_of(calls),
             simulated=any(call.simulated for call in calls) or (answer is not None and answer.simulated),
-            verdict=answer.verdict if answer else None,
         )
-        if self._board is not None:
-            self._board.publish("request", told(run, answer, error, calls, latency_s))
 
     def _left_s(self, run: OpenRequest) -> float:
         return run.deadline_s - (self._clock() - run.started)
@@ -267,14 +270,14 @@ class Dispatch:
     # ── through a node ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _through_node(self, run: OpenRequest) -> AsyncGenerator[Event | Answer, None]:
-        """Hand the request to a node; when the node dies under it, to a living one, within the deadline."""
+        """Hand the request to a node; when that dies under it or is put away, to a living one, within the deadline."""
         most = self._settings.cluster.node_attempts
         sent = False
         if self._specialist is not None:
             await self._specialist(run)
-        if self._router is not None and taking_node(run, self._cluster.nodes()) is None:
-            await self._router.route(run)
         while True:
+            if self._router is not None and taking_node(run, self._cluster.nodes()) is None:
+                await self._router.route(run)
             nodes = self._cluster.nodes()
             node = taking_node(run, nodes) or choose_node(run.request, nodes, run.route.nodes if run.route else ())
             task = self._tasks.make(run, node, left_s=self._left_s(run))
@@ -301,13 +304,15 @@ class Dispatch:
                         elif run.request.tell:
                             yield item
                 raise NodeLost("the node ended without an answer")
-            except NodeLost as lost:
+            except (NodeLost, Draining) as lost:
                 self._cashier.release_all(task.task_id)
-                self._metrics.node_lost()
+                if isinstance(lost, NodeLost):
+                    self._metrics.node_lost()
                 run.calls = list(dict.fromkeys((*run.calls, *lost.calls)))
-                run.note(Event(kind="node_lost", at=self._wall(), data={"node": node.spec.name, "attempt": run.attempts}))
+                said = {"node": node.spec.name, "attempt": run.attempts, "error": lost.code}
+                run.note(Event(kind="node_lost", at=self._wall(), data=said))
                 if sent:
-                    raise StreamBroken("the node died in the middle of its answer", calls=tuple(run.calls)) from lost
+                    raise StreamBroken("the node went in the middle of its answer", calls=tuple(run.calls)) from lost
                 if run.attempts >= most:
                     raise
                 await self._pause(run)
@@ -321,17 +326,16 @@ class Dispatch:
                 del self.running.by_task[task.task_id]
                 self._cashier.release_later(task.task_id)
 
-    def account_peer(self, task_id: str, peer: str, calls: Sequence[CallRecord], error: str | None) -> None:
-        """What node ``peer`` spent on a question of ``task_id``, or of a peer that was asked for it: the request's own cost."""
-        run = self.running.by_task.get(TaskId(task_id.partition("/peer")[0]))
+    def heard(self, message: Message) -> None:
+        """A message between nodes: into the trace of its request. What an answer took is that request's own cost."""
+        run = self.running.by_task.get(TaskId(message.task_id.partition("/peer")[0]))
         if run is None or run.closed:
-            self._metrics.calls_finished(calls)
+            self._metrics.calls_finished(message.calls)
             return
-        run.peer_calls += calls
-        said = {"asked": peer, "calls": len(calls), "error": error}
-        run.note(Event(kind="peer", at=self._wall(), data=said))
-        if self._board is not None:
-            self._board.publish("peer", {"request": run.request.request_id, "asking": run.node, **said})
+        run.peer_calls += message.calls
+        run.note(Event(kind="peer", at=self._wall(), data=in_trace(message, node=run.node)))
+        if self._board is not None and message.kind != "announce":
+            self._board.publish("peer", {"request": run.request.request_id, **on_board(message, node=run.node)})
 
     async def _pause(self, run: OpenRequest) -> None:
         """Give a warm actor the moment it needs to take over."""

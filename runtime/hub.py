@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 
 from agents.calls import CallCost, CallRecord, Permit, cost_usd_of, usage_of
 from agents.committee.records import Convened, Design, PeerAnswer, Taken
@@ -38,6 +39,7 @@ from registry.records import RegistryError
 from runtime.admission import Cashier
 from runtime.cluster import Cluster, NodeStatus
 from runtime.committees.desk import CommitteeDesk
+from runtime.messages import Message
 
 MAX_QUESTION_CHARS = 32_768
 GRACE_S = 2.0
@@ -46,10 +48,6 @@ GRACE_S = 2.0
 
 Ran = Callable[[str, float], None]
 """Takes how a run of code ended on a peer, and how long it took."""
-Account = Callable[[str, str, Sequence[CallRecord], str | None], None]
-"""Takes the asking task's id, the peer's name, the calls that the peer made, and the error that it ended with."""
-
-
 SearchCode = Callable[[str, str, str, str], Awaitable[CodeFound]]
 """Takes the problem, the node's name, its locale and the task's id."""
 
@@ -59,7 +57,7 @@ async def _nothing_found(problem: str, node: str, locale: str, task_id: str) -> 
 
 
 class DaemonHub:
-    """Implements ``agents.toolbox.Hub`` on the daemon's own parts. ``account`` is told what every question to a peer took."""
+    """Implements ``agents.toolbox.Hub`` on the daemon's own parts. ``heard`` is told each message between nodes."""
 
     def __init__(
         self,
@@ -70,18 +68,20 @@ class DaemonHub:
         max_hops: int,
         announce: Callable[[Event], None] = lambda event: None,
         wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._desk = desk
         self.cashier = cashier or Cashier(desk)
         self._embedder = embedder
         self.max_hops = max_hops
         self._announce = announce
-        self._wall = wall
+        self._wall, self._clock = wall, clock
         self._ids = itertools.count(1)
         self.cluster: Cluster | None = None
         self.committees: CommitteeDesk | None = None
         self.search_registry: SearchCode = _nothing_found
-        self.account: Account = lambda task_id, peer, calls, error: None
+        self.heard: Callable[[Message], None] = lambda message: None
+        self._asked: dict[str, str] = {}
         self.ran: Ran = lambda outcome, wall_s: None
 
     async def lease(self, backend: str, *, holder: str, wait_s: float, cost: CallCost | None = None) -> Permit:
@@ -135,10 +135,15 @@ class DaemonHub:
             health=self._desk.health(),
             hops=hops + 1,
         )
-        spent = _Spent()
+        spent, began = _Spent(), self._clock()
+        between = partial(Message, task_id=task_id, asking=self._asked.get(task_id, ""), asked=peer)
+        self._asked[task.task_id] = peer
+        self.heard(between(kind="ask", text=question))
         try:
             async with asyncio.timeout(deadline_s + GRACE_S):
-                return await self._answer(node, task, spent)
+                answer = await self._answer(node, task, spent)
+                spent.text = answer.text
+                return answer
         except NodeLost as lost:
             spent.calls, spent.error = list(dict.fromkeys((*spent.calls, *lost.calls))), lost.code
             self.cashier.release_all(task.task_id)
@@ -151,8 +156,10 @@ class DaemonHub:
             self.cashier.release_all(task.task_id, spent.calls)
             raise
         finally:
+            del self._asked[task.task_id]
             self.cashier.release_later(task.task_id)
-            self.account(task_id, peer, spent.calls, spent.error)
+            took_s = self._clock() - began
+            self.heard(between(kind="answer", text=spent.text, calls=spent.calls, error=spent.error, latency_s=took_s))
 
     async def _answer(self, node: NodeStatus, task: Task, spent: _Spent) -> PeerAnswer:
         assert self.cluster is not None
@@ -176,6 +183,7 @@ class DaemonHub:
 
     async def announce(self, topic: str, body: Mapping[str, Json], *, task_id: str) -> None:
         self._announce(Event(kind="peer", at=self._wall(), data={"topic": topic, "task_id": task_id, **body}))
+        self.heard(Message(kind="announce", task_id=task_id, asking=self._asked.get(task_id, ""), text=topic))
 
     async def pooled_design(self, problem: str, *, task_id: str) -> Design | None:
         return self.committees.design(problem) if self.committees is not None else None
@@ -202,3 +210,4 @@ class _Spent:
 
     calls: list[CallRecord] = field(default_factory=list)
     error: str | None = None
+    text: str = ""

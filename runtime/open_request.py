@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from agents.calls import CallRecord, cost_usd_of
+from agents.calls import CallRecord
 from agents.llm.chat import Chunk
 from agents.programs import Known
-from agents.records import AgentError, DeadlineExceeded, Draft, Event, Json, Reply, TaskId
+from agents.records import DeadlineExceeded, Draft, Event, Json, Reply, TaskId
 from runtime.learner.records import Route
 from runtime.library.looked import Looked
-from runtime.records import Answer, Request
+from runtime.records import Request
 from runtime.specialists.records import Taken
 
 GRACE_S = 2.0
@@ -92,23 +92,6 @@ def looked(run: OpenRequest, draft: Draft) -> Looked | None:
     if found is None or found.is_hit or code is None or code.how == "new" or not code.artifact:
         return found
     return replace(found, result="adapted")
-
-
-def told(
-    run: OpenRequest, answer: Answer | None, error: AgentError | None, calls: Sequence[CallRecord], latency_s: float
-) -> dict[str, Json]:
-    """What came of a request, for the board of events: measures and names, none of its words."""
-    return {
-        "id": run.request.request_id,
-        "status": error.code if error else "ok" if answer and answer.draft.complete else "partial",
-        "node": run.node,
-        "strategy": run.strategy if run.node or answer else None,
-        "backend": answer.backend if answer else None,
-        "latency_s": latency_s,
-        "cost_usd": cost_usd_of(calls),
-        "quality": answer.verdict.score if answer and answer.verdict else None,
-        "simulated": any(call.simulated for call in calls) or (answer is not None and answer.simulated),
-    }
 
 
 class Running:

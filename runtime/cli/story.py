@@ -228,9 +228,11 @@ def _event_words(kind: str, data: Json) -> str:
         return f"a request of the kind {clip(str(data.get('name')), TEXT_CHARS)} ({data.get('pattern')})"
     if kind == "library" and isinstance(data, dict):
         return _looked_up(dict(data))
+    if kind == "peer" and isinstance(data, dict) and "message" in data:
+        return _message(dict(data))
     words = {
         "restart": "what had been streamed was void; the answer began again",
-        "node_lost": "the node died with the request; it was handed to another",
+        "node_lost": "the node died with the request, or was put away; another was asked",
         "structured": "a structured answer was checked against its schema",
         "peer": "a message between nodes",
     }.get(kind, kind)
@@ -249,6 +251,15 @@ def _looked_up(data: dict[str, Json]) -> str:
     near = f", nearest at {similarity:.4f}" if isinstance(similarity, float) else ""
     path = f", a path of {data.pop('steps')} steps" if "steps" in data else ""
     return _with_facts(f"library ({state}): {said}; {tier.replace('_', ' ')}{near}{path}; {data.pop('reason', '')}", data)
+
+
+def _message(data: dict[str, Json]) -> str:
+    """A message between nodes: who said what to whom, and what the answer took."""
+    said, asking, asked = data.pop("message"), data.pop("asking", None) or "?", data.pop("asked", None) or "?"
+    data.pop("characters", None)
+    text = f": {clip(str(data.pop('text')), TEXT_CHARS)}" if data.get("text") else ""
+    who = {"ask": f"{asking} asks {asked}", "answer": f"{asked} answers {asking}"}.get(str(said), f"{asking} tells all nodes")
+    return _with_facts(f"{who}{text}", {name: value for name, value in data.items() if name != "text"})
 
 
 def _with_facts(words: str, data: Json) -> str:

@@ -17,6 +17,8 @@ from agents.calls import cost_usd_of, usage_of
 from agents.records import AgentError, Event, Json, Refused
 from agents.strategy_specs import StrategySpec
 from runtime.config import JobSettings
+from runtime.ended import tell_end
+from runtime.events import EventBoard
 from runtime.jobs.plan import Again, Drop, Stop, on_failure
 from runtime.jobs.records import Job
 from runtime.jobs.views import job_body
@@ -47,6 +49,7 @@ class Tools:
     ledger: JobLedger
     settings: Callable[[], JobSettings]
     metrics: Metrics
+    board: EventBoard | None = None
     heard: Callable[[str, str | None, float], None] = lambda request_id, key_id, score: None
     wall: Callable[[], float] = time.time
     dice: Callable[[], float] = random.random
@@ -65,11 +68,11 @@ class Tools:
         """Write the one outcome. Nothing happens where there is one already."""
         now = self.wall()
         spent = spent or Spent()
-        simulated = False
+        cost_usd, simulated = 0.0, False
 
         def reply(ended: Job) -> Json:
-            nonlocal simulated
-            simulated = ended.simulated
+            nonlocal cost_usd, simulated
+            cost_usd, simulated = ended.cost_usd, ended.simulated
             return job_body(ended, answer=answer, error=error, frame=frame)
 
         written = await self.ledger.finish(
@@ -83,15 +86,18 @@ class Tools:
             latency_s=max(0.0, now - job.at),
         )
         if written:
-            self.metrics.request_finished(
-                source=request.source,
-                target_kind=request.target.kind,
+            tell_end(
+                request,
+                answer=answer,
+                error=error,
+                metrics=self.metrics,
+                board=self.board,
+                node=answer.node if answer else None,
                 strategy=answer.strategy if answer else "none",
-                status=error.code if error else "ok" if answer and answer.draft.complete else "partial",
                 latency_s=max(0.0, now - job.at),
                 overhead_s=0.0,
+                cost_usd=cost_usd,
                 simulated=simulated,
-                verdict=answer.verdict if answer else None,
             )
 
 

@@ -27,7 +27,9 @@ MAX_CHECKS = 120
 MAX_CHECKS_CHARS = 20_000
 
 # Without bodies only these words of an event are kept; the rest may quote the client or the model.
-_MEASURE_KEYS = frozenset({"backend", "model", "node", "node_id", "stage", "name", "strategy", "code", "error", "state"})
+_MEASURE_KEYS = frozenset(
+    {"backend", "model", "node", "node_id", "stage", "name", "strategy", "code", "error", "state", "message", "asking", "asked"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

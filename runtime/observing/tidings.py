@@ -101,4 +101,5 @@ def announced(board: EventBoard, event: Event) -> None:
     if data.get("topic") == BREAKTHROUGH and data.get("task_id") == REGISTRY_TASK:
         board.publish("breakthrough", {name: data.get(name) for name in ("version", "author", "gains")})
     else:
-        board.publish("peer", {"topic": str(data.get("topic", "")), "task": data.get("task_id")})
+        said = {"message": "announce", "topic": str(data.get("topic", "")), "task": data.get("task_id")}
+        board.publish("peer", said)

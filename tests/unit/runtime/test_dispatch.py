@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from agents.llm.chat import BackendSpec
 from agents.records import BackendFailed, Draft, Draining, Event, Overloaded, RequestId
 from agents.strategy_specs import Single
 from runtime.library.looked import Looked
+from runtime.messages import Message
 from runtime.open_request import OpenRequest
 from runtime.records import Answer, Target
 from tests.fakes.backends import HANG
@@ -201,15 +204,23 @@ async def test_the_daemons_own_time_leaves_out_the_calls() -> None:
 async def test_what_peers_spent_is_the_requests_own_cost(end: Any) -> None:
     def peers() -> None:
         asking = w.cluster.tasks[-1].task_id
-        w.dispatch.account_peer(asking, "expert", [call("b", at=1.0, cost_usd=0.5)], None)
-        w.dispatch.account_peer(f"{asking}/peer1", "other", [call("b", at=2.0, cost_usd=0.125)], "node_lost")
+        w.dispatch.heard(Message(kind="ask", task_id=asking, asked="expert", text="Is it?"))
+        answer = partial(Message, kind="answer", latency_s=1.0)
+        w.dispatch.heard(answer(task_id=asking, asked="expert", text="It is.", calls=[call("b", at=1.0, cost_usd=0.5)]))
+        deep = answer(task_id=f"{asking}/peer1", asking="expert", asked="other", calls=[call("b", at=2.0, cost_usd=0.125)])
+        w.dispatch.heard(replace(deep, error="node_lost"))
 
     w = world([call("a", cost_usd=0.25), peers, end])
     with contextlib.suppress(BackendFailed):
         assert (await w.dispatch.run(request())).cost_usd == 0.875
     outcome = w.settled()
     assert sum(record.cost_usd for record in outcome["calls"]) == 0.875
-    asked = [(event.data["asked"], event.data["error"]) for event in outcome["events"] if event.kind == "peer"]
-    assert asked == [("expert", None), ("other", "node_lost")]
-    w.dispatch.account_peer("r1/gone.1.1", "expert", [call("b", at=3.0)], None)
+    said = [event.data for event in outcome["events"] if event.kind == "peer"]
+    told = [(one["message"], one["asking"], one["asked"], one["text"], one.get("error")) for one in said]
+    assert told == [
+        ("ask", "generalist", "expert", "Is it?", None),
+        ("answer", "generalist", "expert", "It is.", None),
+        ("answer", "expert", "other", "", "node_lost"),
+    ]
+    w.dispatch.heard(Message(kind="answer", task_id="r1/gone.1.1", asked="expert", calls=[call("b", at=3.0)]))
     assert w.metrics.calls[-1].started_at == 3.0, "a question that outlives its request is counted all the same"

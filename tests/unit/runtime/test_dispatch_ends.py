@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agents.llm.chat import ChatRequest, Chunk
-from agents.records import DeadlineExceeded, Event, NodeId, NodeLost, NotFound, RateLimited, Reply, StreamBroken, Task
+from agents.records import DeadlineExceeded, Draining, Event, NodeId, NodeLost, NotFound, RateLimited, Reply, StreamBroken, Task
 from runtime import open_request
 from runtime.records import Answer, Target
 from tests.fakes.backends import HANG, ScriptedBackend
@@ -30,6 +30,15 @@ async def test_a_lost_task_is_handed_over_again_and_what_it_spent_is_accounted()
     assert len({task.task_id for task in w.cluster.tasks}) == 2
     assert w.settled()["calls"] == (spent, more)
     assert (w.metrics.lost, w.metrics.redispatches) == (1, 1)
+
+
+async def test_a_task_of_a_node_that_is_put_away_goes_to_another_and_no_node_counts_as_lost() -> None:
+    spent = call("a", at=1.0, cost_usd=0.5)
+    w = world([spent, Draining("node legal is draining", retry_after_s=1.0)], ["hello"])
+    answer = await w.dispatch.run(request())
+    assert (answer.attempts, answer.calls) == (2, (spent,))
+    assert w.settled()["calls"] == (spent,)
+    assert (w.metrics.lost, w.metrics.redispatches) == (0, 1)
 
 
 async def test_calls_that_come_only_with_the_loss_are_accounted_once() -> None:

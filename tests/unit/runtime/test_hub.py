@@ -157,10 +157,12 @@ async def test_what_a_peer_spends_is_told_whatever_comes_of_it(end: Any, monkeyp
     monkeypatch.setattr(hub_module, "GRACE_S", 0.0)
     hub, _, _, _ = make([call("a", cost_usd=0.25), end])
     told: list[Any] = []
-    hub.account = lambda *what: told.append(what)
+    hub.heard = told.append
     with contextlib.suppress(NodeLost, DeadlineExceeded):
         await ask(hub, deadline_s=0.02)
-    ((task_id, peer, calls, error),) = told
-    assert (task_id, peer) == ("r1/x.1.1", "generalist")
-    assert sum(record.cost_usd for record in calls) == (0.75 if isinstance(end, NodeLost) else 0.25)
-    assert error == {NodeLost: "node_lost", str: None}.get(type(end), "deadline_exceeded")
+    asked, answered = told
+    assert (asked.kind, asked.text) == ("ask", "why?")
+    assert (answered.kind, answered.task_id, answered.asked) == ("answer", "r1/x.1.1", "generalist")
+    assert answered.text == ("because" if isinstance(end, str) and end != HANG else "")
+    assert sum(record.cost_usd for record in answered.calls) == (0.75 if isinstance(end, NodeLost) else 0.25)
+    assert answered.error == {NodeLost: "node_lost", str: None}.get(type(end), "deadline_exceeded")

@@ -222,12 +222,13 @@ def test_what_is_announced_to_all_nodes_is_told() -> None:
     board = EventBoard(wall=lambda: 1.0)
     first = board.following
     announced(board, Event(kind="peer", at=1.0, data={"topic": "standard", "task_id": "registry"}))
-    assert board.since(first).tidings[0].data == {"topic": "standard", "task": "registry"}
+    assert board.since(first).tidings[0].data == {"message": "announce", "topic": "standard", "task": "registry"}
     gained = {"version": "young@1.0.0", "author": "n1", "gains": "9 times as fast"}
     announced(board, Event(kind="peer", at=1.0, data={"topic": "breakthrough", "task_id": "registry", **gained}))
     announced(board, Event(kind="peer", at=1.0, data={"topic": "breakthrough", "task_id": "r-1/1", **gained}))
     told = [(each.kind, each.data) for each in board.since(first).tidings[1:]]
-    assert told == [("breakthrough", gained), ("peer", {"topic": "breakthrough", "task": "r-1/1"})], "no node can claim one"
+    claimed = {"message": "announce", "topic": "breakthrough", "task": "r-1/1"}
+    assert told == [("breakthrough", gained), ("peer", claimed)], "no node can claim one"
 
 
 def test_looks_are_kept_in_a_bounded_history() -> None:
