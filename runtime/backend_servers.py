@@ -15,9 +15,9 @@ from agents.llm.chat import BackendSpec
 from agents.llm.child import ChildServer
 from agents.llm.local import find_packaged_gguf, local_server
 from agents.llm.simulated.launch import simulated_server
-from runtime.config import BackendSettings
-from runtime.config_file import ConfigError, Problem
-from runtime.config_simulated import SimulatedSettings
+from runtime.config.file import ConfigError, Problem
+from runtime.config.settings import BackendSettings
+from runtime.config.simulated import SimulatedSettings
 
 LOCAL_CONTEXT_TOKENS = 4096
 LOCAL_PARALLEL = 2

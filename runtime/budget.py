@@ -32,7 +32,7 @@ from runtime.accounts import (
     pico,
     refusal,
 )
-from runtime.config import BudgetSettings
+from runtime.config.settings import BudgetSettings
 
 DAY_S = 86_400
 

@@ -16,7 +16,7 @@ from agents.strategies.runner import choice_for
 from agents.strategy_specs import Single, StrategySpec, first_parts
 from runtime.cluster import NodeStatus
 from runtime.committees.rules import capped
-from runtime.config_committee import CommitteeSettings
+from runtime.config.committee import CommitteeSettings
 from runtime.learner.records import Route
 from runtime.open_request import OpenRequest
 from runtime.records import Request, Target

@@ -33,9 +33,9 @@ from runtime.backend_servers import BackendServers
 from runtime.clock import Clock
 from runtime.committees.build import Committees
 from runtime.committees.desk import CommitteeDesk
-from runtime.config import Settings
-from runtime.config_file import LoadedConfig
-from runtime.config_strategies import check_strategies
+from runtime.config.file import LoadedConfig
+from runtime.config.settings import Settings
+from runtime.config.strategies import check_strategies
 from runtime.controlling.build import controlled
 from runtime.controlling.waking import waking
 from runtime.dispatch import Dispatch

@@ -39,7 +39,7 @@ from runtime.accounts import Limits
 from runtime.admission import Cashier
 from runtime.choosing import busy_s, choice_of, choose_node, goes_straight, strategy_ahead, taking_node
 from runtime.cluster import Cluster
-from runtime.config import Settings
+from runtime.config.settings import Settings
 from runtime.ended import tell_end
 from runtime.escalations import Escalations
 from runtime.events import EventBoard

@@ -16,8 +16,8 @@ from typing import Any
 
 from agents.llm.simulated.profiles import PROFILES
 from agents.records import Capability
-from runtime.config import BackendSettings, Settings
-from runtime.config_file import ConfigError, Problem
+from runtime.config.file import ConfigError, Problem
+from runtime.config.settings import BackendSettings, Settings
 
 OLLAMA_HOST = "127.0.0.1"
 OLLAMA_PORT = 11_434

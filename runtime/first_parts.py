@@ -15,7 +15,7 @@ from registry.embedding import Embedder, SentenceEmbedder
 from runtime.again import Again
 from runtime.clock import Clock
 from runtime.cluster import Cluster
-from runtime.config import Settings
+from runtime.config.settings import Settings
 from runtime.hub import DaemonHub
 from runtime.ledger.store import Ledger
 from runtime.local_cluster import LocalCluster

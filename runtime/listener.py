@@ -9,7 +9,7 @@ import contextlib
 import socket
 from collections.abc import Iterator
 
-from runtime.config import ServerSettings
+from runtime.config.settings import ServerSettings
 
 
 class PortTaken(OSError):

@@ -19,8 +19,8 @@ from agents.llm.http import HttpBackend
 from agents.llm.retry import RetryPolicy
 from agents.node import NodeKit
 from runtime.backend_servers import BackendServers
-from runtime.config import Settings
-from runtime.config_strategies import check_strategies
+from runtime.config.settings import Settings
+from runtime.config.strategies import check_strategies
 from runtime.first_backends import FirstBackends, choose_backends, probe_ollama
 from runtime.hub import DaemonHub
 from runtime.reload_plan import ReloadPlan

@@ -31,7 +31,7 @@ from agents.records import (
 )
 from agents.toolbox import Hub
 from runtime.cluster import ClusterStatus, NodeState, NodeStatus, nobody
-from runtime.config import ClusterSettings
+from runtime.config.settings import ClusterSettings
 
 MAX_PARKED = 1000
 """Parked nodes remembered for the status; their specs live in the ledger."""

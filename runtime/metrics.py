@@ -30,7 +30,7 @@ from prometheus_client.registry import Collector
 from agents.calls import CallRecord
 from agents.verdicts import Verdict
 from runtime.accounts import Scope, Unit
-from runtime.config_status import ReloadOutcome
+from runtime.config.status import ReloadOutcome
 from runtime.labels import OTHER, Bounded
 from runtime.library.looked import LibraryResult
 from runtime.present import Present

@@ -17,8 +17,8 @@ from agents.verdicts import Constraint, Verdict
 from registry.solutions import Library
 from runtime.accounts import Limits
 from runtime.cluster import ClusterStatus, NodeStatus
-from runtime.config import Settings
-from runtime.config_status import ConfigStatus, ReloadResult
+from runtime.config.settings import Settings
+from runtime.config.status import ConfigStatus, ReloadResult
 from runtime.controlling.port import TopologyPort
 from runtime.escalations import Escalations
 from runtime.events import EventBoard

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Protocol
 
 from agents.records import AgentError
-from runtime.config import Settings
-from runtime.config_file import MAX_FILE_BYTES, ConfigError, LoadedConfig, Problem, find, setting_line
-from runtime.config_status import ConfigFault, ConfigStatus, ReloadOutcome, ReloadResult
+from runtime.config.file import MAX_FILE_BYTES, ConfigError, LoadedConfig, Problem, find, setting_line
+from runtime.config.settings import Settings
+from runtime.config.status import ConfigFault, ConfigStatus, ReloadOutcome, ReloadResult
 from runtime.reload_plan import ReloadPlan, plan
 
 log = logging.getLogger(__name__)

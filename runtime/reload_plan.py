@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from runtime.config import BackendSettings, Settings
+from runtime.config.settings import BackendSettings, Settings
 
 WHOLE = frozenset({"*"})
 LIVE: Mapping[str, frozenset[str]] = {

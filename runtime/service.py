@@ -23,8 +23,8 @@ from runtime.admission import Cashier
 from runtime.budget import statement
 from runtime.choosing import read_model
 from runtime.cluster import Cluster, ClusterStatus, NodeStatus
-from runtime.config import Settings
-from runtime.config_status import ConfigStatus, ReloadResult
+from runtime.config.settings import Settings
+from runtime.config.status import ConfigStatus, ReloadResult
 from runtime.controlling.controller import Controller
 from runtime.controlling.front import TopologyFront
 from runtime.controlling.waking import parked

@@ -21,7 +21,7 @@ from runtime.admission import Cashier
 from runtime.choosing import choice_of, choose_strategy, learned, opening_choice, preferring
 from runtime.cluster import NodeStatus
 from runtime.committees.rules import committee_of, wants_committee
-from runtime.config import Settings
+from runtime.config.settings import Settings
 from runtime.open_request import OpenRequest
 from runtime.records import Request
 

@@ -179,7 +179,7 @@ def modules() -> dict[str, Module]:
 
 def test_the_house_is_found(modules: dict[str, Module]) -> None:
     assert {name.split(".")[0] for name in modules} == set(ORDER)
-    assert {"agents.records", "agents.llm.chat", "runtime.config"} <= set(modules)
+    assert {"agents.records", "agents.llm.chat", "runtime.config.settings"} <= set(modules)
     assert modules["agents.llm"].is_package
 
 
@@ -236,13 +236,13 @@ def test_upward_imports_are_found() -> None:
     modules = made_up(
         sandbox__runner="import registry.records",
         registry__records="from sandbox import runner",
-        agents__node="from runtime.config import Settings",
+        agents__node="from runtime.config.settings import Settings",
         runtime__daemon="import agents.node\nimport tests.fakes",
         runtime__other="import runtimes",
     )
     assert list(upward_imports(modules)) == [
         "sandbox.runner:1 imports registry.records",
-        "agents.node:1 imports runtime.config",
+        "agents.node:1 imports runtime.config.settings",
         "runtime.daemon:2 imports tests.fakes",
     ]
 

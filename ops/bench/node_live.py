@@ -14,7 +14,7 @@ from agents.llm.desk import Desk
 from agents.llm.retry import RetryPolicy
 from agents.node import NodeKit
 from agents.records import NodeId, NodeSpec
-from runtime.config import ClusterSettings, RaySettings
+from runtime.config.settings import ClusterSettings, RaySettings
 from runtime.hub import DaemonHub
 from runtime.ray_cluster.cluster import RayCluster
 

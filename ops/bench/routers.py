@@ -29,7 +29,7 @@ from agents.records import Json
 from ops.bench.plot import Panel, write_lines
 from ops.bench.report import Goal, at_least, at_most, emit, parser, progress
 from ops.bench.routers_world import ARMS, KEYS, MIX, POOL, WEIGHTS, Asked, draw
-from runtime.config_routers import RoutersSettings
+from runtime.config.routers import RoutersSettings
 from runtime.routers.checking import checked
 from runtime.routers.replay import in_force, sayings, shadowed
 from runtime.routers.writing import task

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from ops.sim.clock import Leaping
-from runtime.config_file import load
+from runtime.config.file import load
 from runtime.daemon import Daemon, running
 from runtime.first_backends import simulated_backends
 from runtime.reload import ConfigSource

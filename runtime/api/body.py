@@ -18,7 +18,7 @@ from starlette.types import Receive
 
 from agents.records import Json
 from runtime.api.errors import ApiError, Fault, bad_request
-from runtime.config import ServerSettings
+from runtime.config.settings import ServerSettings
 
 _Result = TypeVar("_Result")
 _Model = TypeVar("_Model", bound=BaseModel)

@@ -14,8 +14,8 @@ from agents.records import Json
 from runtime.api.auth import require_operator
 from runtime.api.errors import ApiError, Fault
 from runtime.api.wire import json_response
-from runtime.config_file import show
-from runtime.config_status import ConfigFault
+from runtime.config.file import show
+from runtime.config.status import ConfigFault
 from runtime.records import Service
 
 

@@ -16,7 +16,7 @@ from agents.shaping import ShapeLimits, array_path, infer_shape, parse_shape, sp
 from runtime.api.body import parse_json
 from runtime.api.errors import bad_request
 from runtime.api.openai_models import read_count
-from runtime.config import RequestSettings
+from runtime.config.settings import RequestSettings
 
 ANY_OBJECT: Mapping[str, Json] = {"type": "object"}
 ANY_OBJECTS: Mapping[str, Json] = {"type": "array", "items": ANY_OBJECT}

@@ -32,7 +32,7 @@ from runtime.api.body import read_model
 from runtime.api.errors import ApiError, ErrorType, Fault, bad_request
 from runtime.api.query import choice
 from runtime.api.wire import json_response
-from runtime.config import ServerSettings
+from runtime.config.settings import ServerSettings
 
 B = TypeVar("B", bound=BaseModel)
 _STATUS: dict[type[RegistryError], tuple[int, str]] = {

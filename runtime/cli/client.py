@@ -183,8 +183,8 @@ def open_client() -> Client:
 
 def data_folder() -> Path:
     """The data folder of the daemon as configured here; the default one where the configuration cannot be read."""
-    from runtime.config import DataSettings  # deferred: pydantic is only needed where a key is
-    from runtime.config_file import ConfigError, load
+    from runtime.config.file import ConfigError, load
+    from runtime.config.settings import DataSettings  # deferred: pydantic is only needed where a key is
 
     try:
         folder = load().settings.data.dir

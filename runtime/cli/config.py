@@ -1,6 +1,6 @@
 """``morphogen config``: check, show and import a configuration. Works without a daemon; config_live.py asks a running one.
 
-Called by main.py. Secrets are masked by runtime/config_file.py before anything is printed.
+Called by main.py. Secrets are masked by runtime/config/file.py before anything is printed.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from pathlib import Path
 
 from runtime.cli import tables
 from runtime.cli.errors import CliError
-from runtime.config_file import ConfigError, LoadedConfig, json_schema, load
-from runtime.config_file import show as masked
-from runtime.config_import import import_appsettings
+from runtime.config.file import ConfigError, LoadedConfig, json_schema, load
+from runtime.config.file import show as masked
+from runtime.config.importing import import_appsettings
 
 MAX_IMPORT_BYTES = 2**20
 

@@ -26,8 +26,8 @@ import httpx
 from runtime.cli import client, tables
 from runtime.cli.errors import CliError
 from runtime.cli.sandbox import probe
-from runtime.config import BackendSettings, Settings
-from runtime.config_file import ConfigError, LoadedConfig, load
+from runtime.config.file import ConfigError, LoadedConfig, load
+from runtime.config.settings import BackendSettings, Settings
 
 State = Literal["ok", "warning", "failed"]
 MIN_PYTHON = (3, 11)
@@ -190,7 +190,7 @@ def check_ray(settings: Settings, *, deep: bool) -> Check:
 
 _START_RAY = """
 import asyncio, sys
-from runtime.config import RaySettings
+from runtime.config.settings import RaySettings
 from runtime.ray_cluster.connect import RayConnection
 
 async def main():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from runtime.cli import tables
-from runtime.config import Settings
+from runtime.config.settings import Settings
 
 State = Literal["ok", "warning", "failed"]
 

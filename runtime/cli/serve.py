@@ -22,8 +22,8 @@ from threadpoolctl import threadpool_limits
 from runtime.cli import tables
 from runtime.cli.config import loaded_or_error
 from runtime.cli.errors import CliError
-from runtime.config import Settings
-from runtime.config_file import ConfigError, LoadedConfig, Problem, load
+from runtime.config.file import ConfigError, LoadedConfig, Problem, load
+from runtime.config.settings import Settings
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 

@@ -26,7 +26,7 @@ from runtime.accounts import PICO
 from runtime.admission import ask_of
 from runtime.committees.rules import COMMITTEE
 from runtime.committees.verdict import MAX_TOKENS, SCORES, Compared, Outcome, by_checks, judge_of, of_judge, question
-from runtime.config_committee import CommitteeSettings
+from runtime.config.committee import CommitteeSettings
 from runtime.learner.judge import Ask
 from runtime.ledger.records import LedgerError
 from runtime.open_request import OpenRequest

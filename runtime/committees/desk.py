@@ -23,7 +23,7 @@ from agents.records import AgentError, NodeId, NodeSpec, Refused
 from agents.strategy_specs import Seat, Single
 from runtime.cluster import Cluster
 from runtime.committees.pool import DesignPool, fits
-from runtime.config_committee import CommitteeSettings
+from runtime.config.committee import CommitteeSettings
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from agents.llm.chat import BackendSpec
 from agents.records import InvalidRequest, Json, Work
 from agents.strategies.complexity import MAX_SCORE, complexity
 from agents.strategy_specs import Committee, StrategySpec
-from runtime.config_committee import CommitteeSettings
+from runtime.config.committee import CommitteeSettings
 from runtime.records import Request
 
 Part = TypeVar("Part")

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 from runtime.clock import Clock
 from runtime.cluster import Cluster
-from runtime.config import Settings
+from runtime.config.settings import Settings
 from runtime.controlling.controller import Controller
 from runtime.ledger.samples import LedgerSamples
 from runtime.ledger.store import Ledger

@@ -12,7 +12,7 @@ from typing import Any, Final
 from agents.records import AgentError, Json, NodeId, NodeSpec
 from agents.strategies.compose import parse_strategy
 from agents.strategy_specs import Single, StrategySpec
-from runtime.config import ClusterSettings
+from runtime.config.settings import ClusterSettings
 from runtime.topology.payloads import AdoptRouter, Kind, Merge, Park, Payload, Pool, Prune, Rewire, Spawn, Tune, Wake
 from runtime.topology.records import BadProposal
 from runtime.topology.shape import Member, PatternId, Topology

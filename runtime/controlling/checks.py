@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from runtime.config_routing import RoutingSettings
+from runtime.config.routing import RoutingSettings
 from runtime.controlling.hands import Hands
 from runtime.learner.tuning import laid_over
 from runtime.routing.records import RoutingError

@@ -15,7 +15,7 @@ from typing import Final
 
 from agents.records import AgentError, Draining, NodeId, NodeSpec
 from runtime.cluster import Cluster, NodeStatus
-from runtime.config import Settings
+from runtime.config.settings import Settings
 from runtime.controlling.book import Book, Case, Done, Held, Kept, Moved
 from runtime.controlling.carrying import carry
 from runtime.controlling.decisions import Decisions

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from agents.records import Json
-from runtime.config import ClusterSettings
+from runtime.config.settings import ClusterSettings
 from runtime.controlling.book import Case
 from runtime.controlling.by_hand import member_called, payload_by_hand
 from runtime.controlling.controller import Controller

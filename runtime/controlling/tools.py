@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from agents.records import Json
-from runtime.config_topology import TopologySettings
+from runtime.config.topology import TopologySettings
 from runtime.controlling.book import Added, Book, Case, Done, Entry, Held, Moved, Revised
 from runtime.controlling.hands import Hands
 from runtime.controlling.state import State

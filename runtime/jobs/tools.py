@@ -16,7 +16,7 @@ from typing import Protocol
 from agents.calls import cost_usd_of, usage_of
 from agents.records import AgentError, Event, Json, Refused
 from agents.strategy_specs import StrategySpec
-from runtime.config import JobSettings
+from runtime.config.settings import JobSettings
 from runtime.ended import tell_end
 from runtime.events import EventBoard
 from runtime.jobs.plan import Again, Drop, Stop, on_failure

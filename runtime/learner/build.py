@@ -16,7 +16,7 @@ from agents.records import Choice, Refused
 from runtime.admission import Cashier
 from runtime.clock import Clock
 from runtime.cluster import Cluster
-from runtime.config import Settings
+from runtime.config.settings import Settings
 from runtime.controlling.controller import Controller
 from runtime.learner.desk import Router
 from runtime.learner.judge import Ask

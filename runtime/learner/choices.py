@@ -12,8 +12,8 @@ from agents.llm.chat import BackendSpec
 from agents.records import Json
 from runtime.cluster import NodeStatus
 from runtime.committees.rules import committee_of, wants_committee
-from runtime.config_committee import CommitteeSettings
-from runtime.config_routing import RoutingSettings
+from runtime.config.committee import CommitteeSettings
+from runtime.config.routing import RoutingSettings
 from runtime.learner.arms import Option, options
 from runtime.records import Request
 

@@ -22,8 +22,8 @@ from agents.llm.chat import BackendSpec
 from agents.records import AgentError, Event, Json
 from runtime.cluster import NodeStatus
 from runtime.committees.rules import COMMITTEE
-from runtime.config import Settings
-from runtime.config_routing import RoutingSettings
+from runtime.config.routing import RoutingSettings
+from runtime.config.settings import Settings
 from runtime.learner import keeping
 from runtime.learner.advice import consult, place_of, reasoned
 from runtime.learner.arms import Option

@@ -28,7 +28,7 @@ from agents.strategies.judging import JUDGE
 from agents.strategies.runner import quoted, request_text
 from runtime.accounts import PICO
 from runtime.admission import ask_of
-from runtime.config_routing import RoutingSettings
+from runtime.config.routing import RoutingSettings
 from runtime.learner.records import Counts, Evidence
 from runtime.records import Answer, Request
 

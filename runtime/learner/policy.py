@@ -10,7 +10,7 @@ from typing import Final
 
 from agents.calls import CallRecord, cost_usd_of
 from agents.records import AgentError
-from runtime.config_routing import RoutingSettings
+from runtime.config.routing import RoutingSettings
 from runtime.learner.arms import Option
 from runtime.learner.records import DecisionRow, Route, Wishes
 from runtime.records import Answer

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from runtime.config_routing import RoutingSettings
+from runtime.config.routing import RoutingSettings
 from runtime.learner.policy import weights_of
 from runtime.learner.records import CANDIDATE_COLUMNS
 from runtime.routing.off_policy import Logged, OffPolicy, doubly_robust

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal, Protocol
 
 from agents.records import Json
-from runtime.config_routing import RoutingSettings
+from runtime.config.routing import RoutingSettings
 from runtime.learner import shadow
 from runtime.learner.policy import weights_of
 from runtime.learner.records import DecisionBook, Route

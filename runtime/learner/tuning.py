@@ -13,7 +13,7 @@ import orjson
 from pydantic import ValidationError
 
 from agents.records import Json
-from runtime.config_routing import RoutingSettings
+from runtime.config.routing import RoutingSettings
 from runtime.routing.records import RoutingError
 
 CHANGEABLE: Final = frozenset(

@@ -17,7 +17,7 @@ from runtime.accounts import Amount, Limits, Scope, Unit
 from runtime.admission import Cashier
 from runtime.budget import Purse
 from runtime.clock import Clock
-from runtime.config import BudgetSettings
+from runtime.config.settings import BudgetSettings
 from runtime.ledger.batch import WritingConnection
 from runtime.ledger.records import LedgerError
 from runtime.ledger.spend import CHARGE_SQL, DAY_S, FORESEE_SQL, SPENT_SQL, UNFORESEE_SQL, charge_row, foresee_row

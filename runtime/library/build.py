@@ -8,7 +8,7 @@ from dataclasses import replace
 from agents.llm.pool import Pool
 from registry.embedding import Embedder
 from runtime.clock import Clock
-from runtime.config import Settings
+from runtime.config.settings import Settings
 from runtime.ledger.store import Ledger
 from runtime.library.desk import LibraryDesk
 from runtime.metrics import Metrics

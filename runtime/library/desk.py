@@ -25,7 +25,7 @@ from registry.solution_store import SolutionStore
 from registry.solutions import Library
 from registry.trust import Evidence
 from registry.versions import MAX_PROBLEM_CHARS
-from runtime.config_library import LibrarySettings
+from runtime.config.library import LibrarySettings
 from runtime.ledger.library import JournaledStore
 from runtime.ledger.store import Ledger
 from runtime.library.code import CodeRunner, RunsCode, certain, checks_for, checks_of, held, parameters_of

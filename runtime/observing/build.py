@@ -12,8 +12,8 @@ from agents.llm.chat import BackendSpec
 from agents.records import Json
 from runtime.clock import Clock
 from runtime.cluster import Cluster
-from runtime.config import Settings
-from runtime.config_observe import ObserveSettings
+from runtime.config.observe import ObserveSettings
+from runtime.config.settings import Settings
 from runtime.controlling.controller import Controller
 from runtime.controlling.views import case_view
 from runtime.events import EventBoard

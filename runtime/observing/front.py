@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from agents.records import Json
-from runtime.config_observe import ObserveSettings
+from runtime.config.observe import ObserveSettings
 from runtime.controlling.controller import Controller
 from runtime.controlling.views import case_view
 from runtime.observing.analysis import analysis

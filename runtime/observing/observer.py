@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from agents.records import AgentError
-from runtime.config_observe import ObserveSettings
+from runtime.config.observe import ObserveSettings
 from runtime.ledger.observing import PIECE
 from runtime.ledger.records import LedgerError
 from runtime.observing.introspection import Introspection

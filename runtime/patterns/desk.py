@@ -23,7 +23,7 @@ import numpy as np
 from agents.records import Event
 from registry.embedding import Embedder
 from registry.records import RegistryError
-from runtime.config_patterns import PatternSettings
+from runtime.config.patterns import PatternSettings
 from runtime.learner.features import text_of
 from runtime.ledger.records import LedgerError
 from runtime.open_request import OpenRequest

@@ -18,7 +18,7 @@ from registry.embedding import Embedder
 from registry.records import RegistryError
 from runtime.clock import Clock
 from runtime.cluster import Cluster
-from runtime.config import Settings
+from runtime.config.settings import Settings
 from runtime.controlling.controller import Controller
 from runtime.ledger.patterns import PatternLedger
 from runtime.ledger.records import LedgerError

@@ -33,7 +33,7 @@ from registry.standards import CHECKS, Rule, broken
 from registry.upkeep import BREAKTHROUGH
 from registry.versions import readable
 from runtime.cluster import Cluster
-from runtime.config_registry import RegistrySettings
+from runtime.config.registry import RegistrySettings
 from runtime.programs.asks import Asks, Said
 from runtime.programs.desk import SIMULATED
 from runtime.programs.offers import PRINCIPLES, STANDARD

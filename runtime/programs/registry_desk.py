@@ -22,7 +22,7 @@ from registry.records import STATES, RegistryError, RegistryTooNew, RegistryUnav
 from registry.search import Search
 from registry.tables import Tables
 from registry.upkeep import BREAKTHROUGH, fold, learn, optimize
-from runtime.config_registry import RegistrySettings
+from runtime.config.registry import RegistrySettings
 
 log = logging.getLogger(__name__)
 

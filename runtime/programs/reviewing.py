@@ -45,7 +45,7 @@ from registry.review import Decision
 from registry.standards import broken
 from registry.versions import MAX_IMPROVEMENT_CHARS, MAX_IMPROVEMENTS
 from runtime.cluster import Cluster
-from runtime.config_registry import RegistrySettings
+from runtime.config.registry import RegistrySettings
 from runtime.programs.asks import Asks, Said
 from runtime.programs.desk import SIMULATED
 from runtime.programs.registry_desk import RegistryDesk

@@ -15,7 +15,7 @@ from registry.embedding import Embedder
 from registry.records import RegistryError
 from runtime.clock import Clock
 from runtime.cluster import Cluster
-from runtime.config import Settings
+from runtime.config.settings import Settings
 from runtime.hub import DaemonHub
 from runtime.learner.desk import Router
 from runtime.ledger.records import LedgerError

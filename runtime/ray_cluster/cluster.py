@@ -22,7 +22,7 @@ from agents.node import NodeKit, build_node
 from agents.records import AgentError, Draining, Event, NodeId, NodeLost, NodeSpec, Overloaded, Reply, Task, TaskId
 from agents.toolbox import Hub
 from runtime.cluster import ClusterStatus, NodeStatus, nobody
-from runtime.config import ClusterSettings, RaySettings
+from runtime.config.settings import ClusterSettings, RaySettings
 from runtime.ray_cluster.actor import BuildNode
 from runtime.ray_cluster.background import Background
 from runtime.ray_cluster.connect import RayConnection

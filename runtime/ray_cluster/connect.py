@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import ray
 
-from runtime.config import RaySettings
+from runtime.config.settings import RaySettings
 from runtime.ray_cluster.head import Place, place_of
 from runtime.ray_cluster.reaper import Reaper
 

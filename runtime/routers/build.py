@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from agents.llm.chat import BackendSpec
 from runtime.clock import Clock
 from runtime.cluster import Cluster
-from runtime.config import Settings
+from runtime.config.settings import Settings
 from runtime.controlling.controller import Controller
 from runtime.learner.desk import Router
 from runtime.ledger.registry import spent_since

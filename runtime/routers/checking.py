@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from agents.records import Json
-from runtime.config_routers import RoutersSettings
+from runtime.config.routers import RoutersSettings
 from runtime.routers.desk import fault_of, limits_of
 from runtime.routing.generated import MAX_SAMPLES, Answered, Checked, Fault, check
 from runtime.routing.records import Arm

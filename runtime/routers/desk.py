@@ -18,7 +18,7 @@ from typing import Any, Final
 from agents.llm.chat import BackendSpec
 from registry.artifacts import Registry
 from registry.records import NotAllowed, RegistryError, UnknownArtifact, VersionId
-from runtime.config_routers import RoutersSettings
+from runtime.config.routers import RoutersSettings
 from runtime.learner.records import OWN, Told
 from runtime.ledger.records import LedgerError
 from runtime.programs.registry_desk import RegistryDesk

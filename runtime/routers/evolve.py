@@ -22,7 +22,7 @@ from agents.records import AgentError, Json, Refused
 from registry.artifacts import Registry
 from registry.records import NewVersion, RegistryError, Version, VersionId
 from registry.versions import readable
-from runtime.config_routers import RoutersSettings
+from runtime.config.routers import RoutersSettings
 from runtime.learner.desk import Router
 from runtime.learner.trials import ExperimentBusy
 from runtime.ledger.records import LedgerError

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from runtime.config_routers import RoutersSettings
+from runtime.config.routers import RoutersSettings
 from runtime.learner import shadow
 from runtime.learner.records import CANDIDATE_COLUMNS
 from runtime.routers.checking import available

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from agents.records import NodeId, NodeSpec
 from agents.strategy_specs import Single
-from runtime.config import ClusterSettings
+from runtime.config.settings import ClusterSettings
 from runtime.topology.shape import Member, MemberStep, Step, Topology
 
 GENERALIST = "generalist"

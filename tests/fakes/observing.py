@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from agents.records import Json
-from runtime.config_observe import ObserveSettings
+from runtime.config.observe import ObserveSettings
 from runtime.topology.outcomes import Outcomes, joined
 from runtime.topology.records import UnknownProposal
 from runtime.topology.situation import Check

@@ -12,7 +12,7 @@ from typing import Any
 from agents.calls import CallRecord
 from agents.llm.chat import BackendSpec, ChatReply, ChatRequest
 from agents.records import BackendUnreachable, Json
-from runtime.config import Settings
+from runtime.config.settings import Settings
 from runtime.learner.desk import Router
 from runtime.learner.records import DecisionRow
 from runtime.learner.trials import ExperimentBusy

@@ -12,8 +12,8 @@ from agents.llm.chat import BackendSpec
 from agents.records import Draft, Event, Json, NodeId, NodeSpec, NotFound
 from runtime.accounts import Limits
 from runtime.cluster import ClusterStatus, NodeStatus
-from runtime.config import Settings
-from runtime.config_status import ConfigStatus, ReloadResult
+from runtime.config.settings import Settings
+from runtime.config.status import ConfigStatus, ReloadResult
 from runtime.events import EventBoard
 from runtime.patterns.desk import PatternDesk
 from runtime.programs.registry_desk import RegistryDesk

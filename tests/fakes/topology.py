@@ -14,7 +14,7 @@ from agents.node import NodeKit
 from agents.records import NodeId, NodeSpec
 from agents.strategies.compose import parse_strategy, to_json
 from runtime.cluster import NodeStatus
-from runtime.config import Settings
+from runtime.config.settings import Settings
 from runtime.controlling.book import Case, Entry
 from runtime.controlling.controller import Controller
 from runtime.ledger.store import Ledger

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agents.records import Json, NodeId
-from runtime.config import ClusterSettings, Settings
+from runtime.config.settings import ClusterSettings, Settings
 from runtime.controlling.book import Case, Entry, Kept
 from runtime.controlling.by_hand import payload_by_hand
 from runtime.controlling.controller import Controller

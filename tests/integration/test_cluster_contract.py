@@ -15,7 +15,7 @@ from agents.llm.retry import RetryPolicy
 from agents.node import NodeKit
 from agents.records import AgentError, Draining, Event, NodeId, NodeLost, NotFound, RateLimited, Refused, Reply, Task
 from runtime.cluster import Cluster
-from runtime.config import ClusterSettings, RaySettings
+from runtime.config.settings import ClusterSettings, RaySettings
 from runtime.local_cluster import LocalCluster
 from tests.fakes.nodes import DeskHub, LoopbackBackend, a_spec, a_task, build_fake, until
 

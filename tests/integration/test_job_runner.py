@@ -13,7 +13,7 @@ import pytest
 from agents.calls import CallRecord, Usage
 from agents.records import AgentError, BackendFailed, BudgetExceeded, Draft, Event, Incomplete, RequestId
 from agents.strategy_specs import StrategySpec
-from runtime.config import JobSettings
+from runtime.config.settings import JobSettings
 from runtime.jobs.bell import Bell
 from runtime.jobs.records import Job
 from runtime.jobs.runner import JobRunner

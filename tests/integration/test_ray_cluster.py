@@ -17,7 +17,7 @@ import ray
 from agents.llm.retry import RetryPolicy
 from agents.node import NodeKit
 from agents.records import AgentError, NodeId, NodeLost, Reply
-from runtime.config import ClusterSettings, RaySettings
+from runtime.config.settings import ClusterSettings, RaySettings
 from runtime.ray_cluster.cluster import RayCluster
 from runtime.ray_cluster.connect import RayConnection, actor_class
 from tests.fakes.nodes import DeskHub, LoopbackBackend, a_spec, a_task, build_fake, until

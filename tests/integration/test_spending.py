@@ -16,7 +16,7 @@ from agents.records import Draft, RequestId
 from runtime.accounts import PICO, Amount, Limits
 from runtime.admission import Cashier
 from runtime.budget import Purse
-from runtime.config import BudgetSettings
+from runtime.config.settings import BudgetSettings
 from runtime.jobs.records import Part, Range
 from runtime.ledger.jobs import JobLedger
 from runtime.ledger.spending import SpendBook

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agents.records import NodeId, NodeLost, Refused
-from runtime.config import ClusterSettings
+from runtime.config.settings import ClusterSettings
 from runtime.controlling.front import TopologyFront
 from runtime.ledger.samples import LedgerSamples
 from runtime.topology.payloads import Merge, Park, Prune, Rewire, Spawn, Wake

@@ -18,7 +18,7 @@ from runtime import admission
 from runtime.accounts import PICO, Amount, Limits
 from runtime.admission import Cashier
 from runtime.budget import Purse
-from runtime.config import BudgetSettings
+from runtime.config.settings import BudgetSettings
 from tests.fakes.backends import HANG, USAGE, ScriptedBackend
 
 DEAR = BackendSpec(name="dear", model="m", output_usd_per_mtok=1_000_000.0, max_output_tokens=100, max_concurrency=8)

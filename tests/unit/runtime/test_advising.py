@@ -10,7 +10,7 @@ from registry.inspect import inspect
 from registry.records import Version
 from registry.standards import rules_of
 from registry.upkeep import fold, learn
-from runtime.config_registry import RegistrySettings
+from runtime.config.registry import RegistrySettings
 from runtime.programs.advising import Advising, slug, standard_text
 from runtime.programs.asks import Said
 from runtime.programs.offers import Offers

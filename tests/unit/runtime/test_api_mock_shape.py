@@ -7,7 +7,7 @@ from typing import Any
 from agents.records import Json
 from agents.shaping import compile_schema
 from runtime.api.mock_shape import ANY_OBJECTS, Plan, read_plan
-from runtime.config import RequestSettings
+from runtime.config.settings import RequestSettings
 from tests.fakes.service import fake_settings
 
 SHAPE = {"users": [{"name": "string", "age": 0}]}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agents.llm.chat import BackendSpec
-from runtime.config_status import ConfigFault, ConfigStatus, ReloadResult
+from runtime.config.status import ConfigFault, ConfigStatus, ReloadResult
 from tests.fakes.http import OPERATOR, client
 from tests.fakes.service import FakeService, fake_settings
 

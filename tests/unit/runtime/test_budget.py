@@ -14,7 +14,7 @@ from agents.calls import CallCost
 from agents.records import BudgetExceeded
 from runtime.accounts import NOTHING, PICO, Account, Amount, Ask, Limits, Reservation, pico
 from runtime.budget import DAY_S, Purse, statement
-from runtime.config import BudgetSettings
+from runtime.config.settings import BudgetSettings
 
 
 def ask(completion: int = 100, *, prompt: int = 0, least: int | None = None, price: float = 1.0) -> Ask:

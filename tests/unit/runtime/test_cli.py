@@ -13,7 +13,7 @@ from runtime.cli import client, main
 from runtime.cli.ask import Question, footer_of, read_prompt, read_shape
 from runtime.cli.errors import CliError
 from runtime.cli.serve import Flags, ready_text, with_flags
-from runtime.config import Settings
+from runtime.config.settings import Settings
 
 URL = "http://127.0.0.1:5116"
 

@@ -14,7 +14,7 @@ from runtime.api.native_models import NativeRequest
 from runtime.cli import demo_change, demo_life
 from runtime.cli.demo_change import Heard, Sight, came, came_about, comparison, figures, heard_of, missing, moves
 from runtime.cli.demo_weeks import WINDOW, cast_of, weeks, window_of
-from runtime.config import Settings
+from runtime.config.settings import Settings
 
 Json = Any
 ONE = Heard(kind="revenue", open=True, node="generalist", strategy="single", score=0.5, latency_s=0.2, cost_usd=0.002)

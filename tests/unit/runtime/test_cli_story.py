@@ -12,7 +12,7 @@ from runtime.cli.demo_asks import UNPLUGGED, missing_fields
 from runtime.cli.demo_work import Done
 from runtime.cli.show import breaker_words
 from runtime.cli.story import story_of
-from runtime.config_file import parse
+from runtime.config.file import parse
 
 
 def call(backend: str, error: str | None = None, **more: object) -> dict[str, object]:

@@ -17,7 +17,7 @@ from agents.verdicts import Verdict
 from runtime.committees.compare import MAX_WAITING, ComparisonRow, Comparisons, Offered
 from runtime.committees.rules import capped, check_caps, hardness, wants_committee
 from runtime.committees.verdict import by_checks, judge_of, of_judge
-from runtime.config_committee import CommitteeSettings
+from runtime.config.committee import CommitteeSettings
 from runtime.ledger.records import LedgerUnavailable
 from runtime.open_request import OpenRequest
 from runtime.records import Answer, Request, Target

@@ -18,7 +18,7 @@ from runtime.cluster import ClusterStatus, NodeStatus
 from runtime.committees import desk as desk_module
 from runtime.committees.desk import CommitteeDesk
 from runtime.committees.pool import DesignPool, fits, likeness, words_of
-from runtime.config_committee import CommitteeSettings
+from runtime.config.committee import CommitteeSettings
 from tests.fakes.cluster import ScriptedCluster, node
 
 SEATS = tuple(Seat(speciality=name) for name in ("Pilot", "Clerk", "Weather reader"))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.config_file import MAX_FILE_BYTES, SCHEMA_FILE, ConfigError, json_schema, load, main, show
-from runtime.config_strategies import check_strategies
+from runtime.config.file import MAX_FILE_BYTES, SCHEMA_FILE, ConfigError, json_schema, load, main, show
+from runtime.config.strategies import check_strategies
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -269,7 +269,7 @@ def test_unknown_fallback_is_a_warning(tmp_path: Path) -> None:
 
 
 def test_the_schema_in_docs_is_current() -> None:
-    assert json.loads(SCHEMA_FILE.read_text(encoding="utf-8")) == json_schema(), "run: python -m runtime.config_file --schema"
+    assert json.loads(SCHEMA_FILE.read_text(encoding="utf-8")) == json_schema(), "run: python -m runtime.config.file --schema"
 
 
 def test_the_schema_is_written(tmp_path: Path) -> None:

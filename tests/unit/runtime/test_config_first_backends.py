@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from agents.llm.simulated.profiles import PROFILES
-from runtime.config import BackendSettings, Settings
-from runtime.config_file import ConfigError
+from runtime.config.file import ConfigError
+from runtime.config.settings import BackendSettings, Settings
 from runtime.first_backends import FirstBackends, choose_backends, ollama_backends, parse_tags, simulated_backends
 
 ALIASES = {"generator", "enricher", "validator", "fast", "quality", "premium"}

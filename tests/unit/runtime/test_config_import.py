@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.config import Settings
-from runtime.config_file import ConfigError, parse
-from runtime.config_import import import_appsettings
+from runtime.config.file import ConfigError, parse
+from runtime.config.importing import import_appsettings
+from runtime.config.settings import Settings
 
 FULL = """{
   // what the host logs

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.config_lines import line_of, setting_lines
+from runtime.config.lines import line_of, setting_lines
 
 TEXT = '''# a comment = 1
 top = 1

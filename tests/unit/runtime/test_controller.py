@@ -10,7 +10,7 @@ import pytest
 from agents.llm.retry import RetryPolicy
 from agents.node import NodeKit
 from agents.records import NodeId, Refused
-from runtime.config import Settings
+from runtime.config.settings import Settings
 from runtime.controlling.controller import Controller
 from runtime.controlling.hands import Hands
 from runtime.local_cluster import LocalCluster

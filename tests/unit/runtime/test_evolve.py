@@ -16,7 +16,7 @@ from agents.llm.chat import BackendSpec
 from agents.records import Refused
 from registry.artifacts import Registry
 from registry.records import NewVersion
-from runtime.config_routers import RoutersSettings
+from runtime.config.routers import RoutersSettings
 from runtime.controlling.checks import check_draft
 from runtime.learner.desk import Router
 from runtime.learner.records import DecisionRow, Route

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.records import NodeId, NodeSpec
-from runtime.config import ClusterSettings
+from runtime.config.settings import ClusterSettings
 from runtime.topology.first import desired_nodes
 
 SETTINGS = ClusterSettings(max_live_nodes=3, node_concurrency=5, node_inbox=7)

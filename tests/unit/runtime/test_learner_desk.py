@@ -9,7 +9,7 @@ import pytest
 from agents.llm.chat import BackendSpec
 from registry.artifacts import Registry
 from registry.records import NewVersion
-from runtime.config_routers import RoutersSettings
+from runtime.config.routers import RoutersSettings
 from runtime.routers.desk import ROUTER, RouterDesk
 from runtime.routing.generated import DEAREST_IN_A_ROW
 from runtime.routing.records import Arm

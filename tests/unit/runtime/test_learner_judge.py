@@ -15,7 +15,7 @@ from agents.calls import CallRecord, Usage
 from agents.llm.chat import BackendSpec, ChatReply, ChatRequest
 from agents.records import BackendFailed, Draft, RequestId
 from agents.verdicts import Verdict
-from runtime.config_routing import RoutingSettings
+from runtime.config.routing import RoutingSettings
 from runtime.learner import judge as judge_module
 from runtime.learner.judge import JudgeDesk, family
 from runtime.learner.records import Counts, Evidence

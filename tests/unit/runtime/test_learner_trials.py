@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.config_routing import RoutingSettings
+from runtime.config.routing import RoutingSettings
 from runtime.learner import shadow
 from runtime.learner.policy import weights_of
 from runtime.learner.records import DecisionRow, Route

@@ -14,7 +14,7 @@ from agents.records import BackendUnreachable, InvalidRequest
 from runtime import backend_servers, live
 from runtime.admission import Cashier
 from runtime.backend_servers import BackendServers
-from runtime.config import Settings
+from runtime.config.settings import Settings
 from runtime.dispatch import Dispatch
 from runtime.first_backends import FirstBackends
 from runtime.hub import DaemonHub

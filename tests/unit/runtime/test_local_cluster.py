@@ -10,7 +10,7 @@ import pytest
 from agents.llm.retry import RetryPolicy
 from agents.node import NodeKit
 from agents.records import NodeId, NodeLost, Overloaded, Reply, Task
-from runtime.config import ClusterSettings
+from runtime.config.settings import ClusterSettings
 from runtime.local_cluster import LocalCluster
 from tests.fakes.nodes import DeskHub, a_spec, a_task, build_fake
 

@@ -14,7 +14,7 @@ from agents.llm.chat import BackendSpec
 from agents.verdicts import Verdict
 from runtime.budget import Purse
 from runtime.cluster import ClusterStatus
-from runtime.config import BudgetSettings
+from runtime.config.settings import BudgetSettings
 from runtime.labels import MAX_LABEL_VALUES
 from runtime.ledger.records import LedgerLoad
 from runtime.loop_lag import LoopLag

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from runtime.config_observe import ObserveSettings
+from runtime.config.observe import ObserveSettings
 from runtime.events import EventBoard
 from runtime.ledger.records import LedgerUnavailable
 from runtime.observing.analysis import analysis

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from agents.records import Place, RequestId
-from runtime.config_patterns import PatternSettings
+from runtime.config.patterns import PatternSettings
 from runtime.open_request import OpenRequest
 from runtime.patterns.desk import AT_ONCE, MAX_WAITING, PatternDesk, vector_of
 from runtime.patterns.naming import by_words, name_of, question

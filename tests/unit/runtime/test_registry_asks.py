@@ -7,7 +7,7 @@ from typing import Any
 from agents.calls import CallRecord
 from agents.llm.chat import BackendSpec
 from agents.records import BackendFailed, Draft, NodeSpec, Refused
-from runtime.config_registry import RegistrySettings
+from runtime.config.registry import RegistrySettings
 from runtime.programs.asks import Asks, Bounds
 from runtime.records import Answer, Request
 

@@ -13,8 +13,8 @@ from registry.records import RegistryTooNew, RegistryUnavailable
 from registry.tables import Tables
 from registry.upkeep import fold
 from runtime.cli import doctor_registry, registry_report
-from runtime.config import Settings
-from runtime.config_registry import RegistrySettings
+from runtime.config.registry import RegistrySettings
+from runtime.config.settings import Settings
 from runtime.programs import registry_desk
 from runtime.programs.registry_desk import RegistryDesk
 from tests.fakes.registry import FakeEmbedder, MemoryEvidence, MemoryJournal, MemoryTables, World, cases, new

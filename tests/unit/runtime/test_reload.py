@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from agents.records import BackendUnreachable, InvalidRequest
-from runtime.config import Settings
-from runtime.config_file import LoadedConfig, load
-from runtime.config_status import ReloadOutcome
+from runtime.config.file import LoadedConfig, load
+from runtime.config.settings import Settings
+from runtime.config.status import ReloadOutcome
 from runtime.reload import ConfigSource, Reloader
 from runtime.reload_plan import ReloadPlan
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runtime.config import Settings
+from runtime.config.settings import Settings
 from runtime.reload_plan import LIVE, WHOLE, plan
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from agents.code_review import REVIEW_SCHEMA
 from agents.programs import CodeUsed
 from registry.records import Version
-from runtime.config_registry import RegistrySettings
+from runtime.config.registry import RegistrySettings
 from runtime.programs.asks import Said
 from runtime.programs.reviewing import Reviewing, by_checks, waiting
 from runtime.programs.trial import Trial, kept, trial_of, tried

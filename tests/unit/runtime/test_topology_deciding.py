@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.records import NodeId
-from runtime.config import Settings
-from runtime.config_topology import TopologySettings
+from runtime.config.settings import Settings
+from runtime.config.topology import TopologySettings
 from runtime.controlling.checks import check_draft
 from runtime.controlling.hands import Hands
 from runtime.topology import approval, caps, verify

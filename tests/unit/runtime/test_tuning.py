@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from runtime.config import Settings
-from runtime.config_routing import RoutingSettings
+from runtime.config.routing import RoutingSettings
+from runtime.config.settings import Settings
 from runtime.controlling.book import Added, Case, Entry, Moved
 from runtime.controlling.checks import check_draft
 from runtime.controlling.controller import Controller

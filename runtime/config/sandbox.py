@@ -1,4 +1,4 @@
-"""The table ``[sandbox]``: whether code that models wrote may run, and what one run may use. Part of runtime/config.py."""
+"""The table ``[sandbox]``: whether code that models wrote may run, and what one run may use. Part of settings.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from runtime.config_section import Section
+from runtime.config.section import Section
 from sandbox.records import Limits, Setup
 
 

@@ -1,4 +1,4 @@
-"""The section ``[simulated]``. Called by config.py."""
+"""The section ``[simulated]``. Called by settings.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from runtime.config_section import Section
+from runtime.config.section import Section
 
 
 class SimulatedSettings(Section):

@@ -1,4 +1,4 @@
-"""The section ``[library]``. Called by config.py."""
+"""The section ``[library]``. Called by settings.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from registry.alignment import Tiers
 from registry.solution_records import LibrarySettings as Chosen
 from registry.trust import TrustSettings
-from runtime.config_section import Section
+from runtime.config.section import Section
 
 _Similarity = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 _Age = Annotated[float, Field(ge=0, le=3650 * 86_400.0, allow_inf_nan=False)]

@@ -1,6 +1,6 @@
 """Variables ``MORPHOGEN_SECTION__FIELD``: what they set, and how that is laid over the values of the file. Pure.
 
-Called by config_file.py. Only variables that name a section count: MORPHOGEN_GGUF, MORPHOGEN_KEY and the like belong to others.
+Called by file.py. Only variables that name a section count: MORPHOGEN_GGUF, MORPHOGEN_KEY and the like belong to others.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic_settings import EnvSettingsSource, SettingsError
 
-from runtime.config import Settings
-from runtime.config_lines import SettingPath
+from runtime.config.lines import SettingPath
+from runtime.config.settings import Settings
 
 ENV_PREFIX = "MORPHOGEN_"
 LISTS_OF_A_BACKEND = frozenset({"aliases", "capabilities"})

@@ -1,4 +1,4 @@
-"""The section ``[topology]``. Called by config.py."""
+"""The section ``[topology]``. Called by settings.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from runtime.config_section import Section
+from runtime.config.section import Section
 from runtime.topology.approval import DEFAULT_RULES, Policy, Risk, Rule
 from runtime.topology.payloads import Kind
 from runtime.topology.records import Caps

@@ -1,6 +1,6 @@
 """What every table of the configuration has in common.
 
-Imported by runtime/config.py and its parts; imports nothing of the house.
+Imported by runtime/config/settings.py and its parts; imports nothing of the house.
 """
 
 from __future__ import annotations

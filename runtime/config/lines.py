@@ -1,4 +1,4 @@
-"""On which line of a TOML text each setting stands. Pure; called by config_file.py for its error messages.
+"""On which line of a TOML text each setting stands. Pure; called by file.py for its error messages.
 
 The standard library's parser gives no positions, and rendering a document back and counting lines goes wrong for tables that are
 written out of order. So this is a scanner of its own. It expects text that ``tomllib`` has already accepted: it only finds where

@@ -1,4 +1,4 @@
-"""The section ``[routing]``. Called by config.py."""
+"""The section ``[routing]``. Called by settings.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from runtime.config_section import Section
+from runtime.config.section import Section
 
 _Weight = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]

@@ -1,6 +1,6 @@
 """Whether the named strategies of a configuration can be used. Pure.
 
-Called wherever a configuration is read (config_file.py) or begins to hold (daemon.py, live.py). Must not import a service.
+Called wherever a configuration is read (file.py) or begins to hold (daemon.py, live.py). Must not import a service.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from agents.records import InvalidRequest
 from agents.strategies.parse import BUILTIN, parse_strategy
 from runtime.committees.rules import check_caps
-from runtime.config import Settings
+from runtime.config.settings import Settings
 
 
 def check_strategies(settings: Settings) -> None:

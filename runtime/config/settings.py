@@ -1,6 +1,6 @@
 """What an operator can set, with its bounds. Every number carries its unit in its name.
 
-``Settings`` is built by config_file.py from ``morphogen.toml`` and the environment (``MORPHOGEN_SERVER__PORT=5117``); this module
+``Settings`` is built by file.py from ``morphogen.toml`` and the environment (``MORPHOGEN_SERVER__PORT=5117``); this module
 holds only the models and their defaults. config.schema.json in docs/ is generated from it.
 """
 
@@ -17,18 +17,18 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from agents.llm.chat import BackendSpec
 from agents.llm.simulated.profiles import PROFILES
 from agents.records import Capability
-from runtime.config_committee import CommitteeSettings
-from runtime.config_embedding import EmbeddingSettings
-from runtime.config_library import LibrarySettings
-from runtime.config_observe import ObserveSettings
-from runtime.config_patterns import PatternSettings
-from runtime.config_registry import RegistrySettings
-from runtime.config_routers import RoutersSettings
-from runtime.config_routing import RoutingSettings
-from runtime.config_sandbox import SandboxSettings
-from runtime.config_section import Section as _Section
-from runtime.config_simulated import SimulatedSettings
-from runtime.config_topology import TopologySettings
+from runtime.config.committee import CommitteeSettings
+from runtime.config.embedding import EmbeddingSettings
+from runtime.config.library import LibrarySettings
+from runtime.config.observe import ObserveSettings
+from runtime.config.patterns import PatternSettings
+from runtime.config.registry import RegistrySettings
+from runtime.config.routers import RoutersSettings
+from runtime.config.routing import RoutingSettings
+from runtime.config.sandbox import SandboxSettings
+from runtime.config.section import Section as _Section
+from runtime.config.simulated import SimulatedSettings
+from runtime.config.topology import TopologySettings
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -289,7 +289,7 @@ class BudgetSettings(_Section):
 
 
 class Settings(BaseSettings):
-    """All of it. Built by ``config_file.load``; frozen, so that a reload makes a new one."""
+    """All of it. Built by ``config.file.load``; frozen, so that a reload makes a new one."""
 
     model_config = SettingsConfigDict(
         extra="forbid",
@@ -334,7 +334,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what is passed in: config_file lays the environment over the file itself, to know what came from where."""
+        """Only what is passed in: ``file.py`` lays the environment over the file itself, to know what came from where."""
         return (init_settings,)
 
     @field_validator("backends")

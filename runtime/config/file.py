@@ -1,6 +1,6 @@
 """Reads ``morphogen.toml`` and the environment into Settings, and says where exactly an invalid one is wrong.
 
-Called by daemon.py and the CLI (``morphogen config validate|show``, ``serve``). ``python -m runtime.config_file --schema`` writes
+Called by daemon.py and the CLI (``morphogen config validate|show``, ``serve``). ``python -m runtime.config.file --schema`` writes
 docs/config.schema.json. It must not import anything of the request path: a wrong file has to be explained before anything starts.
 
 No message of this module contains the value of a setting: a value may be a secret, or become one by ``${NAME}``.
@@ -24,14 +24,14 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from agents.records import InvalidRequest
-from runtime.config import Settings
-from runtime.config_env import ENV_PREFIX, NotJson, from_environment, overlay, overrides
-from runtime.config_lines import SettingPath, line_of, setting_lines
-from runtime.config_strategies import check_strategies
+from runtime.config.env import ENV_PREFIX, NotJson, from_environment, overlay, overrides
+from runtime.config.lines import SettingPath, line_of, setting_lines
+from runtime.config.settings import Settings
+from runtime.config.strategies import check_strategies
 
 MAX_FILE_BYTES = 2**20
 MASK = "********"
-SCHEMA_FILE = Path(__file__).resolve().parent.parent / "docs" / "config.schema.json"
+SCHEMA_FILE = Path(__file__).resolve().parents[2] / "docs" / "config.schema.json"
 
 _VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _TOML_LINE = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)$")
@@ -337,7 +337,7 @@ def _jsonable(value: Any) -> Any:
 
 def main(arguments: list[str] | None = None) -> None:
     """``--schema [FILE]``: write the JSON Schema of the configuration."""
-    parser = argparse.ArgumentParser(prog="python -m runtime.config_file", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m runtime.config.file", description=main.__doc__)
     parser.add_argument("--schema", nargs="?", type=Path, const=SCHEMA_FILE, required=True, metavar="FILE")
     file: Path = parser.parse_args(arguments).schema
     file.write_text(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

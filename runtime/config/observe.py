@@ -1,4 +1,4 @@
-"""The section ``[observe]``. Called by config.py."""
+"""The section ``[observe]``. Called by settings.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from runtime.config_section import Section
+from runtime.config.section import Section
 
 _Span = Annotated[float, Field(gt=0, le=30 * 86_400.0, allow_inf_nan=False)]
 

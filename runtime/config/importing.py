@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import tomlkit
 
-from runtime.config_file import ConfigError, Problem
+from runtime.config.file import ConfigError, Problem
 
 MAX_TEXT_CHARS = 2**20
 MAX_BACKENDS = 1000
@@ -35,7 +35,7 @@ _REFERENCE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 
 
 def import_appsettings(text: str) -> tuple[str, list[str]]:
-    """(TOML that ``config_file.load`` takes, notes: what was changed or left behind, a sentence each).
+    """(TOML that ``config.file.load`` takes, notes: what was changed or left behind, a sentence each).
 
     Variables that the TOML names have to be set before it loads; a note says so. Raises ConfigError where the text is not JSON or
     has no section of LLMockApi.

@@ -1,4 +1,4 @@
-"""The section ``[committee]``. Called by config.py."""
+"""The section ``[committee]``. Called by settings.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from runtime.config_section import Section
+from runtime.config.section import Section
 
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
