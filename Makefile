@@ -28,11 +28,14 @@ serve: $(STAMP) ## start the daemon on http://127.0.0.1:5116
 test: $(STAMP) ## run every test
 	$(BIN)/pytest
 
-.PHONY: check
-check: $(STAMP) ## lint, types, architecture and unit tests
+.PHONY: lint
+lint: $(STAMP) ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+.PHONY: check
+check: lint ## lint, architecture and unit tests
 	$(BIN)/pytest -q tests/test_architecture.py tests/unit
 
 .PHONY: bench
