@@ -27,7 +27,7 @@ def marked(mark: str) -> Iterator[tuple[int, str]]:
             if wanted in (folder / "environ").read_bytes().split(b"\0"):
                 command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
                 if command:
-                    yield int(folder.name), command[:200]
+                    yield int(folder.name), command[:4000]
         except OSError:
             continue
 
