@@ -16,6 +16,7 @@ from runtime.cli.tables import MADE_UP, clip, printable, seconds, usd
 
 Json = Any
 TEXT_CHARS = 300
+MESSAGE_CHARS = 80
 MAX_CODE_LINES = 200
 _WIDE = 110
 _ERRORS = {
@@ -229,7 +230,7 @@ def _event_words(kind: str, data: Json) -> str:
     if kind == "library" and isinstance(data, dict):
         return _looked_up(dict(data))
     if kind == "peer" and isinstance(data, dict) and "message" in data:
-        return _message(dict(data))
+        return _message(data)
     words = {
         "restart": "what had been streamed was void; the answer began again",
         "node_lost": "the node died with the request, or was put away; another was asked",
@@ -253,13 +254,19 @@ def _looked_up(data: dict[str, Json]) -> str:
     return _with_facts(f"library ({state}): {said}; {tier.replace('_', ' ')}{near}{path}; {data.pop('reason', '')}", data)
 
 
-def _message(data: dict[str, Json]) -> str:
+def _message(data: Mapping[str, Json]) -> str:
     """A message between nodes: who said what to whom, and what the answer took."""
-    said, asking, asked = data.pop("message"), data.pop("asking", None) or "?", data.pop("asked", None) or "?"
-    data.pop("characters", None)
-    text = f": {clip(str(data.pop('text')), TEXT_CHARS)}" if data.get("text") else ""
-    who = {"ask": f"{asking} asks {asked}", "answer": f"{asked} answers {asking}"}.get(str(said), f"{asking} tells all nodes")
-    return _with_facts(f"{who}{text}", {name: value for name, value in data.items() if name != "text"})
+    asking, asked, text = data.get("asking") or "?", data.get("asked") or "?", clip(str(data.get("text") or ""), MESSAGE_CHARS)
+    if data["message"] == "ask":
+        return f"{asking} asks {asked}: {text}"
+    if data["message"] != "answer":
+        return f"{asking} tells all nodes: {text}"
+    took = f" after {seconds(data.get('latency_s'))}, {usd(data.get('cost_usd'))}"
+    return (
+        f"{asked} gives {asking} no answer{took}: {data['error']}"
+        if data.get("error")
+        else f"{asked} answers {asking}{took}: {text}"
+    )
 
 
 def _with_facts(words: str, data: Json) -> str:

@@ -190,3 +190,19 @@ def test_a_crowd_gets_three_lines_and_each_failure_one() -> None:
     assert len(list(new_lines(first, shown))) == 3
     assert list(new_lines(first, shown)) == []
     assert len(list(new_lines([*first, done("c"), done("c", "bad")], shown))) == 1
+
+
+def test_messages_between_nodes_say_who_what_and_at_what_price() -> None:
+    asked = {"message": "ask", "asking": "generalist", "asked": "legal", "characters": 6, "text": "May I?"}
+    answered = {**asked, "message": "answer", "text": "You may.", "latency_s": 0.25, "calls": 1, "cost_usd": 0.5, "error": None}
+    failed = {**answered, "text": "", "error": "node_lost"}
+    told = {"message": "announce", "asking": "legal", "asked": None, "characters": 8, "text": "standard"}
+    events = [{"kind": "peer", "at": 1.0, "data": data} for data in (asked, answered, failed, told)]
+    lines = story_of({"id": "r1", "request": {"at": 1.0}, "events": events})
+    said = [line.strip().split("  ", 1)[1] for line in lines[lines.index("What happened") + 1 :] if line.strip()]
+    assert said == [
+        "generalist asks legal: May I?",
+        "legal answers generalist after 0.25 s, $0.50: You may.",
+        "legal gives generalist no answer after 0.25 s, $0.50: node_lost",
+        "legal tells all nodes: standard",
+    ]
