@@ -9,20 +9,11 @@ those of the second kind are formed of the nodes that the one before gave back, 
 
 from __future__ import annotations
 
-import json
 import statistics
-import sys
-import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from agents.llm.child import free_port
-from ops.bench.overhead import process
+from ops.bench.daemon import CALM_S, WAIT_S, Daemon, daemon
 from ops.bench.plot import Bar, write_bars
 from ops.bench.report import Goal, at_most, emit, parser, progress
 
@@ -30,79 +21,48 @@ PARTS = ("local", "ray")
 MEMBERS = ("Gardener", "Carpenter", "Bookkeeper", "Neighbour")
 GOAL_MS = 100.0
 KEEP_S = 3.0
-WAIT_S = 60.0
 POLL_S = 0.3
-CALM_S = 1.0
-"""New processes of the warm pool take the processor for a moment after they are counted as ready."""
+TABLES = f"""[routing]
+enabled = false
+[committee]
+max_nodes = 4
+keep_s = {KEEP_S}
+compare_share = 0
+"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Daemon:
-    """A daemon that answers, and its operator's key."""
-
-    port: int
-    key: str
-
-    def call(self, path: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data=data)
-        request.add_header("content-type", "application/json")
-        request.add_header("authorization", f"Bearer {self.key}")
-        with urllib.request.urlopen(request, timeout=60) as reply:
-            raw, name = reply.read(), reply.headers.get("x-request-id")
-        return (json.loads(raw), name) if path != "/metrics" else raw.decode()
-
-    def gauge(self, name: str) -> float:
-        lines = (line.rsplit(" ", 1) for line in self.call("/metrics").splitlines() if not line.startswith("#"))
-        return next(float(value) for found, value in lines if found == name)
-
-    def formed(self) -> tuple[float, list[str]]:
-        """(seconds, who took the seats) of one committee."""
-        strategy = {"committee": {"members": list(MEMBERS), "rounds": 0, "critic": None}}
-        body = {
-            "model": "auto",
-            "messages": [{"role": "user", "content": f"How do I build a shed? {time.monotonic()}"}],
-            "morphogen": {"strategy": strategy},
-        }
-        _, name = self.call("/v1/chat/completions", body)
-        trace, _ = self.call(f"/v1/requests/{name}")
-        told = next(event["data"] for event in trace["events"] if event["data"].get("state") == "formed")
-        return float(told["took_s"]), [str(seat["by"]) for seat in told["members"]]
-
-    def rest(self, warm: int) -> None:
-        """Until the warm pool is full and no node waits for a committee."""
-        end = time.monotonic() + WAIT_S
-        while self.gauge("morphogen_committee_nodes_waiting") or self.gauge("morphogen_nodes_warm") < warm:
-            if time.monotonic() > end:
-                raise SystemExit("the warm pool does not fill")
-            time.sleep(0.1)
-        time.sleep(CALM_S if warm else 0.0)
+def formed(running: Daemon) -> tuple[float, list[str]]:
+    """(seconds, who took the seats) of one committee."""
+    strategy = {"committee": {"members": list(MEMBERS), "rounds": 0, "critic": None}}
+    body = {
+        "model": "auto",
+        "messages": [{"role": "user", "content": f"How do I build a shed? {time.monotonic()}"}],
+        "morphogen": {"strategy": strategy},
+    }
+    _, name = running.asked("/v1/chat/completions", body)
+    trace = running.call(f"/v1/requests/{name}")
+    told = next(event["data"] for event in trace["events"] if event["data"].get("state") == "formed")
+    return float(told["took_s"]), [str(seat["by"]) for seat in told["members"]]
 
 
-@contextmanager
-def daemon(kind: str, seed: int) -> Iterator[Daemon]:
-    """A daemon with four warm nodes and room for as many members."""
-    with tempfile.TemporaryDirectory() as name:
-        folder, port = Path(name), free_port()
-        path = folder / "morphogen.toml"
-        path.write_text(
-            f'[server]\nport = {port}\n[data]\ndir = "{folder / "data"}"\n[cluster]\nkind = "{kind}"\nwarm_nodes = 4\n'
-            f"[simulated]\nspeed = 0\nseed = {seed}\n[embedding]\nenabled = false\n[registry]\nenabled = false\n"
-            f"[sandbox]\nenabled = false\n[routing]\nenabled = false\n"
-            f"[committee]\nmax_nodes = 4\nkeep_s = {KEEP_S}\ncompare_share = 0\n"
-        )
-        with process([sys.executable, "-m", "runtime.cli", "serve", "--config", str(path)], port, "/readyz"):
-            yield Daemon(port=port, key=(folder / "data" / "operator.key").read_text().strip())
+def rest(running: Daemon, warm: int) -> None:
+    """Until the warm pool is full and no node waits for a committee."""
+    end = time.monotonic() + WAIT_S
+    while running.gauge("morphogen_committee_nodes_waiting") or running.gauge("morphogen_nodes_warm") < warm:
+        if time.monotonic() > end:
+            raise SystemExit("the warm pool does not fill")
+        time.sleep(0.1)
+    time.sleep(CALM_S if warm else 0.0)
 
 
 def measure(kind: str, *, seed: int, rounds: int) -> dict[str, Any]:
     """Milliseconds of committees from warm nodes and from nodes that waited."""
     times: dict[str, list[float]] = {"warm": [], "kept": []}
     warm = 4 if kind == "ray" else 0
-    with daemon(kind, seed) as running:
+    with daemon(kind, warm=4, seed=seed, more=TABLES) as running:
         for number in range(rounds + 1):
             progress(f"{kind}: round {number} of {rounds}")
-            running.rest(warm)
+            rest(running, warm)
             took_s = _taken(running, "warm")
             if number:  # the first round warms up connections and imports
                 times["warm"].append(1000 * took_s)
@@ -119,7 +79,7 @@ def measure(kind: str, *, seed: int, rounds: int) -> dict[str, Any]:
 
 def _taken(running: Daemon, way: str) -> float:
     """Seconds that a committee took whose seats must all be taken that ``way``."""
-    took_s, seats = running.formed()
+    took_s, seats = formed(running)
     if seats != [way] * len(MEMBERS):
         raise SystemExit(f"the seats were taken by {seats}, not by {way} nodes")
     return took_s

@@ -9,22 +9,13 @@ many parked nodes in memory.
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
-import sys
-import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from agents.llm.child import free_port
 from agents.records import NodeId, NodeSpec
-from ops.bench.overhead import process
+from ops.bench.daemon import CALM_S, Daemon, daemon
 from ops.bench.plot import Bar, write_bars
 from ops.bench.report import Goal, at_most, emit, parser, progress
 from ops.bench.topology_propose import measure_propose
@@ -38,74 +29,34 @@ from runtime.topology.wire import digest_of
 
 PARTS = ("local", "ray", "steps", "propose")
 WARM_MS, COLD_MS = 50.0, 2000.0
-WAIT_S = 60.0
-CALM_S = 1.0
+TABLES = "[topology]\npropose = false\nmax_spawns_per_minute = 1000\nmax_descendants = 10000\n"
 SIZES = (1_250, 2_500, 5_000, 10_000)
 NOISE = 1.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Daemon:
-    """A daemon that answers, and its operator's key."""
-
-    port: int
-    key: str
-
-    def call(self, path: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data=data)
-        request.add_header("content-type", "application/json")
-        request.add_header("authorization", f"Bearer {self.key}")
-        with urllib.request.urlopen(request, timeout=60) as reply:
-            return json.loads(reply.read())
-
-    def until(self, path: str, found: Any, what: str) -> Any:
-        """What ``path`` gives, once ``found`` says yes to it."""
-        end = time.monotonic() + WAIT_S
-        while not found(answer := self.call(path)):
-            if time.monotonic() > end:
-                raise SystemExit(f"{what} does not happen")
-            time.sleep(0.02)
-        return answer
-
-    def live_ms(self, name: str) -> float:
-        """From the approval that is sent to the node that is live."""
-        made = self.call("/v1/proposals", {"kind": "spawn", "name": name})
-        sent = time.time()
-        self.call(f"/v1/proposals/{made['id']}/approve", {"hash": made["hash"]})
-        path = f"/v1/proposals/{made['id']}"
-        self.until(path, lambda each: each["status"] == "verifying", f"the birth of {name}")
-        revision = next(row for row in self.call("/v1/topology/history")["data"] if row["proposal_id"] == made["id"])
-        self.call(f"{path}/undo", {"reason": "measured"})
-        self.until(path, lambda each: each["status"] == "rolled_back", f"the end of {name}")
-        return 1000 * (float(revision["at"]) - sent)
-
-
-@contextmanager
-def daemon(kind: str, *, warm: int, seed: int) -> Iterator[Daemon]:
-    """A daemon with so many blank actors ready."""
-    with tempfile.TemporaryDirectory() as name:
-        folder, port = Path(name), free_port()
-        path = folder / "morphogen.toml"
-        path.write_text(
-            f'[server]\nport = {port}\n[data]\ndir = "{folder / "data"}"\n[cluster]\nkind = "{kind}"\nwarm_nodes = {warm}\n'
-            f"[simulated]\nspeed = 0\nseed = {seed}\n[embedding]\nenabled = false\n[registry]\nenabled = false\n"
-            f"[sandbox]\nenabled = false\n[topology]\npropose = false\nmax_spawns_per_minute = 1000\nmax_descendants = 10000\n"
-        )
-        with process([sys.executable, "-m", "runtime.cli", "serve", "--config", str(path)], port, "/readyz"):
-            yield Daemon(port=port, key=(folder / "data" / "operator.key").read_text().strip())
+def live_ms(running: Daemon, name: str) -> float:
+    """From the approval that is sent to the node that is live."""
+    made = running.call("/v1/proposals", {"kind": "spawn", "name": name})
+    sent = time.time()
+    running.call(f"/v1/proposals/{made['id']}/approve", {"hash": made["hash"]})
+    path = f"/v1/proposals/{made['id']}"
+    running.until(path, lambda each: each["status"] == "verifying", f"the birth of {name}")
+    revision = next(row for row in running.call("/v1/topology/history")["data"] if row["proposal_id"] == made["id"])
+    running.call(f"{path}/undo", {"reason": "measured"})
+    running.until(path, lambda each: each["status"] == "rolled_back", f"the end of {name}")
+    return 1000 * (float(revision["at"]) - sent)
 
 
 def approved(kind: str, *, warm: int, seed: int, rounds: int) -> dict[str, float]:
     """Milliseconds until nodes are live."""
     taken = []
-    with daemon(kind, warm=warm, seed=seed) as running:
+    with daemon(kind, warm=warm, seed=seed, more=TABLES) as running:
         for number in range(rounds + 1):
             progress(f"{kind}, {warm} warm: round {number} of {rounds}")
             if warm and kind == "ray":
                 running.until("/v1/status", lambda status: status["cluster"]["warm"] >= warm, "a full warm pool")
                 time.sleep(CALM_S)
-            ms = running.live_ms(f"bench-{number}")
+            ms = live_ms(running, f"bench-{number}")
             if number:  # the first round warms up connections and imports
                 taken.append(ms)
     return {"median_ms": statistics.median(taken), "worst_ms": max(taken)}
