@@ -40,14 +40,24 @@ from registry.records import (
     VersionId,
 )
 from registry.review import Decision, decide, may_review
-from registry.rules import MAX_REASON_CHARS, after_review, judge, may_move, may_star, pointed, prepare, without
+from registry.rules import (
+    MAX_REASON_CHARS,
+    MAX_TAGS,
+    after_review,
+    judge,
+    may_move,
+    may_star,
+    pointed,
+    prepare,
+    tagged,
+    without,
+)
 from registry.tables import Tables
 from registry.writer import Writer
 from sandbox.records import Case
 
 log = logging.getLogger(__name__)
 
-MAX_TAGS = 20
 _DRAFTED = Standing(version_id=VersionId(""), state="draft", reason="drafted", by="", at=0.0)
 
 
@@ -201,9 +211,9 @@ class Registry:
     # ── moving ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def move(
-        self, reference: str, to: State, *, by: str, reason: str, successor: VersionId | None = None
+        self, reference: str, to: State, *, by: str, reason: str, successor: VersionId | None = None, tag: str = ""
     ) -> list[Standing]:
-        """Change the state of one version, or of every version of a bare name that may move there.
+        """Change the state of one version, or of every version of a bare name that may move there, and give it a ``tag``.
 
         Publishing goes through ``publish`` and ``release``; here ``published`` restores. Raises NotAllowed, UnknownArtifact.
         """
@@ -211,25 +221,13 @@ class Registry:
         reason = reason.strip()[:MAX_REASON_CHARS]
         name, which = versions.split_reference(reference)
         if which is not None:
-            return [await self._move(self.find(reference).version_id, to, by=by, reason=reason, successor=successor)]
+            chosen = self.find(reference).version_id
+            return [await self._move(chosen, to, by=by, reason=reason, successor=successor, tag=tag)]
         self.catalog.artifact(name)
         movable = [each for each in self.versions_of(name) if may_move(self.catalog.standings[each.version_id], to)]
         if not movable:
             raise NotAllowed(f"no version of {name} can become {to}")
-        return [await self._move(each.version_id, to, by=by, reason=reason, successor=successor) for each in movable]
-
-    async def restore(self, reference: str, *, by: str, reason: str) -> list[Standing]:
-        """Take versions back into use: published where they passed a check once, else drafts. Raises as ``move`` does."""
-        name, which = versions.split_reference(reference)
-        self.catalog.artifact(name)
-        chosen = [self.find(reference)] if which else self.versions_of(name, "deprecated", "archived")
-        if not chosen:
-            raise NotAllowed(f"no version of {name} is deprecated or archived")
-        done = []
-        for each in chosen:
-            to: State = "draft" if self.catalog.standings[each.version_id].cases is None else "published"
-            done.append(await self._move(each.version_id, to, by=by, reason=reason.strip()[:MAX_REASON_CHARS]))
-        return done
+        return [await self._move(each.version_id, to, by=by, reason=reason, successor=successor, tag=tag) for each in movable]
 
     async def _move(
         self,
@@ -240,6 +238,7 @@ class Registry:
         reason: str,
         successor: VersionId | None = None,
         cases: int | None = None,
+        tag: str = "",
     ) -> Standing:
         def change(catalog: Catalog) -> Sequence[Record]:
             version = catalog.version(version_id)
@@ -249,7 +248,8 @@ class Registry:
             if successor is not None and (successor == version_id or successor not in catalog.standings):
                 raise UnknownArtifact(f"successor: there is no other version {successor}")
             kept = old.cases if cases is None else cases
-            new = replace(old, state=to, by=by, at=self.clock(), reason=reason, successor=successor, cases=kept)
+            tags = tagged(old.tags, tag) if tag else old.tags
+            new = replace(old, state=to, by=by, at=self.clock(), reason=reason, successor=successor, cases=kept, tags=tags)
             records: list[Record] = [new]
             artifact = catalog.artifact(version.name)
             stands = without(artifact, version_id)
@@ -316,7 +316,9 @@ class Registry:
             )
             decided.append(decision)
             moved = after_review(decision, standing, self.clock())
-            return [kept] if moved is None else [kept, moved]
+            artifact = catalog.artifact(version.name)
+            left = artifact if moved is None or moved.state in ("draft", "published") else without(artifact, version.version_id)
+            return [kept, *([moved] if moved is not None else []), *([left] if left != artifact else [])]
 
         await self.writer.change(change)
         return decided[-1]

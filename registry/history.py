@@ -14,6 +14,7 @@ from registry import versions
 from registry.artifacts import Registry
 from registry.catalog import Catalog, Record, Snapshot, from_row
 from registry.records import MOVES, Artifact, NotAllowed, Standing, State, UnknownArtifact, VersionId
+from registry.rules import RESTORED, restored, tagged
 
 MAX_SNAPSHOTS = 1000
 _TABLES = ("standings", "artifacts")
@@ -101,8 +102,11 @@ async def restore_snapshot(registry: Registry, name: str, *, by: str) -> int:
             old = then.standings.get(version_id)
             to = old.state if old is not None else "archived"
             successor = old.successor if old is not None else None
-            if to != standing.state and reachable(standing.state, to) and (to != "published" or standing.cases is not None):
-                new = replace(standing, state=to, successor=successor, reason=reason, by=by, at=registry.clock())
+            if to == "published" and to != standing.state:
+                to = restored(standing, was_published=True, reviews=catalog.reviews.get(version_id, ()))
+            if to != standing.state and reachable(standing.state, to):
+                tags = tagged(standing.tags, RESTORED) if to == "published" else standing.tags
+                new = replace(standing, state=to, successor=successor, reason=reason, by=by, at=registry.clock(), tags=tags)
                 records.append(new)
             else:
                 to = standing.state
@@ -122,6 +126,36 @@ async def restore_snapshot(registry: Registry, name: str, *, by: str) -> int:
         return records
 
     return len(await registry.writer.change(change))
+
+
+async def restore(registry: Registry, reference: str, *, by: str, reason: str) -> list[Standing]:
+    """Take versions back into use: published where they were that before, unless a security check failed them, else drafts. Of a
+    bare name, those that were published, and all where none was.
+
+    Evidence does not deprecate them again by itself. Raises NotAllowed, UnknownArtifact, InvalidArtifact, RegistryUnavailable.
+    """
+    versions.check_author(by, field="by")
+    name, which = versions.split_reference(reference)
+    registry.catalog.artifact(name)
+    chosen = [registry.find(reference)] if which else registry.versions_of(name, "deprecated", "archived")
+    if not chosen:
+        raise NotAllowed(f"no version of {name} is deprecated or archived")
+    once = [each for each in chosen if await _was_published(registry, each.version_id)]
+    done: list[Standing] = []
+    for each in once if once and not which else chosen:
+        standing = registry.catalog.standings[each.version_id]
+        if standing.state not in ("deprecated", "archived"):
+            raise NotAllowed(f"{each.version_id} is {standing.state} and cannot be restored")
+        to = restored(standing, was_published=each in once, reviews=registry.catalog.reviews.get(each.version_id, ()))
+        done += await registry.move(each.version_id, to, by=by, reason=reason, tag=RESTORED if to == "published" else "")
+    return done
+
+
+async def _was_published(registry: Registry, version_id: VersionId) -> bool:
+    standing = registry.catalog.standings[version_id]
+    if standing.state == "deprecated" or standing.cases is None:
+        return standing.cases is not None
+    return any(put.row["state"] == "published" for put in await registry.journal.history("standings", [version_id]))
 
 
 def reachable(state: State, to: State) -> bool:

@@ -48,10 +48,10 @@ CODE_KINDS: frozenset[Kind] = frozenset({"generator", "validator", "router", "ad
 MOVES: Mapping[State, frozenset[State]] = {
     "draft": frozenset({"published", "archived"}),
     "published": frozenset({"deprecated", "archived"}),
-    "deprecated": frozenset({"published", "archived"}),
+    "deprecated": frozenset({"published", "archived", "draft"}),
     "archived": frozenset({"published", "draft"}),
 }
-"""Every allowed move of a version. Restoring goes to published where it passed its check once, else to draft."""
+"""Every allowed move of a version. Restoring goes to published where it was that before, else to draft."""
 
 OPERATOR = "operator"
 """Who acts when a person does."""

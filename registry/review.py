@@ -24,11 +24,12 @@ MAX_CHANGES = 20
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """``verdict`` and why; ``required_changes`` go back to the author of what is to be revised; ``waiting`` when reviews are
-    missing."""
+    missing. ``unsafe``: rejected because a security check failed, so that nobody may run it any more."""
 
     verdict: Literal["accept", "revise", "reject", "waiting"]
     reason: str
     required_changes: tuple[str, ...] = ()
+    unsafe: bool = False
 
 
 def may_review(version: Version, reviewer: str) -> None:
@@ -55,7 +56,8 @@ def decide(
     heard = _heard(version, reviews)
     if any(review.secure is False for review in heard):
         concerns = [concern for review in heard if review.secure is False for concern in review.concerns]
-        return Decision(verdict="reject", reason="a security check failed" + (f": {concerns[0]}" if concerns else ""))
+        reason = "a security check failed" + (f": {concerns[0]}" if concerns else "")
+        return Decision(verdict="reject", reason=reason, unsafe=True)
     if not checked:
         return Decision(verdict="reject", reason="it has not passed its sandbox check")
     if usage is not None and is_bad(usage):

@@ -20,6 +20,7 @@ from registry.records import (
     NewVersion,
     NotAllowed,
     RegistryUnavailable,
+    Review,
     Standing,
     State,
     Version,
@@ -31,6 +32,9 @@ from sandbox.records import CaseReport, Problem
 MAX_VERSIONS = 50_000
 """The catalogue is in memory, about 1 kB each."""
 MAX_REASON_CHARS = 500
+MAX_TAGS = 20
+RESTORED = "restored"
+"""The tag of what was deprecated and taken back: evidence does not deprecate it again by itself."""
 STAR_RUNS = 5
 STAR_SUCCESS = 0.8
 
@@ -55,6 +59,18 @@ def may_move(standing: Standing, to: State) -> bool:
     return to != "published" or (standing.state != "draft" and standing.cases is not None)
 
 
+def restored(standing: Standing, *, was_published: bool, reviews: Sequence[Review]) -> State:
+    """What a version becomes that is taken back into use: published only where it was that before and no security check failed
+    it, else a draft, on which its check and reviews decide."""
+    safe = not any(each.secure is False for each in reviews)
+    return "published" if safe and was_published and standing.cases is not None else "draft"
+
+
+def tagged(tags: tuple[str, ...], tag: str) -> tuple[str, ...]:
+    """``tags`` with one more where it is new and there is room."""
+    return (*tags, tag) if tag not in tags and len(tags) < MAX_TAGS else tags
+
+
 def judge(reports: Sequence[CaseReport], wanted: int) -> None:
     """Raises CheckFailed, with the first failure in words for the author; RegistryUnavailable where nothing was run."""
     for report in reports:
@@ -76,13 +92,16 @@ def may_star(runs: int, successes: int) -> None:
 
 
 def after_review(decision: Decision, standing: Standing, now: float) -> Standing | None:
-    """The standing that a decision leads to; None where it changes nothing."""
+    """The standing that a decision leads to; None where it changes nothing. What was published and is rejected is deprecated:
+    whoever uses it goes on until there is something better. What is not safe is put away: nobody runs it any more."""
     reason = f"review: {decision.reason}"[:MAX_REASON_CHARS]
     if decision.verdict == "revise":
         return replace(standing, revisions=standing.revisions + 1, reason=reason, by="review", at=now)
     wanted: dict[str, dict[State, State]] = {
         "accept": {"draft": "published"},
-        "reject": {"draft": "archived", "published": "deprecated"},
+        "reject": {"draft": "archived", "published": "archived", "deprecated": "archived"}
+        if decision.unsafe
+        else {"draft": "archived", "published": "deprecated"},
     }
     to = wanted.get(decision.verdict, {}).get(standing.state)
     return replace(standing, state=to, reason=reason, by="review", at=now) if to is not None else None

@@ -17,6 +17,7 @@ from registry.artifacts import Registry
 from registry.catalog import Catalog
 from registry.evidence import MIN_RUNS, Gain, gains, success_floor, supersedes
 from registry.records import NotAllowed, UnknownArtifact, VersionId
+from registry.rules import RESTORED
 
 log = logging.getLogger(__name__)
 
@@ -112,10 +113,11 @@ def breakthroughs(catalog: Catalog, changed: Collection[VersionId]) -> list[Brea
 def takeovers(
     catalog: Catalog, changed: Collection[VersionId], similarity: Callable[[VersionId, VersionId], float]
 ) -> list[Takeover]:
-    """Published versions that a published descendant covers with better evidence, each with the best such descendant."""
+    """Published versions that a published descendant covers with better evidence, each with the best such descendant. What an
+    operator took back stays: their word stands."""
     best: dict[VersionId, tuple[float, Takeover]] = {}
     for parent, child in _pairs(catalog, changed):
-        if similarity(parent, child) < SAME_PROBLEM:
+        if RESTORED in catalog.standings[parent].tags or similarity(parent, child) < SAME_PROBLEM:
             continue
         reason = supersedes(catalog.usage[child], catalog.usage[parent])
         if reason is None:

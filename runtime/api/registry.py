@@ -105,7 +105,7 @@ class RegistrySurface:
         async def act() -> Any:
             registry, reference = self._service.registry.registry, reference_of(http)
             if body.to == "restored":
-                done = await registry.restore(reference, by=OPERATOR, reason=body.reason)
+                done = await history.restore(registry, reference, by=OPERATOR, reason=body.reason)
             else:
                 successor = registry.find(body.successor).version_id if body.successor else None
                 done = await registry.move(reference, body.to, by=OPERATOR, reason=body.reason, successor=successor)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from registry.catalog import from_row, to_row
+from registry.history import restore
 from registry.records import (
     MOVES,
     OPERATOR,
@@ -23,6 +24,7 @@ from registry.records import (
     UnknownArtifact,
     VersionId,
 )
+from registry.upkeep import fold
 from tests.fakes.registry import World, cases, new
 
 
@@ -164,11 +166,11 @@ async def test_states_move_by_the_table(world: World) -> None:
     await registry.move("revenue-validation@1.0.0", "archived", by=OPERATOR, reason="")
     with pytest.raises(NotAllowed, match="is archived and cannot become deprecated"):
         await registry.move("revenue-validation@1.0.0", "deprecated", by=OPERATOR, reason="")
-    await registry.restore("revenue-validation", by=OPERATOR, reason="needed again")
+    await restore(registry, "revenue-validation", by=OPERATOR, reason="needed again")
     assert registry.catalog.standings[version.version_id].state == "published"
     assert registry.find("revenue-validation").version_id == version.version_id
     with pytest.raises(NotAllowed):
-        await registry.restore("revenue-validation", by=OPERATOR, reason="")
+        await restore(registry, "revenue-validation", by=OPERATOR, reason="")
 
 
 async def test_a_draft_is_published_only_by_a_check(world: World) -> None:
@@ -177,7 +179,7 @@ async def test_a_draft_is_published_only_by_a_check(world: World) -> None:
     with pytest.raises(NotAllowed):
         await registry.move(draft.version_id, "published", by=OPERATOR, reason="please")
     await registry.move(draft.version_id, "archived", by=OPERATOR, reason="")
-    restored = await registry.restore(draft.version_id, by=OPERATOR, reason="")
+    restored = await restore(registry, draft.version_id, by=OPERATOR, reason="")
     assert restored[0].state == "draft"  # it never passed one
     world.checker.failing = {"a"}
     with pytest.raises(CheckFailed):
@@ -197,7 +199,7 @@ async def test_users_follow_to_whoever_took_over(world: World) -> None:
     await registry.move(ids[0], "deprecated", by=OPERATOR, reason="", successor=ids[1])
     await registry.move(ids[1], "deprecated", by=OPERATOR, reason="", successor=ids[2])
     assert registry.current(ids[0]) == ids[2]
-    await registry.restore(ids[1], by=OPERATOR, reason="")
+    await restore(registry, ids[1], by=OPERATOR, reason="")
     assert registry.current(ids[0]) == ids[1]
     with pytest.raises(UnknownArtifact, match="successor"):
         await registry.move(ids[2], "deprecated", by=OPERATOR, reason="", successor=VersionId("gone@1.0.0"))
@@ -244,7 +246,35 @@ async def test_a_failed_security_check_takes_it_out_of_use(world: World) -> None
     version = await world.registry.publish(new(), cases=cases("a"))
     decision = await world.registry.review(review(version.version_id, "r1", "security", "accept", secure=False))
     assert decision.verdict == "reject"
-    assert world.registry.catalog.standings[version.version_id].state == "deprecated"
+    assert world.registry.catalog.standings[version.version_id].state == "archived"
+    # Nor does taking it back publish it again: the security check stands.
+    assert (await restore(world.registry, version.version_id, by=OPERATOR, reason="I need it"))[0].state == "draft"
+
+
+async def test_a_rejected_champion_is_champion_no_more(world: World) -> None:
+    registry = world.registry
+    version = await registry.publish(new(), cases=cases("a"))
+    await registry.point("revenue-validation", "champion", "1.0.0")
+    await world.run(version.version_id, "risk-node", bad=6)
+    await fold(registry)
+    assert (await registry.review(review(version.version_id, "r1"))).verdict == "reject"
+    assert registry.catalog.standings[version.version_id].state == "deprecated"
+    assert registry.catalog.artifact("revenue-validation").champion is None
+
+
+async def test_only_what_was_published_is_restored_to_publication(world: World) -> None:
+    registry = world.registry
+    draft = await registry.draft(new(), cases=cases("a"))
+    for n, role in enumerate(("quality", "security", "performance")):
+        await registry.review(review(draft.version_id, f"r{n}", role, "reject"))
+    assert registry.catalog.standings[draft.version_id].state == "archived"
+    later = await registry.publish(new(content="def run(x): return 9"), cases=cases("a"))
+    await registry.move(later.version_id, "archived", by=OPERATOR, reason="")
+    back = await restore(registry, "revenue-validation", by=OPERATOR, reason="needed again")
+    assert [(each.version_id, each.state) for each in back] == [(later.version_id, "published")]
+    assert (await restore(registry, draft.version_id, by=OPERATOR, reason=""))[0].state == "draft"
+    with pytest.raises(NotAllowed, match="is draft and cannot be restored"):
+        await restore(registry, draft.version_id, by=OPERATOR, reason="")
 
 
 async def test_a_revision_starts_a_new_round(world: World) -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from registry.history import heads_at, heads_of, log_of, restore_snapshot, snapshot
+from registry.history import heads_at, heads_of, log_of, restore, restore_snapshot, snapshot
 from registry.inspect import inspect
 from registry.records import OPERATOR, InvalidArtifact, UnknownArtifact, Version
 from registry.standards import Rule, broken, compliance, rules_of
@@ -66,7 +66,7 @@ async def test_a_better_descendant_takes_over(world: World) -> None:
     assert [each.version_id for each in found] == [child.version_id]
     assert world.registry.catalog.standings[child.version_id].tags == (BREAKTHROUGH,)
     assert await learn(world.registry, [parent.version_id, child.version_id]) == ([], [])
-    await world.registry.restore(parent.version_id, by=OPERATOR, reason="still needed")
+    await restore(world.registry, parent.version_id, by=OPERATOR, reason="still needed")
     assert world.registry.current(parent.version_id) == parent.version_id
 
 
@@ -89,6 +89,18 @@ async def test_little_or_equal_evidence_changes_nothing(world: World) -> None:
     await world.run(parent.version_id, "n1", good=190, bad=10)
     await world.run(child.version_id, "n2", good=180, bad=20)
     assert await learn(world.registry, await fold(world.registry)) == ([], [])
+
+
+async def test_what_an_operator_took_back_stays(world: World) -> None:
+    await world.search()
+    parent, child = await line(world)
+    await world.run(parent.version_id, "n1", good=100, latency_s=1.0)
+    await world.run(child.version_id, "n2", good=100, latency_s=0.1)
+    assert len((await learn(world.registry, await fold(world.registry)))[0]) == 1
+    await restore(world.registry, parent.version_id, by=OPERATOR, reason="others rely on it")
+    await world.run(child.version_id, "n2", good=100, latency_s=0.1)
+    assert (await learn(world.registry, await fold(world.registry)))[0] == []
+    assert world.registry.current(parent.version_id) == parent.version_id
 
 
 async def test_a_successor_in_the_same_artifact_becomes_champion(world: World) -> None:

@@ -102,7 +102,7 @@ async def test_a_review_says_what_is_decided(client: httpx.AsyncClient) -> None:
     body = {"role": "security", "opinion": "reject", "score": 0.1, "secure": False, "concerns": ["reads too much"]}
     found = await client.post("/v1/registry/artifacts/revenue-check/reviews", json=body)
     assert found.status_code == 201
-    assert (found.json()["verdict"], found.json()["standing"]["state"]) == ("reject", "deprecated")
+    assert (found.json()["verdict"], found.json()["standing"]["state"]) == ("reject", "archived")
 
 
 @pytest.mark.parametrize(
