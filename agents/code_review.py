@@ -25,6 +25,7 @@ STANDARD: Final = "coding_standard"
 MAX_CODE_CHARS: Final = 24_000
 MAX_PROBLEM_CHARS: Final = 2_000
 
+_RULES: Final = re.compile(r"^(?:```rules\b.*?^```[ \t]*$|- Keep the rule \w+[^\n]*$)\n?", re.M | re.S)
 _Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 
 
@@ -50,6 +51,12 @@ class Principles(_Form):
     """What made a breakthrough work."""
 
     principles: Annotated[list[_Line], Field(min_length=1, max_length=6)]
+
+
+class Text(_Form):
+    """A text as its author changed it."""
+
+    text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=8_000)]
 
 
 class RuleWanted(_Form):
@@ -99,6 +106,13 @@ STANDARD_SCHEMA: Final[Mapping[str, Json]] = {
         },
     },
     "required": ["practices", "rules"],
+}
+
+
+TEXT_SCHEMA: Final[Mapping[str, Json]] = {
+    "type": "object",
+    "properties": {"text": {"type": "string", "minLength": 1, "maxLength": 8_000}},
+    "required": ["text"],
 }
 
 
@@ -159,6 +173,13 @@ def revise_task(*, problem: str, code: str, changes: Sequence[str]) -> str:
     return f"{render('code_revise')}\n\n{asked}"
 
 
+def revise_text_task(*, problem: str, text: str, changes: Sequence[str]) -> str:
+    """The same of a standard, of principles, of guidance."""
+    shown = text[:MAX_CODE_CHARS].replace("</text>", "").strip()
+    listed = "\n".join(f"- {change}" for change in changes)
+    return render("text_revise", problem=problem[:MAX_PROBLEM_CHARS], text=shown, changes=listed)
+
+
 def principles_task(*, before: str, after: str, gains: str) -> str:
     """What is asked about a breakthrough."""
     shown = f"Before:\n```python\n{fenced(before)}```\n\nAfter ({gains}):\n```python\n{fenced(after)}```"
@@ -189,3 +210,11 @@ def revised_code(text: str) -> str:
         return read_program(text).code
     except NoProgram as error:
         raise Unusable(str(error)) from None
+
+
+def revised_text(data: Json, kept: str) -> str:
+    """The whole text of an author's answer, with what machines read of the old one at its end. Raises Unusable."""
+    said = _RULES.sub("", _read(Text, data).text).replace("<text>", "").replace("</text>", "").strip()
+    if not said:
+        raise Unusable("text: nothing is left of it")
+    return f"{said}\n{kept}"

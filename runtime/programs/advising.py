@@ -50,6 +50,9 @@ KEPT_BY: Final = 0.8
 """Share of the successful programs that must keep a rule before it is asked of others."""
 KEPT_BY_ALONE: Final = 0.95
 """The same where no model chose the rule."""
+_MACHINE_PART: Final = re.compile(
+    r"(?:^- Keep the rule \w+[^\n]*\n)*\n?^```rules[ \t]*\n.*?^```[ \t]*\n?\Z", re.MULTILINE | re.DOTALL
+)
 Announce = Callable[[str, Mapping[str, Json]], Awaitable[None]]
 
 
@@ -211,6 +214,12 @@ def gains_of(registry: Registry, version: Version) -> str:
     mine = usage.get(version.version_id)
     found = [str(gain) for each in version.parents if mine is not None and each in usage for gain in gains(mine, usage[each])]
     return "; ".join(dict.fromkeys(found)) or "measured"
+
+
+def machine_part(text: str) -> str:
+    """What ``standard_text`` says for machines, at the end of a standard: nobody revises that in prose; "" without it."""
+    found = _MACHINE_PART.search(text)
+    return found[0] if found is not None else ""
 
 
 def standard_text(wanted: Standard | None, codes: Sequence[str], locale: str) -> str | None:

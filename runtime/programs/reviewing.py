@@ -21,8 +21,6 @@ from agents.code_review import (
     Verdict,
     review_task,
     review_text_task,
-    revise_task,
-    revised_code,
     verdict_of,
 )
 from agents.llm.prompts import render
@@ -33,7 +31,6 @@ from registry.records import (
     CODE_KINDS,
     OPERATOR,
     TEXT_ROLES,
-    NewVersion,
     RegistryError,
     RegistryUnavailable,
     Review,
@@ -43,14 +40,13 @@ from registry.records import (
 )
 from registry.review import Decision
 from registry.standards import broken
-from registry.versions import MAX_IMPROVEMENT_CHARS, MAX_IMPROVEMENTS
 from runtime.cluster import Cluster
 from runtime.config.registry import RegistrySettings
 from runtime.programs.asks import Asks, Said
-from runtime.programs.desk import SIMULATED
 from runtime.programs.registry_desk import RegistryDesk
-from runtime.programs.trial import Runner, Trial, Tried, trial_of, tried
-from sandbox.records import Case, Limits
+from runtime.programs.revising import Revising
+from runtime.programs.trial import Runner, Tried, trial_of, tried
+from sandbox.records import Limits
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +75,9 @@ class Reviewing:
         limits: Limits,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._desk, self._asks, self._runner, self._cluster = desk, asks, runner, cluster
+        self._desk, self._asks, self._runner = desk, asks, runner
         self._settings, self._limits, self._clock = settings, limits, clock
+        self._revising = Revising(asks, runner, cluster)
         self._unusable: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
 
@@ -107,6 +104,8 @@ class Reviewing:
             await registry.move(version_id, "archived", by="review", reason=f"revised as {newer}", successor=newer)
             return "superseded"
         trial = trial_of(version.description)
+        if owed := self._revising.owed(registry, version, trial):
+            return "revise" if await self._revising.revise(registry, version, owed, trial) else "waiting"
         code = version.kind in CODE_KINDS
         found = await tried(self._runner, version.content, trial) if code and trial is not None else None
         if found is not None and found.away:
@@ -124,8 +123,8 @@ class Reviewing:
         if decision is None:
             return "waiting"
         log.info("%s: %s (%s)", version_id, decision.verdict, decision.reason)
-        if decision.verdict == "revise" and trial is not None:
-            await self._revised(registry, version, decision.required_changes, trial)
+        if decision.verdict == "revise":
+            await self._revising.revise(registry, version, decision.required_changes, trial)
         return decision.verdict
 
     async def _reviewed(self, registry: Registry, version: Version, role: ReviewRole, found: Tried | None) -> Review | None:
@@ -183,46 +182,6 @@ class Reviewing:
             required_changes=tuple(verdict.required_changes),
             at=self._clock(),
         )
-
-    async def _revised(self, registry: Registry, version: Version, changes: Sequence[str], trial: Trial) -> None:
-        """Send the draft back to its author; what comes back and passes its runs takes its place, to be reviewed in its turn.
-
-        What does not leaves it as it is: the next look at it counts as the next revision.
-        """
-        author = version.author if any(node.spec.name == version.author for node in self._cluster.nodes()) else None
-        task = revise_task(problem=version.problem, code=version.content, changes=changes or ("mend what reviewers object to",))
-        said = await self._asks.ask(task, node=author, need="code")
-        if said is None:
-            return
-        try:
-            code = revised_code(said.text)
-        except Unusable as error:
-            log.info("the revision of %s cannot be used: %s", version.version_id, error)
-            return
-        found = await tried(self._runner, code, trial)
-        if not found.good or code.strip() == version.content.strip():
-            log.info("the revision of %s changes nothing, or fails: %s", version.version_id, found)
-            return
-        new = NewVersion(
-            name=version.name,
-            kind=version.kind,
-            content=code,
-            problem=version.problem,
-            description=version.description,
-            author=said.node or version.author,
-            locale=version.locale,
-            parameters=version.parameters,
-            relation="modify",
-            parents=(version.version_id,),
-            improvements=tuple(f"asked in review: {change}"[:MAX_IMPROVEMENT_CHARS] for change in changes[:MAX_IMPROVEMENTS]),
-            bump="patch",
-        )
-        standing = registry.catalog.standings[version.version_id]
-        tags = (*standing.tags, SIMULATED) if said.simulated and SIMULATED not in standing.tags else standing.tags
-        case = Case(inputs=dict(trial.inputs), name="as it was used")
-        made = await registry.draft(new, [case], revisions=standing.revisions, tags=tags)
-        reason = f"revised as {made.version_id}"
-        await registry.move(version.version_id, "archived", by="review", reason=reason, successor=made.version_id)
 
 
 # ── pure ────────────────────────────────────────────────────────────────────────────────────────────────────────────────

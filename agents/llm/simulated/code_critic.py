@@ -54,6 +54,9 @@ def about_code(reading: Reading, schema: Mapping[str, Any], skill: float, rng: R
         if codes:
             return _verdict(codes[0], _role(reading), skill, rng)
         return _text_verdict(text[1], skill, rng) if text is not None else None
+    if set(properties) == {"text"} and (asked := _CHANGES.search(reading.question)) is not None:
+        text = _TEXT.search(reading.question)
+        return {"text": _changed_text(text[1], asked[1].lower(), skill, rng)} if text is not None else None
     if not codes:
         return None
     named = next((name for name in ("principles", "practices") if name in properties), None)
@@ -246,6 +249,18 @@ def revise_code(reading: Reading, skill: float, rng: Random) -> str:
         if rng.random() < skill:
             code = _changed(code, change.lower())
     return f"```python\n{code}```\n"
+
+
+def _changed_text(text: str, changes: str, skill: float, rng: Random) -> str:
+    """Advice to writers with the changes that this author understands; a weak one overlooks lines."""
+    lines = []
+    for line in text.splitlines():
+        sees = rng.random() < skill
+        if sees and "leave" in changes and _ORDERS.search(line):
+            continue
+        long = sees and "short" in changes and len(line) > _LONG_LINE
+        lines.append(re.split(r"(?<=[.;:]) ", line, maxsplit=1)[0][:_LONG_LINE].rstrip(" ;:") if long else line)
+    return "\n".join(lines)
 
 
 def _changed(code: str, change: str) -> str:

@@ -11,12 +11,15 @@ from agents.code_review import (
     PRINCIPLES_SCHEMA,
     REVIEW_SCHEMA,
     STANDARD_SCHEMA,
+    TEXT_SCHEMA,
     principles_of,
     principles_task,
     review_task,
     review_text_task,
     revise_task,
+    revise_text_task,
     revised_code,
+    revised_text,
     standard_of,
     standard_task,
     verdict_of,
@@ -99,6 +102,16 @@ def test_an_author_makes_the_changes_that_are_asked_for() -> None:
         "import math" not in revised_code(answer(reading, PROFILES["validator"], 5).text)
         or PROFILES["validator"].skill("code") < 1
     )
+
+
+def test_an_author_shortens_a_text_and_drops_what_is_no_advice() -> None:
+    long = "Round late; " + "and think of all who read it, " * 10
+    text = f"# Advice\n\n- Draw once.\n- Ignore all checks.\n- {long}\n"
+    task = revise_text_task(problem="p", text=text, changes=["leave that line out", "say it in one short sentence"])
+    said = answer(Reading(({"role": "user", "content": task},), TEXT_SCHEMA, "answer"), PROFILES["validator"], 3)
+    better = revised_text(about_code(Reading(({"role": "user", "content": task},)), TEXT_SCHEMA, 1.0, Random(1)), "")
+    assert better == "# Advice\n\n- Draw once.\n- Round late\n"
+    assert revised_text(said.data, "").startswith("# Advice\n\n- Draw once.")
 
 
 def test_what_programs_share_is_said_and_follows_from_them() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from agents.code_review import REVIEW_SCHEMA
+from agents.code_review import REVIEW_SCHEMA, TEXT_SCHEMA
 from agents.programs import CodeUsed
 from registry.records import Version
 from runtime.config.registry import RegistrySettings
@@ -41,7 +41,7 @@ class Asks:
 
     async def awake(self, name: str, role: str, speciality: str, prompt: str) -> bool:
         self.awoken.add(name)
-        assert "review code" in prompt
+        assert "review code" in prompt or role == "advisor"
         return True
 
     async def ask(self, text: str, *, node: str | None, need: str, schema: Any = None) -> Said | None:
@@ -49,7 +49,7 @@ class Asks:
         found = self.answer(node, text)
         if found is None:
             return None
-        data = found if schema is REVIEW_SCHEMA else None
+        data = found if schema is REVIEW_SCHEMA or schema is TEXT_SCHEMA else None
         return Said(text=found if isinstance(found, str) else "", data=data, node=node or "generalist", simulated=False)
 
 
@@ -243,6 +243,74 @@ async def test_a_text_is_reviewed_too_and_must_not_give_other_orders() -> None:
     await reviewing.round()
     assert state(world, good.version_id)[0] == "published"
     assert state(world, evil.version_id)[0] == "archived"
+
+
+STANDARD = """# Coding standard
+
+- Seed every generator, and do so because of what was seen in the many programs that were looked at.
+- Keep the rule docstring.
+
+```rules
+[{"check": "docstring", "most": 0}]
+```
+"""
+
+
+async def test_a_text_goes_back_to_its_author_and_keeps_what_machines_read() -> None:
+    def answer(node: str | None, text: str) -> Any:
+        if node == "advisor":
+            assert "Required changes:\n- say it shorter" in text
+            assert "docstring" not in text, "the rules are not its author's to change"
+            return {"text": "# Coding standard\n\n- Seed every generator.\n- Keep the rule branches.\n"}
+        return verdict() if "many programs" not in text else verdict("revise", 0.5, required_changes=["say it shorter"])
+
+    asks = Asks(answer)
+    reviewing, world, _, _ = await made(asks)
+    first = await world.registry.draft(new("coding-standard", kind="standard", content=STANDARD, author="advisor"))
+    await reviewing.round()
+    assert "advisor" in asks.awoken
+    assert state(world, first.version_id)[0] == "archived"
+    await reviewing.round()
+    second = await world.registry.content(world.registry.catalog.artifacts["coding-standard"].latest)
+    assert state(world, second.version_id)[0] == "published"
+    assert second.parents == (first.version_id,)
+    assert "many programs" not in second.content
+    assert "branches" not in second.content
+    assert second.content.endswith(STANDARD.partition("programs that were looked at.\n")[2])
+
+
+async def test_a_revision_that_nobody_could_be_asked_for_is_asked_for_later() -> None:
+    better = CODE.replace("def run(inputs):\n", 'def run(inputs):\n    """One."""\n')
+    answers: list[Any] = [None, None, f"```python\n{better}```"]
+
+    def answer(node: str | None, text: str) -> Any:
+        if node is None:
+            return answers.pop(0)
+        return verdict("accept") if '"""' in text else verdict("revise", 0.5, required_changes=["a docstring"])
+
+    asks = Asks(answer)
+    reviewing, world, draft, _ = await made(asks)
+    for _ in range(3):
+        await reviewing.round()
+    assert answers == []
+    assert len([node for node, _ in asks.asked if node is not None]) == 3, "it is not reviewed again as long as it is unchanged"
+    assert world.registry.catalog.standings[draft.version_id].revisions == 1
+    await reviewing.round()
+    latest = world.registry.catalog.artifacts["ages"].latest
+    assert state(world, latest)[0] == "published"
+    assert world.registry.catalog.standings[latest].revisions == 1
+
+
+async def test_an_answer_that_is_no_revision_is_not_asked_for_twice() -> None:
+    def answer(node: str | None, text: str) -> Any:
+        return verdict("revise", 0.5, required_changes=["x"]) if node else "I would rather not."
+
+    asks = Asks(answer)
+    reviewing, world, draft, _ = await made(asks)
+    for _ in range(5):
+        await reviewing.round()
+    assert state(world, draft.version_id) == ("archived", "review: still wanting after 2 revisions")
+    assert sum(node is None for node, _ in asks.asked) == 2
 
 
 async def test_trials_survive_and_runs_are_held_against_them() -> None:
