@@ -42,6 +42,23 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True, hide_input_in_errors=True)
 
 
+class Child(_Body):
+    """A node that a split makes, as a spawn would."""
+
+    name: _Name
+    """Its name."""
+    speciality: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
+    """What it is good at."""
+    prompt: _Text | None = None
+    """Its system prompt."""
+    backends: Annotated[list[_Ref], Field(max_length=32)] | None = None
+    """The backends that it prefers, in order."""
+    strategy: Any = None
+    """Its strategy, as in a request."""
+    patterns: Annotated[list[_Ref], Field(max_length=64)] | None = None
+    """Ids of the patterns that it is for."""
+
+
 class NewProposal(_Body):
     """The body of POST /v1/proposals. Which fields a kind needs and may have is checked with the shape as it is."""
 
@@ -50,7 +67,9 @@ class NewProposal(_Body):
     reason: _Reason = ""
     """For the record."""
     node: _Ref | None = None
-    """prune, park, wake, rewire: the node, by id or name."""
+    """split, prune, park, wake, recover, rewire: the node, by id or name."""
+    children: Annotated[list[Child], Field(min_length=1, max_length=8)] | None = None
+    """split: the nodes that it gets below it."""
     into: _Ref | None = None
     """merge: the node that stays."""
     gone: Annotated[list[_Ref], Field(min_length=1, max_length=8)] | None = None
@@ -60,15 +79,15 @@ class NewProposal(_Body):
     role: Role | None = None
     """spawn: what it is; a specialist where nothing is said."""
     speciality: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
-    """spawn, rewire: what it is good at."""
+    """spawn, recover, rewire: what it is good at."""
     prompt: _Text | None = None
-    """spawn, rewire: its system prompt."""
+    """spawn, recover, rewire: its system prompt."""
     locale: _Name | None = None
     """spawn: its neighbourhood."""
     backends: Annotated[list[_Ref], Field(max_length=32)] | None = None
-    """spawn, rewire: the backends that it prefers, in order."""
+    """spawn, recover, rewire: the backends that it prefers, in order."""
     strategy: Any = None
-    """spawn, rewire: its strategy, as in a request."""
+    """spawn, recover, rewire: its strategy, as in a request."""
     parent: _Ref | None = None
     """spawn: the node that it descends from."""
     patterns: Annotated[list[_Ref], Field(max_length=64)] | None = None

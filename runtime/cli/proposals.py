@@ -6,7 +6,7 @@ Called by topology_commands.py. Must not import anything of the daemon.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -135,6 +135,12 @@ def new(kind: str, node: str | None, into: str | None, given: Mapping[str, Json]
     _said(made)
     if made["status"] == "proposed":
         tables.console().print(f"Decide: morphogen proposals approve {made['id']}", soft_wrap=True)
+
+
+def children(given: Sequence[str]) -> list[dict[str, str]]:
+    """``name=what it is good at`` of each node that a split makes."""
+    named = (each.partition("=") for each in given)
+    return [{"name": name.strip(), **({"speciality": words.strip()} if words.strip() else {})} for name, _, words in named]
 
 
 def _said(made: Mapping[str, Json]) -> None:

@@ -168,16 +168,21 @@ def settle(name: Id, reason: Annotated[str, typer.Option("--reason", "-r", help=
 @proposals_app.command("new")
 def new(
     kind: Annotated[
-        Literal["spawn", "park", "wake", "prune", "merge", "rewire", "pool", "adopt_router", "tune"],
+        Literal["spawn", "split", "park", "wake", "prune", "merge", "recover", "rewire", "pool", "adopt_router", "tune"],
         typer.Argument(help="What is to change."),
     ],
     node: Annotated[str | None, typer.Argument(help="The node, by name; for spawn the new one's, for pool the pool's.")] = None,
     into: Annotated[str | None, typer.Option(help="merge: NODE goes, this one takes over.")] = None,
-    speciality: Annotated[str | None, typer.Option(help="spawn, rewire: what it is good at.")] = None,
-    prompt: Annotated[str | None, typer.Option(help="spawn, rewire: its system prompt.")] = None,
+    child: Annotated[
+        list[str] | None, typer.Option(help="split: a new node below NODE as name=what it is good at; may be repeated.")
+    ] = None,
+    speciality: Annotated[str | None, typer.Option(help="spawn, recover, rewire: what it is good at.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="spawn, recover, rewire: its system prompt.")] = None,
     role: Annotated[str | None, typer.Option(help="spawn: specialist where nothing is said.")] = None,
     parent: Annotated[str | None, typer.Option(help="spawn: the node that it descends from.")] = None,
-    backend: Annotated[list[str] | None, typer.Option(help="spawn, rewire: a backend that it prefers; may be repeated.")] = None,
+    backend: Annotated[
+        list[str] | None, typer.Option(help="spawn, recover, rewire: one that it prefers; may be repeated.")
+    ] = None,
     pattern: Annotated[
         list[str] | None, typer.Option(help="spawn: an id of morphogen patterns list that it is for; may be repeated.")
     ] = None,
@@ -198,6 +203,7 @@ def new(
     from runtime.cli import proposals
 
     given = {
+        "children": proposals.children(child) if child else None,
         "speciality": speciality,
         "prompt": prompt,
         "role": role,

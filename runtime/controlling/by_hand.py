@@ -13,7 +13,22 @@ from agents.records import AgentError, Json, NodeId, NodeSpec
 from agents.strategies.compose import parse_strategy
 from agents.strategy_specs import Single, StrategySpec
 from runtime.config.settings import ClusterSettings
-from runtime.topology.payloads import AdoptRouter, Kind, Merge, Park, Payload, Pool, Prune, Rewire, Spawn, Tune, Wake
+from runtime.topology.mending import recovery_spec
+from runtime.topology.payloads import (
+    AdoptRouter,
+    Kind,
+    Merge,
+    Park,
+    Payload,
+    Pool,
+    Prune,
+    Recover,
+    Rewire,
+    Spawn,
+    Split,
+    Tune,
+    Wake,
+)
 from runtime.topology.records import BadProposal
 from runtime.topology.shape import Member, PatternId, Topology
 
@@ -23,7 +38,9 @@ FIELDS: Final[Mapping[Kind, tuple[frozenset[str], frozenset[str]]]] = {
         frozenset({"name"}),
         frozenset({"role", "speciality", "prompt", "locale", "backends", "strategy", "parent", "patterns"}),
     ),
+    Kind.SPLIT: (frozenset({"node", "children"}), frozenset()),
     Kind.REWIRE: (frozenset({"node"}), frozenset({"speciality", "prompt", "backends", "strategy"})),
+    Kind.RECOVER: (frozenset({"node"}), frozenset({"speciality", "prompt", "backends", "strategy"})),
     Kind.PRUNE: (frozenset({"node"}), frozenset()),
     Kind.PARK: (frozenset({"node"}), frozenset()),
     Kind.WAKE: (frozenset({"node"}), frozenset()),
@@ -50,6 +67,12 @@ def payload_by_hand(
     match kind:
         case Kind.SPAWN:
             return _spawn(fields, topology, settings, backends, new_id)
+        case Kind.SPLIT:
+            return _split(fields, topology, settings, backends, new_id)
+        case Kind.RECOVER:
+            failing = member_called(fields["node"], topology, "node")
+            takes_over = recovery_spec(failing.spec, revision=topology.revision)
+            return Recover(node=failing.node_id, spec=_with(takes_over, fields, backends))
         case Kind.REWIRE:
             spec = member_called(fields["node"], topology, "node").spec
             return Rewire(spec=_with(spec, fields, backends))
@@ -92,6 +115,22 @@ def _spawn(
         parent=None if parent is None else member_called(parent, topology, "parent").node_id,
         patterns=tuple(map(PatternId, fields.get("patterns", ()))),
     )
+
+
+def _split(
+    fields: dict[str, Any], topology: Topology, settings: ClusterSettings, backends: Collection[str], new_id: Callable[[], str]
+) -> Split:
+    """Children are in their parent's locale."""
+    parent = member_called(fields["node"], topology, "node")
+    children = []
+    for place, given in enumerate(fields["children"]):
+        own = {name: value for name, value in given.items() if value is not None}
+        try:
+            child = _spawn({**own, "locale": parent.spec.locale}, topology, settings, backends, new_id)
+        except BadProposal as error:
+            raise BadProposal(error.message, param=f"children[{place}].{error.param}") from None
+        children.append(child)
+    return Split(node=parent.node_id, children=tuple(children))
 
 
 def _with(spec: NodeSpec, fields: dict[str, Any], backends: Collection[str]) -> NodeSpec:

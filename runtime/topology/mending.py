@@ -73,8 +73,12 @@ def why_failing(row: Row, against: Against | None, *, failing: float, least: int
 
 def recovery_of(situation: Situation, member: Member) -> NodeSpec:
     """The spec that takes over: as the node was when it last did well."""
-    good = situation.memory.good.get(member.node_id, member.spec)
-    digest = hashlib.sha256(f"{member.node_id}/{situation.topology.revision}".encode()).hexdigest()[:6]
+    return recovery_spec(situation.memory.good.get(member.node_id, member.spec), revision=situation.topology.revision)
+
+
+def recovery_spec(good: NodeSpec, *, revision: int) -> NodeSpec:
+    """``good`` under another name and id, which are the same for the same ``revision``."""
+    digest = hashlib.sha256(f"{good.node_id}/{revision}".encode()).hexdigest()[:6]
     name = f"{good.name.partition(_SUFFIX)[0][: MAX_NAME - 20]}{_SUFFIX}-{digest}"
     return replace(good, node_id=NodeId(name), name=name, role="recovery")
 

@@ -30,23 +30,14 @@ NOW = 1_700_000_000.0
 OPERATOR = "key:op"
 
 
-class Killed(BaseException):
-    """The process is gone."""
-
-
 @dataclass(slots=True)
 class Fuse:
-    """Burns down by one at every point where a kill may come; at 0 it kills. ``left`` None never does."""
+    """``at`` is called at every point where a kill may come: before and after each write, and after each act."""
 
-    left: int | None = None
-    passed: int = 0
+    at: Callable[[], None] = lambda: None
 
     def burn(self) -> None:
-        self.passed += 1
-        if self.left is not None:
-            self.left -= 1
-            if self.left < 0:
-                raise Killed
+        self.at()
 
 
 class MortalLedger(TopologyLedger):
@@ -93,6 +84,32 @@ class MortalCluster(LocalCluster):
         await super().respec(spec)
         self._fuse.burn()
 
+    async def keep_warm(self, size: int | None) -> None:
+        await super().keep_warm(size)
+        self._fuse.burn()
+
+
+@dataclass(slots=True)
+class Laid:
+    """Who owns the router, the settings of routing and pools of committees: what they were told last."""
+
+    fuse: Fuse
+    router: str | None = None
+    tuned: tuple[str, ...] = ()
+    pools: dict[str, int] = field(default_factory=dict)
+
+    async def adopt(self, version: str | None) -> None:
+        self.router = version
+        self.fuse.burn()
+
+    async def tune(self, settings: tuple[str, ...]) -> None:
+        self.tuned = settings
+        self.fuse.burn()
+
+    async def pool(self, name: str, size: int | None) -> None:
+        self.pools = {each: held for each, held in {**self.pools, name: size}.items() if held is not None}
+        self.fuse.burn()
+
 
 @dataclass(slots=True)
 class GivenSamples:
@@ -114,6 +131,7 @@ class World:
     ledger: Ledger
     book: TopologyLedger
     samples: GivenSamples
+    laid: Laid
     clock: list[float]
 
     @property
@@ -175,12 +193,14 @@ async def a_world(
     cluster = MortalCluster(fuse, kit=kit, hub=hub, settings=settings.cluster, build=build_fake)
     book = MortalLedger(ledger, fuse)
     controller = Controller(book=book, cluster=cluster, samples=samples, settings=settings, wall=lambda: clock[0])
+    laid, hands = Laid(fuse), controller.tools.hands
+    hands.adopt, hands.tune, hands.pool = laid.adopt, laid.tune, laid.pool
     try:
         await cluster.start()
         await controller.start(lambda topology: first_steps(topology, settings.cluster, now=clock[0]))
-        yield World(controller, cluster, ledger, book, samples, clock)
+        laid.tuned = controller.topology.tuned  # as runtime/learner/build.py does
+        yield World(controller, cluster, ledger, book, samples, laid, clock)
     finally:
-        fuse.left = None
         await cluster.stop(drain_s=0.001)
         await ledger.close()
 

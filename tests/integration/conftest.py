@@ -15,6 +15,15 @@ from tests.integration.daemon_process import Running, running_daemon
 from tests.integration.ledger_file import open_ledger
 from tests.integration.sandbox_own import EASY
 
+SOON_OVER = """
+[topology]
+round_s = 0.1
+max_spawns_per_minute = 60
+[topology.probation]
+lasts_s = 0.2
+extensions = 0
+"""
+
 
 @pytest.fixture(scope="session")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
@@ -25,8 +34,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.fixture(scope="session")
 def ray_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The same on the real Ray."""
-    with running_daemon(tmp_path_factory.mktemp("ray-daemon"), cluster="ray") as running:
+    """The same on the real Ray; changes of its shape are on probation for a moment only."""
+    with running_daemon(tmp_path_factory.mktemp("ray-daemon"), SOON_OVER, cluster="ray") as running:
         yield running
 
 

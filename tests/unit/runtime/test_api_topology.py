@@ -100,6 +100,16 @@ async def test_a_cap_is_named(client: httpx.AsyncClient, service: Any) -> None:
         ("/v1/proposals", {"kind": "merge", "into": "generalist", "gone": ["nobody"]}, "gone[0]"),
         ("/v1/proposals", {"kind": "merge", "into": "generalist"}, "gone"),
         ("/v1/proposals", {"kind": "pool", "name": "nodes", "size": 900}, "size"),
+        ("/v1/proposals", {"kind": "split", "node": "generalist"}, "children"),
+        ("/v1/proposals", {"kind": "split", "node": "generalist", "children": []}, "children"),
+        ("/v1/proposals", {"kind": "split", "node": "generalist", "children": [{"speciality": "x"}]}, "children.0.name"),
+        (
+            "/v1/proposals",
+            {"kind": "split", "node": "generalist", "children": [{"name": "x"}, {"name": "y", "backends": ["none"]}]},
+            "children[1].backends[0]",
+        ),
+        ("/v1/proposals", {"kind": "recover", "node": "nobody"}, "node"),
+        ("/v1/proposals", {"kind": "recover", "node": "generalist", "strategy": {"no": {}}}, "strategy"),
         ("/v1/proposals", {"kind": "park", "node": "generalist", "more": 1}, "more"),
         ("/v1/proposals/prop_1/approve", {}, "hash"),
         ("/v1/proposals/prop_1/approve", {"hash": "short"}, "hash"),
@@ -149,3 +159,15 @@ async def test_a_wish_becomes_a_payload(client: httpx.AsyncClient) -> None:
     body = {"kind": "rewire", "node": "generalist", "prompt": "short answers"}
     payload = (await client.post("/v1/proposals", json=body)).json()["payload"]
     assert (payload["spec"]["prompt"], payload["spec"]["role"]) == ("short answers", "generalist")
+    children = [{"name": "leases", "patterns": ["p1"]}, {"name": "patents", "prompt": "You know patents."}]
+    payload = (await client.post("/v1/proposals", json={"kind": "split", "node": "generalist", "children": children})).json()[
+        "payload"
+    ]
+    assert [(each["spec"]["name"], each["spec"]["role"], each["patterns"]) for each in payload["children"]] == [
+        ("leases", "specialist", ["p1"]),
+        ("patents", "specialist", []),
+    ]
+    body = {"kind": "recover", "node": "generalist", "backends": ["plain"]}
+    payload = (await client.post("/v1/proposals", json=body)).json()["payload"]
+    assert (payload["node"], payload["spec"]["role"], payload["spec"]["backends"]) == ("id-generalist", "recovery", ["plain"])
+    assert payload["spec"]["name"].startswith("generalist-recovery-")
