@@ -108,6 +108,12 @@ class TopologySettings(Section):
     at."""
     drain_s: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 10.0
     """How long a node that is parked may finish its tasks."""
+    keep_revisions: int = Field(default=10_000, ge=10, le=1_000_000)
+    """About so many revisions of the shape are kept; those before them are compacted into one, which nobody can look behind."""
+    keep_proposals: int = Field(default=10_000, ge=10, le=1_000_000)
+    """So many proposals are kept that are over; those stay as well that a node which is there came from."""
+    keep_days: Annotated[float, Field(ge=2, le=36_500, allow_inf_nan=False)] = 400.0
+    """Revisions and proposals that are older are forgotten, but for the newest hundred revisions."""
     approval: ApprovalSettings = ApprovalSettings()
     probation: ProbationSettings = ProbationSettings()
 

@@ -101,6 +101,17 @@ class Kept:
     digest: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """What of the past is kept: so many ``revisions`` and ``proposals``, and those since Unix time ``since``. ``day``: what was
+    carried out since then is counted by the caps, and stays."""
+
+    revisions: int
+    proposals: int
+    since: float
+    day: float
+
+
 class Book(Protocol):
     """See the module."""
 
@@ -108,6 +119,14 @@ class Book(Protocol):
 
     async def write(self, *entries: Entry) -> bool:
         """All of them or none, in one transaction. False, and nothing written, where a Moved is not how it stands any more."""
+        ...
+
+    async def trim(self, keep: Keep) -> int:
+        """Forget what is long over; how many revisions and proposals went. May be cut off at any moment."""
+        ...
+
+    async def oldest(self) -> int:
+        """The oldest revision whose shape is known."""
         ...
 
     async def spent_usd(self, *, since: float) -> float:

@@ -23,6 +23,7 @@ from runtime.controlling.hands import Hands
 from runtime.controlling.ports import Samples, Source
 from runtime.controlling.probation import Probation
 from runtime.controlling.state import State, revised
+from runtime.controlling.tidying import tidy_on
 from runtime.controlling.tools import CONTROLLER, Tools
 from runtime.ledger.records import LedgerError
 from runtime.topology import caps
@@ -136,8 +137,8 @@ class Controller:
     # ── the loop ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def run(self) -> None:
-        """Look every ``round_s``, and at once when kicked; beside it ask the sources, who may take their time."""
-        asking = asyncio.create_task(self._ask_on(), name="ask for proposals")
+        """Look every ``round_s``, and at once when kicked; beside it ask the sources, who may take their time, and tidy."""
+        beside = [asyncio.create_task(chore) for chore in (self._ask_on(), tidy_on(self.tools))]
         try:
             while True:
                 self._kicked.clear()
@@ -148,8 +149,9 @@ class Controller:
                     async with asyncio.timeout(self.tools.settings.round_s):
                         await self._kicked.wait()
         finally:
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
 
     async def _ask_on(self) -> None:
         while True:

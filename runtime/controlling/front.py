@@ -43,8 +43,13 @@ class TopologyFront:
     async def _at(self, revision: int) -> Topology:
         found = await self._book.at(revision)
         if found is None:
-            raise UnknownProposal(f"there is no revision {revision}", param="revision")
+            raise UnknownProposal(await self._missing(revision), param="revision")
         return found
+
+    async def _missing(self, revision: int) -> str:
+        if revision >= (oldest := await self._book.oldest()):
+            return f"there is no revision {revision}"
+        return f"revision {revision} is not kept any more: the oldest is {oldest} (topology.keep_revisions, topology.keep_days)"
 
     async def history(self, *, limit: int, before: int | None) -> list[dict[str, Json]]:
         return [_told(row) for row in await self._book.revisions(limit=limit, before=before)]
@@ -62,7 +67,9 @@ class TopologyFront:
         except BadProposal:
             rows = await self._book.of_node(node, limit=MAX_TOUCHED)
             if not rows:
-                raise UnknownProposal(f"there is and was no node {node[:64]!r}", param="node") from None
+                oldest = await self._book.oldest()
+                known = f" (what was before revision {oldest} is not kept any more)" if oldest else ""
+                raise UnknownProposal(f"there is and was no node {node[:64]!r}{known}", param="node") from None
             view = {"id": node, "desired": None}
         born_of = view.get("born_of")
         case = await self._book.case(str(born_of)) if born_of else None
@@ -134,6 +141,7 @@ class TopologyFront:
         if under_way:
             first = under_way[0].proposal
             raise NotNow(f"proposal {first.proposal_id} is {first.status}: undo it first, or wait", status=first.status)
+        await self._at(revision)  # says it better than the plan does
         case = await self._submit(Restore(revision=revision), reason or f"back to revision {revision}", who)
         return await self.approve(case.proposal.proposal_id, case.proposal.digest, reason, who=who)
 

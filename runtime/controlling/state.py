@@ -67,6 +67,10 @@ class State:
     def held_back(self, now: float) -> frozenset[str]:
         return frozenset(key for key, hold in self.holds.items() if hold.until > now)
 
+    def forget(self, before: float) -> None:
+        """Rejections that held back until Unix time ``before`` at the latest."""
+        self.holds = {key: hold for key, hold in self.holds.items() if hold.until >= before}
+
     def in_use(self, *, but: ProposalId) -> frozenset[str]:
         """Places that a change which is under way depends on, other than ``but``."""
         others = [case for case in self.of(*UNDER_WAY) if case.proposal.proposal_id != but]

@@ -16,7 +16,7 @@ from runtime.ledger.records import LedgerForeign, LedgerTooNew
 from runtime.ledger.registry_schema import WRITTEN
 from runtime.ledger.routing_schema import ROUTERS, ROUTING, ROUTING_FACTS
 from runtime.ledger.sums_schema import SUMS
-from runtime.ledger.topology_schema import TOPOLOGY
+from runtime.ledger.topology_schema import FORGOTTEN, TOPOLOGY
 
 APPLICATION_ID = 0x4D474C31
 """Marks the file as ours ("MGL1"), so that somebody else's database is never taken over."""
@@ -310,7 +310,7 @@ ALTER TABLE outcomes ADD COLUMN library TEXT;
 """
 
 _FIRST_SIX = (_FIRST, _JOBS, _QUALITY, _SPEND, _REGISTRY, _ESCALATIONS)
-_NEXT = (ROUTING, SUMS, WRITTEN, _LIBRARY, ROUTING_FACTS, ROUTERS, COMPARISONS, TOPOLOGY, PATTERNS)
+_NEXT = (ROUTING, SUMS, WRITTEN, _LIBRARY, ROUTING_FACTS, ROUTERS, COMPARISONS, TOPOLOGY, PATTERNS, FORGOTTEN)
 MIGRATIONS: tuple[tuple[int, str], ...] = tuple(enumerate((*_FIRST_SIX, *_NEXT), start=1))
 
 

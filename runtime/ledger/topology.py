@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -17,7 +17,8 @@ import orjson
 
 from agents.records import Json, NodeId
 from agents.strategies.compose import to_json
-from runtime.controlling.book import Added, Begun, Case, Done, Entry, Held, Kept, Moved, Phase, Revised
+from runtime.controlling.book import Added, Begun, Case, Done, Entry, Held, Keep, Kept, Moved, Phase, Revised
+from runtime.ledger import topology_trim as trimming
 from runtime.ledger.batch import WritingConnection
 from runtime.ledger.desired import node_to_json
 from runtime.ledger.records import LedgerError, LedgerUnavailable
@@ -78,12 +79,15 @@ class TopologyLedger:
         holds = [HoldBack(**row) for row in await self._rows("SELECT * FROM hold_backs", ())]
         births = await self._rows("SELECT born_at, line FROM members ORDER BY born_at", ())
         last = await self._rows("SELECT digest FROM revisions ORDER BY revision DESC LIMIT 1", ())
+        descendants = Counter(NodeId(name) for row in births for name in orjson.loads(row["line"]))
+        for row in await self._rows("SELECT node_id, count FROM lost_descendants", ()):
+            descendants[NodeId(row["node_id"])] += row["count"]
         return Kept(
             topology=topology,
             cases=[case_of(row) for row in rows],
             done={key: frozenset(value) for key, value in done.items()},
             holds=holds,
-            descendants=Counter(NodeId(name) for row in births for name in orjson.loads(row["line"])),
+            descendants=descendants,
             births=[row["born_at"] for row in births[-MAX_BIRTHS:]],
             digest=last[0]["digest"] if last else "",
         )
@@ -112,6 +116,12 @@ class TopologyLedger:
 
     async def _at(self, revision: int) -> Topology | None:
         """Raises Stale where the present and the steps do not fit: a revision came between the reads, or the past is broken."""
+        base = await self._base()
+        if base is not None and revision <= base["revision"]:
+            if revision < base["revision"]:
+                return None
+            past = await asyncio.to_thread(trimming.shape_of, base["shape"])
+            return replace(past, revision=revision, at=base["at"])
         now = await self._topology()
         rows = await self._rows("SELECT * FROM revisions WHERE revision >= ? ORDER BY revision DESC", (max(revision, 1),))
         if revision == 0 and (not rows or rows[-1]["revision"] == 1):
@@ -122,6 +132,43 @@ class TopologyLedger:
             return None
         past = await asyncio.to_thread(_back, now, [row["steps"] for row in rows])
         return replace(past, revision=revision, at=started)
+
+    async def _base(self) -> dict[str, Any] | None:
+        rows = await self._rows("SELECT * FROM revision_base", ())
+        return rows[0] if rows else None
+
+    async def oldest(self) -> int:
+        base = await self._base()
+        return 0 if base is None else int(base["revision"])
+
+    async def trim(self, keep: Keep) -> int:
+        """Raises LedgerError where the past cannot be worked out, or was changed: then no revision is forgotten."""
+        gone = await self._some(trimming.proposals, keep)
+        gone += await self._compact(keep)
+        await self._some(trimming.members, keep)
+        await self._ledger.act(lambda connection: trimming.holds(connection, keep))
+        return gone
+
+    async def _some(self, forget: Callable[[WritingConnection, Keep], int], keep: Keep) -> int:
+        """All of a sort, in bites."""
+        gone = 0
+        while count := await self._ledger.act(lambda connection: forget(connection, keep), weight=20_000):
+            gone += count
+        return gone
+
+    async def _compact(self, keep: Keep) -> int:
+        sql = """SELECT min(revision) AS first, max(revision) AS last,
+            coalesce(max(CASE WHEN at < ? THEN revision END), 0) AS aged FROM revisions"""
+        (span,) = await self._rows(sql, (keep.since,))
+        base = None if span["first"] is None else trimming.base_of(span["first"], span["last"], span["aged"], keep)
+        if base is None or (shape := await self.at(base)) is None:
+            return 0
+        rows = await self._rows("SELECT * FROM revisions WHERE revision <= ? ORDER BY revision", (base,))
+        before = await self._base()
+        if not await asyncio.to_thread(trimming.unbroken, "" if before is None else before["digest"], rows):
+            raise LedgerError(f"revisions up to {base} are not what their digests say: they are left as they are")
+        text = await asyncio.to_thread(trimming.shape_text, shape)
+        return await self._ledger.act(lambda connection: trimming.compact(connection, base=rows[-1], shape=text), synced=True)
 
     async def spent_usd(self, *, since: float) -> float:
         sql = "SELECT coalesce(sum(json_extract(draft, '$.cost_usd')), 0.0) AS usd FROM proposals WHERE applied_at >= ?"
@@ -221,7 +268,7 @@ def _move(connection: WritingConnection, entry: Moved) -> None:
 
 
 def _revise(connection: WritingConnection, entry: Revised) -> None:
-    row = connection.execute("SELECT digest FROM revisions ORDER BY revision DESC LIMIT 1").fetchone()
+    row = connection.execute("SELECT digest FROM revisions ORDER BY revision DESC LIMIT 1").fetchone()  # one always stays
     steps = step_json(entry.steps)
     body = [entry.revision, entry.at, entry.who, entry.proposal_id, entry.reason, steps]
     fields = (*body[:5], orjson.dumps(steps).decode(), wire.chain(row[0] if row else "", body))

@@ -88,3 +88,22 @@ CREATE TABLE hold_backs (
     times INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
+
+# What was forgotten of the past (topology_trim.py): the shape at the newest revision that is gone, as the steps that make it of
+# nothing; its digest is the one that the next revision's covers. lost_descendants: of each node, how many had it as an ancestor
+# whose own rows are gone.
+FORGOTTEN: Final = """
+CREATE TABLE revision_base (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    revision INTEGER NOT NULL,
+    at REAL NOT NULL,
+    digest TEXT NOT NULL,
+    shape TEXT NOT NULL
+);
+
+CREATE TABLE lost_descendants (
+    node_id TEXT PRIMARY KEY,
+    count INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX members_by_origin ON members (born_of);
+"""

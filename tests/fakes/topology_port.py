@@ -8,7 +8,7 @@ from typing import Any
 
 from agents.records import Json, NodeId
 from runtime.config.settings import ClusterSettings, Settings
-from runtime.controlling.book import Case, Entry, Kept
+from runtime.controlling.book import Case, Entry, Keep, Kept
 from runtime.controlling.by_hand import payload_by_hand
 from runtime.controlling.controller import Controller
 from runtime.topology.records import Metric, NotNow, OverCap, Scope, UnknownProposal
@@ -31,6 +31,12 @@ class EmptyBook:
     async def write(self, *entries: Entry) -> bool:
         self.entries += entries
         return True
+
+    async def trim(self, keep: Keep) -> int:
+        return 0
+
+    async def oldest(self) -> int:
+        return 0
 
     async def spent_usd(self, *, since: float) -> float:
         return 0.0
