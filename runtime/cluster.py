@@ -33,14 +33,29 @@ class NodeStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WarmUse:
+    """What was asked of a pool of ``size`` blank nodes in the last ``span_s`` seconds: at ``taken_s`` (seconds since that time
+    began, ascending) a node was taken, ``cold`` times none was ready and one was started while somebody waited. A start
+    takes ``start_s``; all in all blank nodes waited ``idle_s``, each counted."""
+
+    size: int
+    span_s: float
+    taken_s: tuple[float, ...] = ()
+    cold: int = 0
+    start_s: float = 0.0
+    idle_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterStatus:
-    """Counts for metrics and doctor."""
+    """Counts for metrics and doctor. ``use``: of the warm pool, None where there is none."""
 
     kind: Literal["ray", "local"]
     live: int
     warm: int
     restarts: int
     detail: str = ""
+    use: WarmUse | None = None
 
 
 def nobody(node_id: NodeId, tasks: tuple[TaskId, ...]) -> None:

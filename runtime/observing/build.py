@@ -119,6 +119,7 @@ async def observed(
         terms=terms,
         trust=trust,
         prices=lambda: {spec.name: spec.input_usd_per_mtok / 1e6 for spec in asking.backends()},
+        warm=lambda: cluster.status().use,
         findings=findings,
         introspection=Introspection(ask=asks.ask, changes=changes, why=lambda: asks.why),
         on_look=tidings.looked,

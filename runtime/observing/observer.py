@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from agents.records import AgentError
+from runtime.cluster import WarmUse
 from runtime.config.observe import ObserveSettings
 from runtime.ledger.observing import PIECE
 from runtime.ledger.records import LedgerError
@@ -86,8 +87,8 @@ async def all_of_it() -> float:
 class Observer:
     """A ``Source`` of the controller. ``patterns`` are those known now, ``findings`` what the router's log says could go;
     ``on_look`` hears of every look; ``labelled`` returns when the newest requests have their patterns; ``terms`` are those of
-    probations, ``prices`` what backends take for a prompt token, ``trust`` how far promises of better answers are believed.
-    ``introspection`` None: no model is asked."""
+    probations, ``prices`` what backends take for a prompt token, ``trust`` how far promises of better answers are believed,
+    ``warm`` what was asked of the pool of blank nodes. ``introspection`` None: no model is asked."""
 
     def __init__(
         self,
@@ -100,6 +101,7 @@ class Observer:
         labelled: Callable[[], Awaitable[None]] = nothing_waits,
         terms: Callable[[], Terms] | None = None,
         prices: Callable[[], Mapping[str, float]] = dict,
+        warm: Callable[[], WarmUse | None] = lambda: None,
         trust: Callable[[], Awaitable[float]] = all_of_it,
         on_look: Callable[[Look], None] = lambda look: None,
         wall: Callable[[], float] = time.time,
@@ -111,7 +113,7 @@ class Observer:
         self.looks: deque[Look] = deque(maxlen=MAX_HISTORY)
         self._reads, self._patterns, self._find, self._labelled = reads, patterns, findings, labelled
         self._wall, self._clock, self._terms, self._prices = wall, clock, terms, prices
-        self._trust = trust
+        self._trust, self._warm = trust, warm
         self._log = Log()
         self._memory = Memory()
         self._key, self._looked_key = -1, 0
@@ -270,6 +272,7 @@ class Observer:
             now=now,
             simulated=bool(outcomes.simulated.any()),
             input_usd=self._prices(),
+            warm=self._warm(),
         )
         return replace(situation, likeness=await self._likeness(situation, after))
 

@@ -32,7 +32,7 @@ from runtime.ray_cluster.hub_server import HubServer
 from runtime.ray_cluster.memory import watch_memory
 from runtime.ray_cluster.orphans import clean_mailbox
 from runtime.ray_cluster.table import Entry, NodeTable, restart_delay_s
-from runtime.ray_cluster.warm import WarmPool
+from runtime.ray_cluster.warm import WarmPool, standing
 
 _log = logging.getLogger(__name__)
 
@@ -347,4 +347,4 @@ class RayCluster:
 
     def status(self) -> ClusterStatus:
         live = sum(entry.state == "live" for entry in self._table.entries())
-        return ClusterStatus(kind="ray", live=live, warm=len(self._pool or ()), restarts=self._restarts, detail=self._detail)
+        return replace(standing(self._pool), live=live, restarts=self._restarts, detail=self._detail)

@@ -1,10 +1,10 @@
 """From a window to proposals: what the rules want, once they have wanted it for long enough, and not again too soon. Pure.
 
-Called by runtime/observer.py, off the event loop. The rules themselves stand in growing.py, shrinking.py and mending.py; here are
-hysteresis (a wish becomes a proposal after some windows; a wish that only nearly holds keeps its streak), cooldown (a subject
-that was spoken of is left in peace, counted in windows and in seconds, so that a clock that jumps neither ends it nor makes it
-last for ever), the bounds of one window, and what is remembered. Caps, approval and what became of earlier proposals are the
-controller's.
+Called by runtime/observer.py, off the event loop. The rules themselves stand in growing.py, shrinking.py, mending.py and
+warming.py; here are hysteresis (a wish becomes a proposal after some windows; a wish that only nearly holds keeps its streak),
+cooldown (a subject that was spoken of is left in peace, counted in windows and in seconds, so that a clock that jumps neither
+ends it nor makes it last for ever), the bounds of one window, and what is remembered. Caps, approval and what became of earlier
+proposals are the controller's.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from agents.records import NodeId, NodeSpec
-from runtime.topology import growing, mending, shrinking
+from runtime.topology import growing, mending, shrinking, warming
 from runtime.topology.payloads import KIND_OF, Kind, Merge, Payload, Recover, Spawn, Split, subject_of
 from runtime.topology.records import Draft
 from runtime.topology.situation import Memory, Quiet, Situation, Wish
@@ -88,6 +88,7 @@ def wishes(situation: Situation) -> Iterator[Wish]:
         return
     yield from mending.recovers(situation)
     yield from growing.wishes(situation)
+    yield from warming.warm_nodes(situation)
     yield from mending.rewires(situation)
     yield from shrinking.wishes(situation)
 

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Final, Literal
 
 from agents.records import NodeId, NodeSpec
+from runtime.cluster import WarmUse
 from runtime.routing.distill import Finding
 from runtime.topology.compare import Against, against_others
 from runtime.topology.observe import Row, Window
@@ -126,7 +127,8 @@ class Memory:
 class Situation:
     """One window with all that the rules may know. ``findings``: what routing/distill.py says adds nothing. ``likeness``: how
     alike pairs of nodes (names, sorted) answer, 0 to 1, where it was measured. ``now`` is Unix seconds and may jump.
-    ``input_usd``: what a backend takes for one prompt token."""
+    ``input_usd``: what a backend takes for one prompt token. ``warm``: what was asked of the pool of blank nodes, where there
+    is one."""
 
     window: Window
     topology: Topology
@@ -139,6 +141,7 @@ class Situation:
     now: float = 0.0
     simulated: bool = False
     input_usd: Mapping[str, float] = field(default_factory=dict)
+    warm: WarmUse | None = None
 
     @cached_property
     def by_name(self) -> Mapping[str, Member]:
