@@ -23,7 +23,7 @@ class CodeUsed:
     ``code`` defines ``run(inputs)``; ``parameters`` are its named inputs with their values, to which ``count`` and ``seed`` were
     added; ``constraints`` and ``schema`` are what the result was held against. ``how`` it came about: a version of the registry
     used as it is (``artifact`` is that version), one that was modified (``artifact`` is its parent, ``improvements`` what was
-    changed), or written anew. ``latency_s`` is what the run took.
+    changed; ``also`` are the other parents where several were combined), or written anew. ``latency_s`` is what the run took.
     """
 
     code: str
@@ -33,6 +33,7 @@ class CodeUsed:
     constraints: tuple[Constraint, ...] = ()
     schema: Mapping[str, Json] | None = None
     artifact: str = ""
+    also: tuple[str, ...] = ()
     how: How = "new"
     improvements: tuple[str, ...] = ()
     latency_s: float = 0.0

@@ -12,6 +12,7 @@ from typing import Final, Literal
 from agents.llm.chat import ChatRequest
 from agents.programs import CodeFound, Known
 from agents.records import AgentError, Choice, Json
+from agents.strategies.candidates import offered
 from agents.strategies.program import NOTHING, Problem, repair_request, write_request
 from agents.strategies.reuse import adapter, adapting, adapts
 from agents.strategy_specs import CodeAugmented
@@ -80,7 +81,10 @@ def question(step: Step, problem: Problem, tried: Attempts) -> ChatRequest:
     if step == "repair" and tried.said and not tried.repeated:
         return repair_request(problem, tried.said, tried.failures, tried.found)
     if step == "adapt":
-        return adapting(write_request(problem, found=tried.found), problem.work.known)
+        shown = {each.version for each in offered(tried.found).values()}
+        known = [each for each in problem.work.known if each.version in shown]
+        asked = write_request(problem, found=tried.found)
+        return adapting(asked, known) if known else asked
     # What others wrote was looked at; whoever begins afresh after failures does so without it.
     found = NOTHING if tried.failures else tried.found
     return write_request(problem, simpler=step == "simplify", failures=tried.failures, found=found)

@@ -63,6 +63,14 @@ def picked(block: Any, found: CodeFound, word: str) -> Candidate | None:
     return shown.get(named.upper()) or next((each for each in shown.values() if each.version == named), None)
 
 
+def combined(block: Any, found: CodeFound) -> tuple[Candidate, ...]:
+    """The candidates that a program was made of: the one under ``modify``, or those under ``combine``, each once."""
+    listed = block.get("combine") if isinstance(block, Mapping) else None
+    names = listed[:MAX_SHOWN] if isinstance(listed, list) else []
+    parts = [picked({"combine": name}, found, "combine") for name in names] or [picked(block, found, "modify")]
+    return tuple({each.version: each for each in parts if each is not None}.values())
+
+
 def same_code(code: str, found: CodeFound) -> Candidate | None:
     """The candidate that was handed back as it is: that is use, not writing."""
     return next((each for each in offered(found).values() if each.code.strip() == code.strip()), None)

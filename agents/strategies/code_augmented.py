@@ -236,6 +236,7 @@ async def try_program(
         backend=tried.backend,
         how=program.how,
         artifact=program.artifact,
+        also=list(program.also),
         parameters=dict(program.parameters),
         code=program.code[:MAX_NOTED_CHARS],
     )
@@ -247,6 +248,7 @@ async def try_program(
         constraints=problem.constraints,
         schema=problem.schema,
         artifact=program.artifact,
+        also=program.also,
         how=program.how,
         improvements=program.improvements,
     )

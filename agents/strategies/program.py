@@ -21,7 +21,7 @@ from agents.programs import CodeFound, How
 from agents.quality.constraints import to_json, to_rules, within
 from agents.records import InvalidRequest, Json, Work
 from agents.shaping import array_path, compile_schema, conform, sub_schema
-from agents.strategies.candidates import improvements_of, offered, picked, same_code, told
+from agents.strategies.candidates import combined, improvements_of, offered, picked, same_code, told
 from agents.strategies.givens import given_parameters, sketch
 from agents.strategies.problem import Layout
 from agents.strategies.runner import request_text
@@ -48,12 +48,13 @@ class NoProgram(ValueError):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
     """``code`` defines ``run(inputs)``; ``parameters`` are its named inputs. ``how`` it came about, with which improvements of
-    ``artifact`` where it was not written anew."""
+    ``artifact`` where it was not written anew, and of which others (``also``) where several were combined."""
 
     code: str
     parameters: Mapping[str, Json]
     how: How = "new"
     artifact: str = ""
+    also: tuple[str, ...] = ()
     improvements: tuple[str, ...] = ()
 
 
@@ -190,11 +191,12 @@ def read_program(text: str, found: CodeFound = NOTHING) -> Program:
     parameters = _parameters(said, listed)
     if (same := same_code(code, found)) is not None:
         return Program(code=same.code, parameters=parameters, how="used", artifact=same.version)
-    if (parent := picked(said, found, "modify")) is not None:
-        return Program(
-            code=code, parameters=parameters, how="modified", artifact=parent.version, improvements=improvements_of(said)
-        )
-    return Program(code=code, parameters=parameters)
+    parents = combined(said, found)
+    if not parents:
+        return Program(code=code, parameters=parameters)
+    artifact, *also = [each.version for each in parents]
+    changed = improvements_of(said)
+    return Program(code=code, parameters=parameters, how="modified", artifact=artifact, also=tuple(also), improvements=changed)
 
 
 def with_given(program: Program, problem: Problem) -> Program:

@@ -22,7 +22,7 @@ _CHANGES: Final[Mapping[str, str]] = {
     "parameter_tuning": "The two differ in values: give the program new ones.",
     "field_substitution": "The two differ in a field or in what the items are: put the new one in its place, with its range.",
     "logic_adaptation": "The two differ in how the values come about: exchange that part of the program.",
-    "combination": "Neither program is enough: combine what Program A and Program B do.",
+    "combination": "The two have little in common: keep what this request needs of it, and write the rest.",
 }
 
 
@@ -58,8 +58,12 @@ def adapter(own: Choice) -> Choice:
 
 
 def adapting(asked: ChatRequest, known: Sequence[Known]) -> ChatRequest:
-    """The question for a program, with what is to be changed."""
+    """The question for a program, with what is to be changed, or which two are to be combined."""
     nearest = known[0]
-    told = render("code_adapt", request=nearest.request[:MAX_REQUEST_CHARS], change=_CHANGES[nearest.tier])
+    request = nearest.request[:MAX_REQUEST_CHARS]
+    if nearest.tier == "combination" and len(known) > 1:
+        told = render("code_combine", request=request, other=known[1].request[:MAX_REQUEST_CHARS])
+    else:
+        told = render("code_adapt", request=request, change=_CHANGES[nearest.tier])
     system, *rest = asked.messages
     return replace(asked, messages=({**system, "content": f"{system['content']}\n\n{told}"}, *rest))

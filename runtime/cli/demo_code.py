@@ -66,6 +66,8 @@ def came_about(events: Json) -> str:
     if not programs:
         return "without a program"
     last = programs[-1]
+    if last.get("also"):
+        return f"its program made of {' and '.join((last['artifact'], *last['also']))}"
     words = {"used": f"its program used {last['artifact']}", "modified": f"its program a fork of {last['artifact']}"}
     return words.get(last["how"], "its program written anew")
 

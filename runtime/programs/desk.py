@@ -159,7 +159,8 @@ class CodeDesk:
         known = self._find(registry, digest)
         if known is not None:
             return in_use(registry, known)
-        parents = (VersionId(used.artifact),) if used.artifact in registry.catalog.standings else ()
+        made_of = dict.fromkeys(VersionId(each) for each in (used.artifact, *used.also))
+        parents = tuple(each for each in made_of if each in registry.catalog.standings)
         problem = versions.readable(problem, versions.MAX_PROBLEM_CHARS) or "(no words)"
         new = NewVersion(
             name=name_of(problem, digest),
@@ -170,7 +171,7 @@ class CodeDesk:
             author=author,
             locale=locale,
             parameters=parameters,
-            relation="fork" if parents else "new",
+            relation="synthesize" if len(parents) > 1 else "fork" if parents else "new",
             parents=parents,
             improvements=used.improvements if parents else (),
         )

@@ -32,6 +32,8 @@ _SHOWN: Final = re.compile(r"^Program ([A-Z]) \([^\n]*\n```python\n(.*?)```", re
 _COLUMN: Final = re.compile(r'columns\["(\w+)"\] =')
 _INPUT: Final = re.compile(r'inputs\["(\w+)"\]')
 _MADE_OF: Final = 0.5
+_SECOND_LINES: Final = 2
+_TELLING_CHARS: Final = 12
 """Share of lines in common from which a program is called a changed one."""
 REPAIRED: Final = 0.6
 """Of the mistakes that a model makes, the part that it does not make again once it is told."""
@@ -77,6 +79,9 @@ def _answered(parameters: Mapping[str, Json], code: str, text: str) -> str:
         return _block({"use": same, "parameters": dict(parameters)})
     near = max(shown, key=lambda label: _likeness(shown[label], code), default=None)
     python = f"\n```python\n{code}```\n"
+    if near is not None and (second := _second(shown, near, code)) is not None:
+        changes = [each for each in _changes(shown[near], code) if each not in _changes(shown[near], shown[second])]
+        return _block({"combine": [near, second], "improvements": changes, "parameters": dict(parameters)}) + python
     if near is None or _likeness(shown[near], code) < _MADE_OF:
         return _block({"parameters": dict(parameters)}) + python
     changes = _changes(shown[near], code)
@@ -89,6 +94,23 @@ def _block(said: Mapping[str, Json]) -> str:
 
 def _likeness(one: str, other: str) -> float:
     return SequenceMatcher(None, one.splitlines(), other.splitlines(), autojunk=False).ratio()
+
+
+def _second(shown: Mapping[str, str], near: str, code: str) -> str | None:
+    """The program that has what ``code`` has beyond ``near``, where there is one and the two make up most of it."""
+    lines = _telling(code)
+    left = lines - _telling(shown[near])
+    given = {label: left & _telling(other) for label, other in shown.items() if label != near}
+    second = max(given, key=lambda label: len(given[label]), default=None)
+    if second is None or len(given[second]) < _SECOND_LINES or len(left - given[second]) > (1 - _MADE_OF) * len(lines):
+        return None
+    return second
+
+
+def _telling(code: str) -> set[str]:
+    """Lines that say something: no blank ones, imports and ends of calls."""
+    found = (line.strip() for line in code.splitlines())
+    return {line for line in found if len(line) >= _TELLING_CHARS and not line.startswith(("import ", "from ", "def ", "#"))}
 
 
 def _changes(before: str, after: str) -> list[str]:

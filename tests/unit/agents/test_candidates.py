@@ -91,6 +91,15 @@ def test_answers_are_read_as_what_they_are() -> None:
     assert read_program(handed_back, FOUND).how == "used", "the same code, handed back, is use"
     assert read_program(USE.replace('"A"', '"ages-2@1.1.0"'), FOUND).artifact == "ages-2@1.1.0"
     assert read_program(MODIFY.replace('"b"', '"Z"'), FOUND).how == "new"
+    for named, made_of in (
+        ('["B", "A", "B"]', ("ages-2@1.1.0", "ages-1@1.0.0")),
+        ('["A"]', ("ages-1@1.0.0",)),
+        ('["A", 7, "Z", {}]', ("ages-1@1.0.0",)),
+        ('"A"', ("",)),
+        ("[]", ("",)),
+    ):
+        made = read_program(MODIFY.replace('"modify": "b"', f'"combine": {named}'), FOUND)
+        assert (made.artifact, *made.also) == made_of
     for answer in (USE.replace('"A"', '"C"'), USE.replace('"A"', "7"), '```json\n["use", "A"]\n```', "use A"):
         with pytest.raises(NoProgram, match="no program A/B is used"):
             read_program(answer, FOUND)

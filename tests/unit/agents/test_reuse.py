@@ -14,7 +14,8 @@ from agents.records import Choice, Draft, Json, Work
 from agents.schema_check import ShapeLimits
 from agents.shaping import parse_shape
 from agents.strategies.compose import run_strategy
-from agents.strategies.reuse import adapter, adapts, with_known
+from agents.strategies.program import problem_of, write_request
+from agents.strategies.reuse import adapter, adapting, adapts, with_known
 from agents.strategy_specs import CodeAugmented
 from sandbox.records import RunResult
 from tests.fakes.toolbox import FakeToolbox
@@ -39,13 +40,13 @@ def work(*known: Known) -> Work:
     return Work(messages=({"role": "user", "content": words},), schema=schema, count=3, known=known)
 
 
-def box(runs: list[RunResult]) -> FakeToolbox:
+def box(runs: list[RunResult], said: str = CHANGED) -> FakeToolbox:
     left = list(runs)
 
     def answer(request: ChatRequest, choice: Choice) -> Json:
         if request.schema_name == "constraints":
             return {"constraints": [{"field": "[].pay", "distribution": {"family": "normal", "mean": 9, "std": 2}}]}
-        return ChatReply(text=CHANGED, model="m", usage=Usage(), backend="cheap" if choice.tier == "cheap" else "dear")
+        return ChatReply(text=said, model="m", usage=Usage(), backend="cheap" if choice.tier == "cheap" else "dear")
 
     class Box(FakeToolbox):
         async def run_code(self, code: str, inputs: Json, limits: Any = None) -> RunResult:
@@ -100,6 +101,33 @@ async def test_without_anything_known_it_is_as_ever() -> None:
 def test_what_is_too_far_away_is_no_beginning(tier: str, does: bool) -> None:
     assert adapts([replace(AGES, tier=tier)]) is does
     assert not adapts([])
+
+
+async def test_what_is_made_of_two_says_so() -> None:
+    other = replace(AGES, version="pay@1.0.0", code=AGES.code + "# pay\n", request="Pay with a mean of 3", similarity=0.61)
+    toolbox = box([ok()], CHANGED.replace('"modify": "A"', '"combine": ["A", "B"]'))
+    draft = await run(toolbox, work(replace(AGES, tier="combination", similarity=0.65), other))
+    ((system, choice),) = programs_asked(toolbox)
+    assert choice.tier == "cheap"
+    assert AGES.request in system
+    assert other.request in system
+    assert "Combine them" in system
+    assert draft.code is not None
+    assert (draft.code.how, draft.code.artifact, draft.code.also) == ("modified", "ages@1.0.0", ("pay@1.0.0",))
+
+
+def test_where_only_one_is_there_nothing_is_said_of_a_second() -> None:
+    asked = write_request(problem_of(work(), None, ()))
+    told = str(adapting(asked, [replace(AGES, tier="combination")]).messages[0]["content"])
+    assert AGES.request in told
+    assert "Program B" not in told
+
+
+async def test_a_program_that_is_too_long_to_be_shown_is_not_spoken_of() -> None:
+    toolbox = box([ok()], PYTHON)
+    await run(toolbox, work(replace(AGES, code=AGES.code + "# x\n" * 5_000)))
+    (system, _), *_ = programs_asked(toolbox)
+    assert AGES.request not in system
 
 
 def test_two_are_combined_and_nothing_is_offered_twice() -> None:

@@ -22,7 +22,7 @@ from agents.records import Json, Work
 from agents.schema_check import ShapeLimits
 from agents.shaping import parse_shape, with_count
 from agents.strategies.problem import layout_of
-from agents.strategies.program import problem_of, read_program, repair_request, write_request
+from agents.strategies.program import Program, problem_of, read_program, repair_request, write_request
 
 PEOPLE = (
     Field(path="p[].height_cm", kind="number"),
@@ -90,8 +90,9 @@ def test_nothing_is_read_where_nothing_is_said() -> None:
     assert conditions(PEOPLE, "Some nice people with a height and a weight, please") == []
 
 
-def _problem(constraints: list[Json]) -> Any:
-    schema = with_count(parse_shape({"p": [{"weight": "number", "team": "string"}]}, limits=ShapeLimits()), 50)
+def _problem(constraints: list[Json], fields: Json = None) -> Any:
+    shape = {"p": [fields or {"weight": "number", "team": "string"}]}
+    schema = with_count(parse_shape(shape, limits=ShapeLimits()), 50)
     work = Work(messages=({"role": "user", "content": "Fifty people"},), schema=schema)
     read = parse_constraints(constraints)
     return problem_of(work, layout_of(schema, read), read)
@@ -149,6 +150,26 @@ def test_the_pool_takes_up_programs_that_it_is_shown() -> None:
     assert changed.improvements
     far = shown("def run(inputs):\n    return 1\n")
     assert read_program(write_program(_reading(write_request(other, found=far)), 1.0, Random(1)), far).how == "new"
+
+
+def test_the_pool_says_which_two_its_program_is_made_of() -> None:
+    heavy = {"field": "p[].weight", "distribution": {"family": "exponential", "mean": 4}}
+    tall = {"field": "p[].height", "distribution": {"family": "normal", "mean": 170, "std": 9}}
+
+    def written(found: CodeFound, *fields: Json) -> Program:
+        names = {each["field"].rpartition(".")[2]: "number" for each in fields}
+        asked = write_request(_problem(list(fields), names), found=found)
+        return read_program(write_program(_reading(asked), 1.0, Random(1)), found)
+
+    parts = [written(CodeFound(), heavy), written(CodeFound(), tall)]
+    found = CodeFound(
+        candidates=tuple(
+            Candidate(version=f"c{n}@1.0.0", code=each.code, parameters={}, author="x") for n, each in enumerate(parts)
+        )
+    )
+    made = written(found, heavy, tall)
+    assert made.how == "modified"
+    assert {made.artifact, *made.also} == {"c0@1.0.0", "c1@1.0.0"}
 
 
 def test_every_mistake_changes_the_code() -> None:

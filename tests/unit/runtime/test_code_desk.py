@@ -100,6 +100,20 @@ async def test_a_modified_program_is_a_fork_of_what_it_came_from() -> None:
     assert version.contributors == ("node-2", "node-1")
 
 
+async def test_a_program_that_was_made_of_two_descends_from_both() -> None:
+    desk, opened = await made()
+    first = await kept(desk)
+    second = await kept(desk, replace(USED, code=CODE + "\n# in euros\n"), author="node-2")
+    assert first is not None
+    assert second is not None
+    more = {"how": "modified", "artifact": first, "also": (second, "gone@1.0.0", first), "improvements": ("both",)}
+    third = await kept(desk, replace(USED, code=CODE + "\n# both\n", **more), author="node-3")
+    assert third is not None
+    version = opened.registry.catalog.version(third)
+    assert (version.relation, version.parents) == ("synthesize", (first, second))
+    assert version.contributors == ("node-3", "node-1", "node-2")
+
+
 async def test_what_cannot_be_kept_is_none_and_counted() -> None:
     desk, opened = await made()
     opened.closed = True
