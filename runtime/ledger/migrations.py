@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from runtime.ledger.committee_schema import COMPARISONS
+from runtime.ledger.library_schema import LIBRARY_COPIES
 from runtime.ledger.patterns_schema import PATTERNS
 from runtime.ledger.records import LedgerForeign, LedgerTooNew
 from runtime.ledger.registry_schema import WRITTEN
@@ -310,7 +311,7 @@ ALTER TABLE outcomes ADD COLUMN library TEXT;
 """
 
 _FIRST_SIX = (_FIRST, _JOBS, _QUALITY, _SPEND, _REGISTRY, _ESCALATIONS)
-_NEXT = (ROUTING, SUMS, WRITTEN, _LIBRARY, ROUTING_FACTS, ROUTERS, COMPARISONS, TOPOLOGY, PATTERNS, FORGOTTEN)
+_NEXT = (ROUTING, SUMS, WRITTEN, _LIBRARY, ROUTING_FACTS, ROUTERS, COMPARISONS, TOPOLOGY, PATTERNS, FORGOTTEN, LIBRARY_COPIES)
 MIGRATIONS: tuple[tuple[int, str], ...] = tuple(enumerate((*_FIRST_SIX, *_NEXT), start=1))
 
 

@@ -169,7 +169,7 @@ class LibraryDesk:
         if self._keeps_bodies:
             with suppress(RegistryUnavailable):
                 tables = self._registry.tables
-                store = JournaledStore(SolutionStore(tables, await self._dimension()), self._ledger)
+                store = JournaledStore(SolutionStore(tables, size := await self._dimension()), self._ledger, size)
         if store is None:
             why = "the registry is not open" if self._keeps_bodies else "data.store_bodies is off"
             log.warning("the library keeps nothing over a restart: %s", why)
