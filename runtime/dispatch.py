@@ -273,9 +273,9 @@ class Dispatch:
         """Hand the request to a node; when that dies under it or is put away, to a living one, within the deadline."""
         most = self._settings.cluster.node_attempts
         sent = False
-        if self._specialist is not None:
-            await self._specialist(run)
         while True:
+            if self._specialist is not None and (run.attempts == 1 or run.request.target.kind == "node"):
+                await self._specialist(run)
             if self._router is not None and taking_node(run, self._cluster.nodes()) is None:
                 await self._router.route(run)
             nodes = self._cluster.nodes()

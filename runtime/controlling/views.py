@@ -48,6 +48,7 @@ def member_view(member: Member, status: NodeStatus | None) -> dict[str, Json]:
         "parent": member.parent,
         "depth": member.depth,
         "patterns": list(member.patterns),
+        "also": list(member.also),
         "born_at": member.born_at or None,
         "born_of": member.born_of,
     }

@@ -1,16 +1,18 @@
-"""A request names a node that is parked: it is woken, as a proposal like any other, and the request waits for it.
+"""A request names a node that does not live: who took its place answers, or it is woken and the request waits for it.
 
-Hooked into the request path by daemon.py, before a node is chosen. Decides nothing: whether a node may be woken is the policy's
-(topology.approval.wake) and the caps' word. Many requests at once make one proposal.
+Hooked into the request path by daemon.py, before a node is chosen. Decides nothing: a merger or a recovery said who takes over,
+and whether a node may be woken is the policy's (topology.approval.wake) and the caps' word, on a proposal like any other; many
+requests at once make one.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
-from agents.records import DeadlineExceeded, NodeId, Refused
+from agents.records import DeadlineExceeded, Event, NodeId, Refused
 from runtime.cluster import NodeStatus
 from runtime.controlling.controller import Controller
 from runtime.open_request import OpenRequest
@@ -34,18 +36,30 @@ def parked(controller: Controller) -> Sequence[NodeStatus]:
 
 
 def waking(controller: Controller, then: Callable[[OpenRequest], Awaitable[None]]) -> Callable[[OpenRequest], Awaitable[None]]:
-    """The step of the request path that wakes who is named, and then does ``then``."""
+    """The step of the request path that finds or wakes who is named, and then does ``then``."""
 
     async def step(run: OpenRequest) -> None:
         target = run.request.target
-        if target.kind == "node":
-            named = (each for each in controller.topology.members.values() if each.spec.name == target.name)
-            member = next(named, None)
-            if member is not None and _rests(member):
-                await wake(controller, member, within_s=run.deadline_s)
+        if target.kind == "node" and target.name is not None:
+            members = controller.topology.members.values()
+            member = next((each for each in members if each.spec.name == target.name), None)
+            if member is None or not _live(controller, member.node_id):
+                heir = _heir(controller, target.name)
+                if heir is not None:
+                    run.request = replace(run.request, target=replace(target, name=heir.spec.name))
+                    said = {"reason": f"{heir.spec.name} took the place of {target.name}"}
+                    run.note(Event(kind="note", at=controller.tools.wall(), data=said))
+                elif member is not None and _rests(member):
+                    await wake(controller, member, within_s=run.deadline_s)
         await then(run)
 
     return step
+
+
+def _heir(controller: Controller, name: str) -> Member | None:
+    """The live node that took the place of the one called ``name``."""
+    members = controller.topology.members.values()
+    return next((each for each in members if name in each.also and _live(controller, each.node_id)), None)
 
 
 async def wake(controller: Controller, member: Member, *, within_s: float) -> None:

@@ -44,6 +44,7 @@ from runtime.topology.shape import (
 from runtime.topology.steps import after_all, difference, inverse
 
 MAX_POOL: Final = 64
+MAX_NAMES: Final = 64
 MAX_NAME_CHARS: Final = 64
 Steps = tuple[Step, ...]
 
@@ -146,7 +147,7 @@ def _merge(payload: Merge, topology: Topology) -> Steps:
 
     def grown(member: Member) -> Member:
         patterns = tuple(dict.fromkeys((*member.patterns, *(each for other in others for each in other.patterns))))
-        member = replace(member, life="live", patterns=patterns[:MAX_PATTERNS])
+        member = replace(member, life="live", patterns=patterns[:MAX_PATTERNS], also=_names(member, *others))
         return _respecced(member, payload.spec) if payload.spec is not None else member
 
     into = _changed(topology, payload.into, "payload.into", grown)
@@ -158,7 +159,16 @@ def _recover(payload: Recover, topology: Topology, proposal_id: ProposalId, now:
     if payload.spec.role != "recovery":
         raise BadProposal("its role must be recovery", param="payload.spec.role")
     wanted = Spawn(spec=payload.spec, parent=failing.parent, patterns=failing.patterns)
-    return (_birth(wanted, topology, proposal_id, now, "payload"), *_park(topology, payload.node, "payload.node"))
+    born = _birth(wanted, topology, proposal_id, now, "payload")
+    assert born.after is not None
+    born = replace(born, after=replace(born.after, also=_names(born.after, failing)))
+    return (born, *_park(topology, payload.node, "payload.node"))
+
+
+def _names(heir: Member, *others: Member) -> tuple[str, ...]:
+    """What ``heir`` is called by from now on, beside its own name; the newest names stay where there are too many."""
+    names = (*heir.also, *(name for other in others for name in (*other.also, other.spec.name)))
+    return tuple(dict.fromkeys(name for name in names if name != heir.spec.name))[-MAX_NAMES:]
 
 
 def _pool(payload: Pool, topology: Topology) -> PoolStep:

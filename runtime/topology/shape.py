@@ -24,12 +24,14 @@ WARM_NODES: Final = "nodes"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
     """A node that should be there. ``line`` are its ancestors, the oldest first (its depth is their number); ``patterns`` is what
-    it is meant for; ``born_of`` the proposal that it came from (None: it was there at the beginning)."""
+    it is meant for; ``born_of`` the proposal that it came from (None: it was there at the beginning). ``also`` are names of nodes
+    that it took the place of: requests for those are its own while no such node lives."""
 
     spec: NodeSpec
     life: NodeLife = "live"
     line: tuple[NodeId, ...] = ()
     patterns: tuple[PatternId, ...] = ()
+    also: tuple[str, ...] = ()
     born_at: float = 0.0
     born_of: ProposalId | None = None
 

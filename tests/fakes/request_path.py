@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from agents.llm.pool import Pool
 from agents.llm.retry import RetryPolicy
 from agents.records import NodeLost, RequestId
 from runtime.dispatch import Dispatch
-from runtime.open_request import SeenBefore, never
+from runtime.open_request import OpenRequest, SeenBefore, never
 from runtime.records import Request, Target
 from tests.fakes.backends import ScriptedBackend
 from tests.fakes.cluster import RecordingLedger, RecordingMetrics, ScriptedCluster
@@ -34,6 +34,7 @@ class World:
     ledger: Any = field(default_factory=RecordingLedger)
     metrics: Any = field(default_factory=RecordingMetrics)
     seen_before: SeenBefore = never
+    specialist: Callable[[OpenRequest], Awaitable[None]] | None = None
 
     def __post_init__(self) -> None:
         specs = [backend.spec for backend in self.backends]
@@ -47,6 +48,7 @@ class World:
             ledger=self.ledger,
             metrics=self.metrics,
             seen_before=self.seen_before,
+            specialist=self.specialist,
             clock=lambda: self.now,
             wall=lambda: self.now,
         )

@@ -12,7 +12,7 @@ from agents.records import DeadlineExceeded, NodeId, Refused
 from runtime.controlling.waking import parked, waking
 from runtime.open_request import OpenRequest
 from runtime.records import Target
-from runtime.topology.payloads import Park
+from runtime.topology.payloads import Merge, Park
 from tests.fakes.request_path import request
 from tests.fakes.topology import World, a_spawn, a_world
 
@@ -73,6 +73,29 @@ async def test_the_wait_ends_with_the_deadline_and_the_wake_goes_on(tmp_path: Pa
         await world.controller.look()
         assert A in world.live()
         await asked(world)
+
+
+async def test_who_took_a_nodes_place_answers_for_it_while_it_rests_and_when_it_is_gone(tmp_path: Path) -> None:
+    async def then(run: OpenRequest) -> None:
+        reached.append((run.request.target.name, [event.data["reason"] for event in run.events]))
+
+    reached: list[tuple[str | None, list[str]]] = []
+    async with a_world(tmp_path) as world:
+        for payload in (a_spawn("a"), a_spawn("b")):
+            await world.carried_out(payload)
+        world.clock[0] += 200_000
+        await world.controller.look()
+        merge = await world.carried_out(Merge(into=NodeId("id-b"), gone=(A,)))
+        asking = request(target=Target(kind="node", name="a"))
+        for status in ("verifying", "kept"):
+            assert (await world.now(merge)).proposal.status == status
+            await waking(world.controller, then)(OpenRequest(request=asking, started=0.0, deadline_s=10.0, number=1, work_id="w"))
+            world.clock[0] += 200_000
+            for _ in range(4):
+                await world.controller.look()
+        assert A not in world.topology.members
+        assert reached == [("b", ["b took the place of a"])] * 2
+        assert world.cluster.acts.count(("spawn", A)) == 1, "it was woken"
 
 
 async def test_nodes_of_the_registrys_chores_are_not_for_clients(tmp_path: Path) -> None:

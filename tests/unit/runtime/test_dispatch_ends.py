@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ import pytest
 from agents.llm.chat import ChatRequest, Chunk
 from agents.records import DeadlineExceeded, Draining, Event, NodeId, NodeLost, NotFound, RateLimited, Reply, StreamBroken, Task
 from runtime import open_request
+from runtime.open_request import OpenRequest
 from runtime.records import Answer, Target
 from tests.fakes.backends import HANG, ScriptedBackend
-from tests.fakes.cluster import ScriptedCluster, call, delta
+from tests.fakes.cluster import ScriptedCluster, call, delta, node
 from tests.fakes.request_path import LOST, STRAIGHT, World, request, take, until, world
 from tests.fakes.service import fake_settings
 
@@ -39,6 +41,22 @@ async def test_a_task_of_a_node_that_is_put_away_goes_to_another_and_no_node_cou
     assert (answer.attempts, answer.calls) == (2, (spent,))
     assert w.settled()["calls"] == (spent,)
     assert (w.metrics.lost, w.metrics.redispatches) == (0, 1)
+
+
+async def test_who_is_named_is_looked_for_anew_when_that_node_is_put_away() -> None:
+    w = world([Draining("node legal is draining", retry_after_s=1.0)], ["hello"], nodes=[node("legal"), node("heir")])
+    asked: list[str | None] = []
+
+    async def find(run: OpenRequest) -> None:
+        if asked:
+            run.request = replace(run.request, target=Target(kind="node", name="heir"))
+        asked.append(run.request.target.name)
+
+    w.specialist = find
+    w.__post_init__()
+    answer = await w.dispatch.run(request(target=Target(kind="node", name="legal")))
+    assert (answer.node, asked) == ("heir", ["legal", "heir"])
+    w.settled()
 
 
 async def test_calls_that_come_only_with_the_loss_are_accounted_once() -> None:

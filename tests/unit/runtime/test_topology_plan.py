@@ -182,6 +182,10 @@ def test_who_descends_from_whom_and_what_is_taken_over() -> None:
     assert shape.members[NodeId("id-y")].line == ("id-a", "id-x")
     merged = after_all(shape, plan_of(Merge(into=NodeId("id-a"), gone=(NodeId("id-b"),)), shape, proposal_id=P, now=8.0).apply)
     assert merged.members[NodeId("id-a")].patterns == ("p-a", "p-b")
+    assert merged.members[NodeId("id-a")].also == ("b",)
+    recovery = Recover(node=NodeId("id-a"), spec=spec("z", "recovery"))
+    recovered = after_all(merged, plan_of(recovery, merged, proposal_id=P, now=9.0).apply)
+    assert recovered.members[NodeId("id-z")].also == ("b", "a")
 
 
 def test_going_back_parks_what_came_later_and_deletes_it_once_that_is_kept() -> None:
