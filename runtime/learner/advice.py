@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from agents.records import Work
 from agents.strategies.complexity import complexity
+from agents.strategies.problem import classify
 from runtime.learner.features import conversation_of, text_of
 from runtime.learner.records import Advisor, Told
 from runtime.learner.trials import Trials
@@ -24,7 +25,7 @@ from runtime.routing.records import Arm, Decision
 _NUMBER: Final = re.compile(r"(?<![\w.])[-+]?\d[\d.,]*")
 
 
-def features_of(run: OpenRequest, arms: Sequence[Arm], *, load: float, now: float, pattern: str = "") -> dict[str, Any]:
+def features_of(run: OpenRequest, arms: Sequence[Arm], *, load: float, now: float) -> dict[str, Any]:
     """The request as ``runtime.routing.generated.FEATURES`` says."""
     request = run.request
     text = text_of(request.messages)
@@ -45,13 +46,14 @@ def features_of(run: OpenRequest, arms: Sequence[Arm], *, load: float, now: floa
         "question": "?" in text,
         "messages": len(request.messages),
         "goes_on": any(message.get("role") == "assistant" for message in request.messages),
+        "kind": classify(work).kind,
         "complexity": complexity(work).score,
         "schema": request.schema is not None,
         "count": request.count or 0,
         "rules": len(request.rules) + len(request.constraints),
         "tools": len(tools) if isinstance(tools, list) else 0,
         "library_similarity": round(similarity or 0.0, 3),
-        "pattern": pattern,
+        "pattern": run.pattern or "",
         "load": round(load, 2),
         "hour": datetime.fromtimestamp(now, UTC).hour,
         "arms": offered(arms),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -27,6 +27,7 @@ from runtime.ledger.store import Ledger
 from runtime.ledger.trials import TrialLedger
 from runtime.metrics import Metrics
 from runtime.routing.records import RoutingError
+from runtime.topology.shape import Member
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,11 @@ def join(router: Router, controller: Controller, backends: Callable[[], Sequence
         except RoutingError as error:
             raise Refused(f"these settings cannot hold: {error.field}: {error}") from error
 
+    def members() -> Iterable[Member]:
+        return controller.topology.members.values()
+
     controller.tools.hands.tune = tune
+    router.members = members
     controller.sources.append(TuneSource(router.trials, controller, simulated=lambda: any(spec.simulated for spec in backends())))
     try:
         router.tune(controller.topology.tuned)

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ from runtime.learner.advice import consult, place_of, reasoned
 from runtime.learner.arms import Option
 from runtime.learner.choices import Choices
 from runtime.learner.evidence import KeyTrust, of_answer, of_failure
-from runtime.learner.features import context_of, conversation_of, facts_of
+from runtime.learner.features import context_of, conversation_of, facts_of, locale_of
 from runtime.learner.judge import Ask, JudgeDesk
 from runtime.learner.policy import learner_settings, manner_of, row_of, usual_of, weights_of
 from runtime.learner.records import OWN, Advisor, Counts, DecisionBook, Evidence, Route, Told
@@ -41,6 +41,7 @@ from runtime.records import Answer
 from runtime.routing import state
 from runtime.routing.bandit import Learner
 from runtime.routing.records import Arm, RoutingError, Spent
+from runtime.topology.shape import Member
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,8 @@ class Router:
         """Settings that hold instead of the file's."""
         self._keep_text = settings.data.store_bodies
         self.advisor: Advisor | None = None
+        self.members: Callable[[], Iterable[Member]] = tuple
+        """Whose patterns and locales are known."""
         self._backends, self._health, self._nodes, self._load = backends, health, nodes, load
         self._choices = Choices(backends=backends, health=health, nodes=nodes)
         self._folder, self._wall = folder, wall
@@ -157,7 +160,7 @@ class Router:
         experiment_id, group, side = self.trials.side(name)
         if told is not None and not told.counted:
             experiment_id, group = None, "champion"
-        context = context_of(run.request, embedding=run.embedding, load=self._load(), now=now, pattern=run.pattern)
+        context = context_of(run, load=self._load(), now=now, locale=locale_of(run, self.members()))
         arms, explore = [option.arm for option in open_], self.advisor.explore if self.advisor is not None else 0.0
         advised = place_of(told, arms)
         decision = self.learner.choose(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -11,9 +11,12 @@ import numpy.typing as npt
 
 from agents.records import Json, Work
 from agents.strategies.complexity import complexity
+from agents.strategies.problem import classify
+from runtime.open_request import OpenRequest
 from runtime.records import Request
 from runtime.routing.features import READ_CHARS, SHAPE, SHAPE_SCALE, extra_of, point
 from runtime.routing.records import Context
+from runtime.topology.shape import Member
 
 
 def text_of(messages: Sequence[Mapping[str, Json]]) -> str:
@@ -24,10 +27,9 @@ def text_of(messages: Sequence[Mapping[str, Json]]) -> str:
     return _words(messages[-1].get("content")) if messages else ""
 
 
-def context_of(
-    request: Request, *, embedding: npt.NDArray[np.floating] | None, load: float, now: float, pattern: str | None = None
-) -> Context:
-    """Shape, complexity, tools, schema, load (0 to 1), the hour (UTC) and, where it is at hand, the embedding."""
+def context_of(run: OpenRequest, *, load: float, now: float, locale: str | None = None) -> Context:
+    """Shape, complexity, kind, tools, schema, load (0 to 1), the hour (UTC) and, where it is at hand, the embedding."""
+    request = run.request
     text = text_of(request.messages)
     read = Work(
         messages=({"role": "user", "content": text[:READ_CHARS]},),
@@ -44,8 +46,18 @@ def context_of(
         schema=request.schema is not None,
         load=load,
         hour=moment.hour + moment.minute / 60,
+        kind=classify(read).kind,
     )
-    return Context(point=point(text, embedding, extra), pattern=pattern)
+    return Context(point=point(text, run.embedding, extra), pattern=run.pattern, locale=locale)
+
+
+def locale_of(run: OpenRequest, members: Iterable[Member]) -> str | None:
+    """The neighbourhood that a request belongs to: that of the node it names, else of whom its pattern is the speciality of."""
+    target = run.request.target
+    for member in members:
+        if member.spec.name == target.name if target.kind == "node" else run.pattern in member.patterns:
+            return member.spec.locale
+    return None
 
 
 def facts_of(at: npt.NDArray[np.float32]) -> tuple[float, ...]:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from runtime.routing.features import SHAPE
 from runtime.routing.off_policy import Logged, doubly_robust
 from runtime.routing.rules import grow, leaves, says
 from runtime.routing.sequential import Interval
@@ -96,11 +97,14 @@ def _rules(rows: Sequence[Row]) -> tuple[tuple[Rule, ...], float]:
     names = sorted({_best(row) for row in rows})
     place = {name: at for at, name in enumerate(names)}
     oldest_first = list(reversed(rows))
-    facts = np.array([row["facts"] for row in oldest_first], dtype=np.float64)
+    facts = np.zeros((len(rows), SHAPE))
+    for at, row in enumerate(oldest_first):
+        # Older rows know less of a request: what they do not tell is taken for the usual.
+        facts[at, : len(row["facts"])] = row["facts"][:SHAPE]
     labels = np.array([place[_best(row)] for row in oldest_first], dtype=np.intp)
     cut = 2 * len(rows) // 3
     tree = grow(facts[:cut], labels[:cut])
-    said = [says(tree, each) for each in facts]
+    said = [says(tree, each) for each in facts.tolist()]
     fidelity = float(np.mean([told == label for told, label in zip(said[cut:], labels[cut:], strict=True)]))
     each = Counter(said)
     found: dict[int, list[tuple[str, ...]]] = {}

@@ -67,14 +67,21 @@ def shape_of(text: str) -> npt.NDArray[np.float64]:
     return scaled
 
 
-EXTRA_NAMES = ("complexity", "tools", "schema", "load", "hour_sin", "hour_cos")
+EXTRA_NAMES = ("complexity", "tools", "schema", "load", "hour_sin", "hour_cos", "computes", "computes_and_words")
 SHAPE = len(SHAPE_NAMES) + len(EXTRA_NAMES)
 
 
 def extra_of(
-    *, complexity: float = 0.5, tools: int = 0, schema: bool = False, load: float = 0.0, hour: float | None = None
+    *,
+    complexity: float = 0.5,
+    tools: int = 0,
+    schema: bool = False,
+    load: float = 0.0,
+    hour: float | None = None,
+    kind: str = "pattern",
 ) -> npt.NDArray[np.float64]:
-    """``(6,)``: complexity and load from 0 to 1, tools offered, whether a schema is asked for, the hour of the day (0 to 24)."""
+    """``(8,)``: complexity and load from 0 to 1, tools offered, whether a schema is asked for, the hour of the day (0 to 24), and
+    what kind of work it is ("pattern", "computational", "hybrid")."""
     turn = None if hour is None else 2 * np.pi * hour / 24
     return np.array(
         [
@@ -85,12 +92,14 @@ def extra_of(
             # Half a step: what depends on the hour is learned, but no two hours make two kinds of requests.
             0.0 if turn is None else 0.5 * np.sin(turn),
             0.0 if turn is None else 0.5 * np.cos(turn),
+            float(kind != "pattern"),
+            float(kind == "hybrid"),
         ]
     )
 
 
 def point(text: str, embedding: npt.NDArray[np.floating] | None = None, extra: npt.NDArray[np.float64] | None = None) -> Point:
-    """``(18 + 128,) float32``. ``embedding (d,)`` of unit length; None (no model, or it is not ready) leaves that part 0."""
+    """``(20 + 128,) float32``. ``embedding (d,)`` of unit length; None (no model, or it is not ready) leaves that part 0."""
     found = np.zeros(SHAPE + TEXT_DIMENSIONS, dtype=np.float32)
     found[: len(SHAPE_NAMES)] = SHAPE_SCALE * shape_of(text)
     found[len(SHAPE_NAMES) : SHAPE] = SHAPE_SCALE * (extra_of() if extra is None else extra)

@@ -26,6 +26,7 @@ FEATURES: Final[Mapping[str, str]] = {
     "question": "bool: it has a question mark",
     "messages": "int: messages of the conversation",
     "goes_on": "bool: a model has spoken in this conversation already",
+    "kind": "str: pattern (nothing in it is to be computed), computational or hybrid (computed, with words)",
     "complexity": "float: how hard it looks, 0 to 10",
     "schema": "bool: JSON of a given shape is asked for",
     "count": "int: items asked for, 0 where no number is named",

@@ -44,7 +44,7 @@ Tree = Split | int
 
 
 def grow(facts: Matrix, labels: Labels, depth: int = DEPTH) -> Tree:
-    """A tree that says ``labels (n,)`` of ``facts (n, d)`` as well as it can."""
+    """A tree that says ``labels (n,)`` of ``facts (n, SHAPE)`` as well as it can."""
     return _joined(_grow(facts, labels, depth, _impurity(labels) * len(labels)))
 
 
@@ -117,6 +117,8 @@ _YES_NO: Final = {
     "program_words": ("it holds no code", "it holds code"),
     "formula": ("it holds no formula", "it holds a formula"),
     "schema": ("it wants no form", "it wants a form (schema)"),
+    "computes": ("nothing in it is to be computed", "something in it is to be computed"),
+    "computes_and_words": ("it is not of both, numbers and words", "it is of both, numbers and words"),
 }
 _MEASURES: Final[dict[str, tuple[str, Callable[[float], float]]]] = {
     "length": ("characters", lambda raw: math.expm1(8 * raw)),

@@ -9,7 +9,7 @@ import pytest
 
 from runtime.learner.features import facts_of
 from runtime.routing.distill import LEAST_ROWS, distill
-from runtime.routing.features import extra_of, point
+from runtime.routing.features import SHAPE, extra_of, point
 from runtime.routing.rules import grow, leaves, says
 
 WORDS = "Which of the rivers in the north is the longest one? "
@@ -81,7 +81,17 @@ def test_too_little_says_nothing(n: int) -> None:
 
 def test_a_tree_says_what_it_was_shown_and_nothing_twice() -> None:
     rng = np.random.default_rng(2)
-    facts = rng.standard_normal((400, 18))
+    facts = rng.standard_normal((400, SHAPE))
     tree = grow(facts, (facts[:, 0] > 0.3).astype(np.intp))
     assert np.mean([says(tree, row) == (row[0] > 0.3) for row in facts]) > 0.95
     assert len(leaves(grow(facts, np.zeros(400, dtype=np.intp)))) == 1
+
+
+def test_rows_of_before_there_were_so_many_features_still_count() -> None:
+    rows = decisions(600, quality={"a": 0.5, "b": 0.5}, by_kind=True)
+    for row in rows[300:]:
+        row["facts"] = row["facts"][:18]
+    found = distill(rows)
+    assert found.rows == 600
+    assert found.fidelity is not None
+    assert found.fidelity > 0.9
