@@ -236,7 +236,7 @@ def _gain(row: Mapping[str, Json]) -> str:
     source = row["ruling"] or row["shadow"]
     if not source:
         return "-"
-    gain = source["gain"]
+    gain = source.get("lasting") or source["gain"]
     return f"{gain['mean']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f}){'' if row['ruling'] else ', on the log'}"
 
 

@@ -13,8 +13,7 @@ from typing import Any, Final
 
 from agents.records import Work
 from agents.strategies.complexity import complexity
-from agents.strategies.problem import classify
-from runtime.learner.features import conversation_of, text_of
+from runtime.learner.features import conversation_of, kind_of, text_of
 from runtime.learner.records import Advisor, Told
 from runtime.learner.trials import Trials
 from runtime.open_request import OpenRequest
@@ -46,7 +45,7 @@ def features_of(run: OpenRequest, arms: Sequence[Arm], *, load: float, now: floa
         "question": "?" in text,
         "messages": len(request.messages),
         "goes_on": any(message.get("role") == "assistant" for message in request.messages),
-        "kind": classify(work).kind,
+        "kind": kind_of(work, text),
         "complexity": complexity(work).score,
         "schema": request.schema is not None,
         "count": request.count or 0,

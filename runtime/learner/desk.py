@@ -117,6 +117,7 @@ class Router:
         try:
             self.tuned, self._settings = tuned, laid_over(self._file, tuned)
         finally:
+            self.trials.settled = True
             self.judge.settings = self._settings
 
     # ── choosing ────────────────────────────────────────────────────────────────────────────────────────────────────────

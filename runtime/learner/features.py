@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +20,8 @@ from runtime.routing.features import READ_CHARS, SHAPE, SHAPE_SCALE, extra_of, p
 from runtime.routing.records import Context
 from runtime.topology.shape import Member
 
+KIND_CHARS: Final = 500
+
 
 def text_of(messages: Sequence[Mapping[str, Json]]) -> str:
     """The words of the last user message."""
@@ -25,6 +29,11 @@ def text_of(messages: Sequence[Mapping[str, Json]]) -> str:
         if message.get("role") == "user":
             return _words(message.get("content"))
     return _words(messages[-1].get("content")) if messages else ""
+
+
+def kind_of(work: Work, text: str) -> str:
+    """Pattern, computational or hybrid, by its form and its first words: to read all of a long text takes milliseconds."""
+    return classify(replace(work, messages=({"role": "user", "content": text[:KIND_CHARS]},))).kind
 
 
 def context_of(run: OpenRequest, *, load: float, now: float, locale: str | None = None) -> Context:
@@ -46,7 +55,7 @@ def context_of(run: OpenRequest, *, load: float, now: float, locale: str | None 
         schema=request.schema is not None,
         load=load,
         hour=moment.hour + moment.minute / 60,
-        kind=classify(read).kind,
+        kind=kind_of(read, text),
     )
     return Context(point=point(text, run.embedding, extra), pattern=run.pattern, locale=locale)
 

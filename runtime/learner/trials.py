@@ -3,7 +3,7 @@ of the traffic.
 
 Owned by desk.py; asked by the operator's surface. One experiment at a time, its state in the ledger, so that one that a kill cuts
 short goes on from where it was. An experiment ends with a ruling and changes nothing by itself: what won is proposed (settings by
-proposing.py, routers by runtime/routers).
+proposing.py, routers by runtime/routers). Settings that were adopted are watched: the holdout goes on without them (lasting.py).
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, Literal, Protocol
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final, Literal, Protocol, get_args
 
 from agents.records import Json
 from runtime.config.routing import RoutingSettings
 from runtime.learner import shadow
+from runtime.learner.lasting import frozen_of, holds, looked_at, without
 from runtime.learner.policy import weights_of
 from runtime.learner.records import DecisionBook, Route
 from runtime.learner.tuning import changed
 from runtime.routing.experiment import Group, Plan, Result, State, assign, begin, extend, from_json, observe, rule, to_json
-from runtime.routing.off_policy import OffPolicy
 from runtime.routing.records import RoutingError
 
 log = logging.getLogger(__name__)
 
-Stage = Literal["shadow", "live", "won", "over"]
-"""``won``: settings that are to be adopted and are no proposal yet."""
+Stage = Literal["shadow", "live", "won", "over", "kept"]
+"""``won``: settings that are to be adopted and are no proposal yet; ``kept``: adopted, and watched."""
+COUNTS: Final = frozenset({"live", "kept"})
 ENDED: Final = frozenset({"won", "over"})
 KEPT: Final = 200
 """So many experiments are looked through."""
@@ -60,7 +61,8 @@ class TrialBook(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """One experiment. ``changes`` are the challenger's settings where they differ; ``shadow`` and ``ruling`` what was found."""
+    """One experiment. ``changes`` are the challenger's settings where they differ, ``frozen`` the champion's there; ``shadow``
+    and ``ruling`` what was found."""
 
     plan: Plan
     changes: Mapping[str, Json]
@@ -70,6 +72,7 @@ class Trial:
     ruling: Json = None
     note: str = ""
     updated_at: float = 0.0
+    frozen: Mapping[str, Json] = field(default_factory=dict)
 
 
 class Trials:
@@ -93,12 +96,18 @@ class Trials:
         self._ends, self._none_won_by = 0, -1
         """How many experiments have ended here, and by which of them the book was found without one that won."""
         self._shadowed_at = 0.0
+        self.settled = False
+        """Whether ``settings`` are those in force already: at a start the file's come first."""
 
     # ── the request path ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def side(self, unit: str) -> tuple[str | None, Group, RoutingSettings]:
         """(experiment, group, settings) of a unit, for which it never changes."""
         trial, champion = self.trial, self._settings()
+        if trial is not None and trial.stage == "kept":
+            frozen = assign(trial.plan, unit) == "holdout"
+            group: Group = "holdout" if frozen else "challenger"
+            return trial.plan.experiment_id, group, without(champion, trial.frozen) if frozen else champion
         router = self.router
         if trial is None or trial.stage != "live" or (self._challenger is None if router is None else not self.serves(router)):
             return None, "champion", champion
@@ -133,7 +142,7 @@ class Trials:
     def heard(self, decision_id: str, score: float) -> None:
         """A verdict that came later; the first one counts."""
         known, trial = self._open.pop(decision_id, None), self.trial
-        if known is None or trial is None or trial.stage != "live":
+        if known is None or trial is None or trial.stage not in COUNTS:
             return
         group, cost_usd, latency_s = known
         side = trial.state.sides[group]
@@ -144,7 +153,7 @@ class Trials:
 
     def _of(self, experiment_id: str | None) -> Trial | None:
         trial = self.trial
-        running = trial is not None and trial.stage == "live" and trial.plan.experiment_id == experiment_id
+        running = trial is not None and trial.stage in COUNTS and trial.plan.experiment_id == experiment_id
         return trial if running else None
 
     # ── the operator ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -152,8 +161,8 @@ class Trials:
     async def start(self, changes: Mapping[str, Json], **terms: Any) -> Trial:
         """Begin one in the shadow. Raises ExperimentBusy where one runs, RoutingError (BadExperiment) naming a field that is
         wrong."""
-        self._refuse_a_second()
         challenger = changed(self._settings(), changes)
+        await self._make_room()
         told = ", ".join(f"{key} = {value}" for key, value in sorted(changes.items()))
         trial = self._new(changes, "shadow", champion="in force", challenger=told, **terms)
         await self._book.save(as_row(trial))
@@ -163,20 +172,23 @@ class Trials:
 
     async def start_router(self, router: str, *, champion: str, **terms: Any) -> Trial:
         """Begin one with a generated router, which has been in the shadow already. Raises as ``start`` does."""
-        self._refuse_a_second()
+        await self._make_room()
         trial = self._new({ROUTER: router}, "live", champion=champion, challenger=router, **terms)
         await self._book.save(as_row(trial))
         self.trial, self._challenger = trial, None
         return trial
 
-    def _refuse_a_second(self) -> None:
+    async def _make_room(self) -> None:
+        if self.trial is not None and self.trial.stage == "kept":
+            await self._end(self.trial, note=f"{self.trial.note}; looked on until another experiment began")
         if self.trial is not None and self.trial.stage not in ENDED:
             raise ExperimentBusy(f"{self.trial.plan.experiment_id} runs: stop it first", field="experiment")
 
     def _new(self, changes: Mapping[str, Json], stage: Stage, **terms: Any) -> Trial:
         name, now = f"exp-{secrets.token_hex(4)}", self._wall()
         plan = Plan(experiment_id=name, salt=secrets.token_hex(8), began_at=now, **terms)
-        return Trial(plan=plan, changes=dict(changes), stage=stage, state=begin(plan), updated_at=now)
+        frozen = {} if ROUTER in changes else frozen_of(self._settings(), changes)
+        return Trial(plan=plan, changes=dict(changes), stage=stage, state=begin(plan), updated_at=now, frozen=frozen)
 
     async def stop(self, experiment_id: str, why: str) -> Trial | None:
         """End it now; the champion stays. None where there is no such experiment. Raises ExperimentBusy where it is over."""
@@ -226,21 +238,23 @@ class Trials:
 
     async def load(self) -> None:
         """Go on with what an earlier daemon left. One that cannot be read is said so, and left as it is."""
-        for row in await self._book.load(limit=20):
-            if row["stage"] in ENDED:
-                continue
+        rows = await self._book.load(limit=20)
+        adopted = [row for row in rows[:1] if row["stage"] in ENDED and (row["ruling"] or {}).get("action") == "adopt"]
+        for row in [*(row for row in rows if row["stage"] not in ENDED), *adopted]:
             try:
                 plan = Plan(**row["plan"])
-                self._challenger = None if ROUTER in row["changes"] else changed(self._settings(), row["changes"])
+                tries = row["stage"] in ("shadow", "live") and ROUTER not in row["changes"]
+                self._challenger = changed(self._settings(), row["changes"]) if tries else None
                 self.trial = Trial(
                     plan=plan,
                     changes=row["changes"],
-                    stage="live" if row["stage"] == "live" else "shadow",
+                    stage=row["stage"] if row["stage"] in get_args(Stage) else "shadow",
                     state=from_json(plan, row["state"]),
                     shadow=row["shadow"],
                     ruling=row["ruling"],
                     note=row["note"],
                     updated_at=row["updated_at"],
+                    frozen=row["state"].get("frozen", {}),
                 )
                 return
             except (RoutingError, TypeError, KeyError) as error:
@@ -249,7 +263,10 @@ class Trials:
     async def tick(self) -> None:
         """Rule on what is running, and write down how it stands."""
         trial, now = self.trial, self._wall()
-        if trial is None or trial.stage in ENDED:
+        if trial is None:
+            return
+        if trial.stage in ENDED or trial.stage == "kept":
+            await self._watch(trial, now)
             return
         if trial.stage == "shadow":
             if now - self._shadowed_at >= SHADOW_EVERY_S:
@@ -257,7 +274,6 @@ class Trials:
             return
         if not self._dirty:
             return
-        self._dirty = False
         found = rule(trial.plan, trial.state, now)
         trial = replace(trial, ruling=asdict(found), updated_at=now)
         if found.action == "extend":
@@ -266,7 +282,29 @@ class Trials:
             won = found.action == "adopt" and ROUTER not in trial.changes
             await self._end(trial, note=f"{found.action}: {found.reason}", stage="won" if won else "over")
             return
-        self.trial = trial
+        await self._write(trial)
+
+    async def _watch(self, trial: Trial, now: float) -> None:
+        """Settings that won and are in force: whether those that go without them do worse."""
+        adopted = bool(trial.frozen) and (trial.ruling or {}).get("action") == "adopt"
+        if not self.settled or not adopted:
+            return
+        in_force = holds(self._settings(), trial.changes)
+        if trial.stage == "kept" and not in_force:
+            await self._end(trial, note=f"{trial.note}; taken back")
+        elif trial.stage == "kept" and self._dirty:
+            gain, why = looked_at(trial.plan, trial.state, now)
+            trial = replace(trial, ruling={**trial.ruling, "lasting": asdict(gain)}, updated_at=now)
+            if why:
+                log.warning("%s: %s", trial.plan.experiment_id, why)
+                await self._end(trial, note=f"{trial.note}; {why}")
+            else:
+                await self._write(trial)
+        elif trial.stage in ENDED and in_force and "lasting" not in trial.ruling:
+            await self._write(replace(trial, stage="kept", ruling={**trial.ruling, "lasting": None}, updated_at=now))
+
+    async def _write(self, trial: Trial) -> None:
+        self.trial, self._dirty = trial, False
         await self._book.save(as_row(trial))
 
     async def _look_at_the_log(self) -> None:
@@ -276,7 +314,7 @@ class Trials:
         now = self._shadowed_at = self._wall()
         rows = await self._decisions.newest(since=now - SHADOW_S, limit=SHADOW_ROWS)
         found = shadow.score(rows, self._settings(), challenger)
-        trial = replace(self.trial or trial, shadow=_shadow_json(found), updated_at=now)
+        trial = replace(self.trial or trial, shadow=None if found is None else asdict(found), updated_at=now)
         if found is not None and found.enough and found.gain.high < 0:
             await self._end(trial, note=f"keep: worse on logged decisions, its gain is at most {found.gain.high:+.3f}")
             return
@@ -284,18 +322,13 @@ class Trials:
             trial = replace(trial, stage="live", plan=replace(trial.plan, began_at=now), note="")
         else:
             trial = replace(trial, note="in the shadow: the log says too little of it yet")
-        self.trial = trial
-        await self._book.save(as_row(trial))
+        await self._write(trial)
 
     async def _end(self, trial: Trial, *, note: str, stage: Stage = "over") -> None:
         self.trial = replace(trial, stage=stage, note=note, updated_at=self._wall())
         self._open.clear()
         await self._book.save(as_row(self.trial))
         self._ends += 1
-
-
-def _shadow_json(found: OffPolicy | None) -> Json:
-    return None if found is None else asdict(found)
 
 
 def as_row(trial: Trial) -> dict[str, Json]:
@@ -305,7 +338,7 @@ def as_row(trial: Trial) -> dict[str, Json]:
         "stage": trial.stage,
         "plan": asdict(trial.plan),
         "changes": dict(trial.changes),
-        "state": to_json(trial.state),
+        "state": {**to_json(trial.state), "frozen": dict(trial.frozen)},
         "shadow": trial.shadow,
         "ruling": trial.ruling,
         "note": trial.note,

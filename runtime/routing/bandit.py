@@ -32,10 +32,14 @@ DECAY_EVERY_S = 3600.0
 MANY_ARMS = 3.0
 SETTLING_OUTCOMES = 10
 """So many outcomes an arm make draws narrower by the root of two."""
-RESTLESS_DRAWS, LEAST_RESTLESS, MOST_RESTLESS = 120, 12, 40
-"""After an alarm the others' estimates are asked anew: some decisions draw with the posterior's full width. The fewer the more
+RESTLESS_DRAWS, LEAST_RESTLESS, MOST_RESTLESS = 120, 24, 40
+"""After an alarm the others' estimates are asked anew: some decisions draw with the posterior's full width, the fewer the more
 arms there are: with 60 of them for ten arms, more went into trying than what was known already would have given (replay,
 docs/adr/006-routing.md)."""
+SETTLING, SETTLED_BOLDNESS = 100, 0.2
+"""What is best by then serves for so many decisions almost alone: there is a loss to make good, and to look further can wait."""
+HEARD_ENOUGH = 100.0
+"""Outcomes beside its own that an arm is taken to have had, so that short streams are what they are."""
 LEAST_QUALITY = 0.01
 LEAST_USD = 1e-6
 LEAST_S = 0.01
@@ -139,8 +143,8 @@ class Learner:
             )
             return logs
 
-        sd = self._boldness(len(arms)) * np.sqrt(judged.variance)
-        drawn = judged.mean + sd * self._rng.standard_normal((self.settings.draws, len(arms)))
+        sd = self._boldness(len(arms)) * self._unheard(slots) * np.sqrt(judged.variance)
+        drawn = judged.draw(sd, self.settings.draws, self._rng)
         share = np.bincount(utility(drawn).argmax(axis=1), minlength=len(arms)) / self.settings.draws
         expected = utility(judged.mean)
         share = self._affordable(share, usd, int(expected.argmax()), manner.floor)
@@ -155,14 +159,29 @@ class Learner:
         """How wide draws are, in the posterior's standard deviations.
 
         Less with many arms, of which some are good enough to stay with (Bayati, Hamidi, Johari, Khosravi, "Unreasonable
-        Effectiveness of Greedy Algorithms in Multi-Armed Bandit with Many Arms", NeurIPS 2020), less as outcomes come in, all
-        after an alarm.
+        Effectiveness of Greedy Algorithms in Multi-Armed Bandit with Many Arms", NeurIPS 2020), less as outcomes come in; all
+        after an alarm, and then little for a while.
         """
-        if self.restless:
+        if self.restless > SETTLING:
             return 1.0
+        if self.restless:
+            return SETTLED_BOLDNESS
         begun = min(self.settings.boldness, MANY_ARMS / sqrt(arms))
         grown = self.quality.seen / (SETTLING_OUTCOMES * arms)
         return max(begun / sqrt(1 + grown), self.settings.least_boldness)
+
+    def _unheard(self, slots: Slots) -> Vector:
+        """How much wider draws are for arms that had little of a long stream, 1 or more.
+
+        Narrow draws may keep to a merely good arm; over thousands of requests that costs more than it saves. As the stream grows
+        beyond an arm's own outcomes, it is looked at again (the logarithm is that of MOSS: Audibert and Bubeck, "Minimax Policies
+        for Adversarial and Stochastic Bandits", COLT 2009).
+        """
+        if self.restless:
+            return np.ones(len(slots))
+        part = self.quality.seen / (len(slots) * (self.quality.ridge.counts[slots] + HEARD_ENOUGH))
+        found: Vector = np.sqrt(1.0 + 2.0 * np.log(np.maximum(part, 1.0)))
+        return found
 
     def _affordable(self, share: Vector, usd: Vector, best: int, floor: float) -> Vector:
         """The shares with the floor mixed in, without what the purse does not pay for."""
@@ -237,7 +256,7 @@ class Learner:
         waiting.weight += weight
         changed = self.quality.learn(_view(waiting.context), self._slot(waiting.arm), score, weight)
         if changed:
-            self.restless = min(max(RESTLESS_DRAWS // len(self.arms), LEAST_RESTLESS), MOST_RESTLESS)
+            self.restless = min(max(RESTLESS_DRAWS // len(self.arms), LEAST_RESTLESS), MOST_RESTLESS) + SETTLING
         return Heard(learned=True, changed=changed)
 
     def budget(self, usd_per_thousand: float | None) -> None:

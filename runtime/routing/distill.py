@@ -3,8 +3,9 @@
 Called by the router's views. Imports numpy and this room alone; pure. Rows are those of learner/records.py, as mappings.
 
 What an arm (a strategy, a backend) is worth is measured on the log: the value of the policy that never gives it, against the
-value of what was done, doubly robust (off_policy.py) on the same requests. Where the interval of that loss excludes a loss worth
-its price, its removal is proposed. Rules are learned on the older two thirds of the log and judged on the newest third.
+value of what was done, doubly robust (off_policy.py) on the same requests. Value is quality less its price, by what a dollar was
+worth when it was spent: a part that is a little better and much dearer is worth nothing. Where the interval of that loss excludes
+one that matters, its removal is proposed. Rules are learned on the older two thirds of the log and judged on the newest third.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from runtime.routing.rules import grow, leaves, says
 from runtime.routing.sequential import Interval
 
 WORTH: Final = 0.01
-"""A loss of quality below this is not worth an arm."""
+"""A loss of quality less its price below this is not worth a part."""
 LEAST_ROWS: Final = 60
 MOST_ROWS: Final = 5_000
-QUALITY, SHARE, UTILITY = 3, 9, 8
+QUALITY, COST, SHARE, UTILITY = 3, 6, 9, 8
 """Places in a candidate (learner/records.py: CANDIDATE_COLUMNS)."""
 
 Row = Mapping[str, Any]
@@ -122,7 +123,8 @@ def _findings(rows: Sequence[Row], worth: float) -> list[Finding]:
     one_backend_an_arm = len({key for kind, key in parts if kind == "arm"}) == len({k for kind, k in parts if kind == "backend"})
     found = []
     for kind, name in parts:
-        if (kind == "backend" and one_backend_an_arm) or (finding := _finding(rows, kind, name, worth)) is None:
+        # Where each arm has a backend of its own both are the same part, and the backend is what can be taken away.
+        if (kind == "arm" and one_backend_an_arm) or (finding := _finding(rows, kind, name, worth)) is None:
             continue
         found.append(finding)
     return sorted(found, key=lambda one: (not one.remove, one.loss.mean))
@@ -146,9 +148,9 @@ def _finding(rows: Sequence[Row], kind: str, name: str, worth: float) -> Finding
     loss = Interval(mean=-gain.mean, low=-gain.high, high=-gain.low)
     remove = result.enough and loss.high < worth
     reason = (
-        f"without it quality falls by at most {max(loss.high, 0.0):.3f}, less than the {worth:g} that would be worth it"
+        f"without it quality less its price falls by at most {max(loss.high, 0.0):.3f}, and it would have to be {worth:g}"
         if remove
-        else f"without it quality changes by {-loss.high:+.3f} to {-loss.low:+.3f}"
+        else f"without it quality less its price changes by {-loss.high:+.3f} to {-loss.low:+.3f}"
         if result.enough
         else "the log says too little of it"
     )
@@ -168,19 +170,24 @@ def _without(row: Row, mine: Sequence[bool]) -> Logged:
     """The row under a policy that gives what was given, but never the part in question."""
     candidates = row["candidates"]
     share = np.array([each[SHARE] for each in candidates])
-    guesses = np.array([each[QUALITY] for each in candidates])
+    guesses = np.array([_net(row, each[QUALITY], each[COST]) for each in candidates])
     left = np.where(mine, 0.0, share)
     if left.sum() <= 0:
         left = np.where(mine, 0.0, 1.0)
     target = left / left.sum()
     at = next((p for p, each in enumerate(candidates) if list(each[:3]) == [row["strategy"], row["node"], row["backend"]]), None)
     return Logged(
-        score=row["score"],
+        score=_net(row, row["score"], row["cost_usd"]),
         propensity=min(1.0, row["propensity"]),
         target=0.0 if at is None else float(min(target[at], 1.0)),
         guess=0.0 if at is None else float(guesses[at]),
         target_guess=float(target @ guesses),
     )
+
+
+def _net(row: Row, quality: float, cost_usd: float | None) -> float:
+    """Quality less its price, at most down to 0."""
+    return max(0.0, quality - float(row["per_usd"]) * (cost_usd or 0.0))
 
 
 def _proposals(rules: Sequence[Rule], fidelity: float, findings: Sequence[Finding], paths: int) -> list[str]:

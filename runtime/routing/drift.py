@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 Vector = npt.NDArray[np.float64]
-Remembered = tuple[Vector, float, float]
+Remembered = tuple[Vector, float, float, float]
 
 SLACK = 0.2
 THRESHOLD = 5.0
@@ -38,6 +38,7 @@ class Drift:
         self.sums = np.zeros((slots, 2))
         self.lengths = np.zeros((slots, 2), dtype=np.int64)
         self.alarms = np.zeros(slots, dtype=np.int64)
+        """How often each was found to have changed; counted by who decides that it has."""
         self._recent: dict[int, deque[Remembered]] = {}
 
     def learn(self, slot: int, error: float, weight: float) -> bool:
@@ -48,22 +49,29 @@ class Drift:
             self.lengths[slot, side] = self.lengths[slot, side] + 1 if value > 0 else 0
         return bool((self.sums[slot] > self._thresholds).any())
 
-    def remember(self, slot: int, x: Vector, score: float, weight: float) -> None:
-        """Keep an outcome for a restart."""
-        self._recent.setdefault(slot, deque(maxlen=KEPT)).append((x, score, weight))
+    def remember(self, slot: int, x: Vector, score: float, weight: float, expected: float) -> None:
+        """Keep an outcome, and what was expected, for a restart."""
+        self._recent.setdefault(slot, deque(maxlen=KEPT)).append((x, score, weight, expected))
 
     def since_change(self, slot: int) -> list[Remembered]:
         """The outcomes since the sum that gave the alarm left 0: the estimate of when the arm changed."""
         side = int((self.sums[slot] / self._thresholds).argmax())
         length = int(self.lengths[slot, side]) - 1
-        self.alarms[slot] += 1
         recent = list(self._recent.get(slot, ()))
         return recent[-length:] if length > 0 else []
 
-    def forget(self, slot: int) -> None:
-        """Begin an arm's sums anew; its count of alarms stays."""
+    def fell(self, slot: int) -> bool:
+        """Whether the alarm was for worse."""
+        return bool((self.sums[slot] / self._thresholds).argmax() == 0)
+
+    def begin(self, slot: int) -> None:
+        """Begin an arm's sums anew; what is remembered of it stays."""
         self.sums[slot] = 0.0
         self.lengths[slot] = 0
+
+    def forget(self, slot: int) -> None:
+        """Begin an arm anew; its count of alarms stays."""
+        self.begin(slot)
         self._recent.pop(slot, None)
 
     def forget_features(self) -> None:

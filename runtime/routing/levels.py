@@ -12,6 +12,7 @@ chosen arms are compared, the slope also takes back the optimism of having chose
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -81,6 +82,17 @@ class Groups:
         """A group of which nothing is known, ``(2, slots)``: weights and sums."""
         return np.zeros((2, self._slots))
 
+    def kept(self, slot: int) -> Callable[[], None]:
+        """What brings back all that is known of an arm now, beside what comes meanwhile."""
+        known = {key: row[:, slot].copy() for key, row in self.table.items() if row[0, slot] > 0}
+
+        def bring_back() -> None:
+            for key, column in known.items():
+                if (row := self.table.get(key)) is not None:
+                    row[:, slot] += column
+
+        return bring_back
+
     def forget(self, slot: int) -> None:
         """Drop an arm everywhere."""
         for row in self.table.values():
@@ -134,6 +146,17 @@ class Neighbours:
         self.weights[at] = weight
         self.at = (at + 1) % len(self.slots)
         self.filled = max(self.filled, at + 1)
+
+    def kept(self, slot: int) -> Callable[[], None]:
+        """What brings back all that is remembered of an arm now, as far as nothing newer took its place."""
+        places = np.flatnonzero((self.slots == slot) & (self.weights > 0))
+        weights = self.weights[places].copy()
+
+        def bring_back() -> None:
+            still = (self.slots[places] == slot) & (self.weights[places] == 0)
+            self.weights[places[still]] = weights[still]
+
+        return bring_back
 
     def forget(self, slot: int) -> None:
         """What is remembered of an arm counts for nothing from now on."""

@@ -11,11 +11,13 @@ of their dimensions was tried and cost more in noise than it told (replay, docs/
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from runtime.routing import kinds
+from runtime.routing.doubts import LEAST_KNOWN, Doubt, Outcome
 from runtime.routing.drift import Drift
 from runtime.routing.features import SHAPE_SCALE, Point
 from runtime.routing.levels import Groups, Neighbours, Slots, Trust, Vector
@@ -59,13 +61,25 @@ class View:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """Means and variances of the arms asked for, ``(n,)`` each; ``parts (4, n)`` are the levels' effects before trust."""
+    """Means and variances of the arms asked for, ``(n,)`` each; ``parts (4, n)`` are the levels' effects before trust.
+    ``doubted``: of arms that may have fallen (their place) the chance that they have not, and what is expected of them then;
+    ``mean`` is that of both cases."""
 
     x: Vector
     mean: Vector
     variance: Vector
     parts: Vector
     shared: float
+    doubted: tuple[tuple[int, float, float], ...] = ()
+
+    def draw(self, sd: Vector, count: int, rng: np.random.Generator) -> Vector:
+        """``(count, n)`` draws around the means, with the standard deviations ``sd (n,)``; of doubted arms from both cases."""
+        means = np.tile(self.mean, (count, 1))
+        for at, chance, before in self.doubted:
+            holds = rng.random(count) < chance
+            means[:, at] = np.where(holds, before, (self.mean[at] - chance * before) / (1 - chance))
+        drawn: Vector = means + sd * rng.standard_normal(means.shape)
+        return drawn
 
 
 LEVELS = ("slopes", "locale", "pattern", "neighbours")
@@ -99,6 +113,7 @@ class QualityModel:
         )
         self.trusts = [Trust(prior=0.5, worth=settings.trust_worth) for _ in LEVELS]
         self.drift = Drift(slots=slots, threshold=settings.drift_threshold, fall_threshold=settings.fall_threshold)
+        self.doubts: dict[int, Doubt] = {}
 
     def features(self, points: Point) -> Vector:
         """``(n, d)``: 1, the shape, the kind as one of ``most_kinds`` columns. ``points (n, d')``."""
@@ -124,13 +139,13 @@ class QualityModel:
             )
         )
         trust = np.array([each.value for each in self.trusts])
-        return Judgement(
-            x=x,
-            mean=weights[:, 0] + shared + trust @ parts,
-            variance=self.ridge.spread(x, slots),
-            parts=parts,
-            shared=shared,
-        )
+        mean = weights[:, 0] + shared + trust @ parts
+        doubted = []
+        for at, slot in enumerate(slots.tolist() if self.doubts else ()):
+            if (found := self.doubts.get(slot)) is not None:
+                doubted.append((at, chance := found.chance, before := found.before(x)))
+                mean[at] = chance * before + (1 - chance) * mean[at]
+        return Judgement(x=x, mean=mean, variance=self.ridge.spread(x, slots), parts=parts, shared=shared, doubted=tuple(doubted))
 
     def learn(self, view: View, slot: int, score: float, weight: float) -> bool:
         """One verdict (0 to 1) of ``slot``; True where it gave the alarm that the arm has changed."""
@@ -141,14 +156,12 @@ class QualityModel:
             lefts.append(left)
             trust.learn(float(part), left, weight)
             left -= trust.value * float(part)
-        changed = self.drift.learn(slot, score - float(judged.mean[0]), weight)
-        if changed:
-            self._start_over(slot)
+        changed = self._changed(slot, judged, score, weight)
         self.ridge.learn(slot, judged.x, score, weight * self._sharpness(float(judged.mean[0])))
         self.locales.learn(view.locale, slot, lefts[1], weight)
         self.patterns.learn(view.pattern, slot, lefts[2], weight)
         self.neighbours.learn(view.point, slot, score, lefts[3], weight)
-        self.drift.remember(slot, judged.x, score, weight)
+        self.drift.remember(slot, judged.x, score, weight, float(judged.mean[0]))
         self.seen += 1
         if kinds.due(self.seen):
             self._find_kinds()
@@ -163,6 +176,11 @@ class QualityModel:
 
     def _find_kinds(self) -> None:
         """Look for kinds among the remembered requests and learn the remembered outcomes anew in their terms."""
+        for slot, each in list(self.doubts.items()):
+            # What was laid aside is in terms that end here: the likelier of the two is taken.
+            if each.log_odds > 0:
+                each.bring_back()
+            del self.doubts[slot]
         ring = self.neighbours
         points = ring.points[: ring.filled]
         k = kinds.how_many(self.seen, self._settings.most_kinds)
@@ -179,16 +197,61 @@ class QualityModel:
         ring.left[: ring.filled] = scores - arms[:, 0] - x[:, 1:] @ pool[1:] - trust * slopes
         self.drift.forget_features()
 
-    def _start_over(self, slot: int) -> None:
-        """Forget an arm but for what came since it changed."""
-        since = self.drift.since_change(slot)
-        self.forget(slot)
-        for x, score, weight in since:
+    def _changed(self, slot: int, judged: Judgement, score: float, weight: float) -> bool:
+        """Look whether the arm has changed; one that surely has starts over from what came since."""
+        known = self.doubts.get(slot)
+        if known is not None:
+            known.hear(judged.x, score, weight)
+            if known.verdict is None:
+                return False
+            del self.doubts[slot]
+            if known.verdict:
+                known.bring_back()
+                self._learn_again(slot, known.after[:-1])
+                return False
+            self.drift.alarms[slot] += 1
+            return True
+        expected = float(judged.mean[0])
+        if not self.drift.learn(slot, score - expected, weight):
+            return False
+        fell, since = self.drift.fell(slot), self.drift.since_change(slot)
+        if fell and self.ridge.counts[slot] >= LEAST_KNOWN:
+            found = self._doubt(slot, [*since, (judged.x, score, weight, expected)])
+            if found.verdict:
+                return False
+            if found.verdict is None:
+                self.doubts[slot] = found
+        self._forget_evidence(slot)
+        self._learn_again(slot, since)
+        if slot in self.doubts:
+            return False
+        self.drift.alarms[slot] += 1
+        return True
+
+    def _doubt(self, slot: int, run: list[Outcome]) -> Doubt:
+        """Lay aside what is known of the arm now; ``run`` gave the alarm."""
+        gram, moment, count = self.ridge.gram[slot].copy(), self.ridge.moment[slot].copy(), float(self.ridge.counts[slot])
+        levels = [level.kept(slot) for level in (self.locales, self.patterns, self.neighbours)]
+
+        def bring_back() -> None:
+            self.ridge.gram[slot], self.ridge.moment[slot], self.ridge.counts[slot] = gram, moment, count
+            for level in levels:
+                level()
+            self.drift.begin(slot)
+
+        return Doubt(weights=self.ridge.weights[slot].copy(), bring_back=bring_back, outcomes=run, run=len(run))
+
+    def _learn_again(self, slot: int, outcomes: Sequence[Outcome]) -> None:
+        for x, score, weight, _ in outcomes:
             self.ridge.learn(slot, x, score, weight)
-        self.ridge.refresh_pool()
+        self.ridge.scale(slot, 1.0)
 
     def forget(self, slot: int) -> None:
-        """Drop all that is known of an arm: the slot is given away, or the arm has changed."""
+        """Drop all that is known of an arm: the slot is given away."""
+        self.doubts.pop(slot, None)
+        self._forget_evidence(slot)
+
+    def _forget_evidence(self, slot: int) -> None:
         self.ridge.scale(slot, 0.0)
         for level in (self.locales, self.patterns, self.neighbours):
             level.forget(slot)

@@ -3,7 +3,8 @@
 Called by the shell that keeps it in the ledger. Pure. Imports numpy, registry/arrays.py and this room alone.
 
 The format is that of registry/arrays.py. Its size is bounded by the learner's settings (arms, memory, groups); decisions that
-still wait for a verdict are kept up to KEPT_WAITING. What follows from the evidence (inverses, weights) is worked out again.
+still wait for a verdict are kept up to KEPT_WAITING. What follows from the evidence (inverses, weights) is worked out again. A
+fall that is doubted (doubts.py) is taken for one.
 """
 
 from __future__ import annotations

@@ -41,6 +41,7 @@ def decisions(n: int, *, quality: dict[str, float], by_kind: bool = False, arms:
                 "score": float(rng.random() < mean[chosen]),
                 "weight": 1.0,
                 "cost_usd": 0.001,
+                "per_usd": 2.0,
                 "candidates": candidates,
                 "facts": list(facts),
             }
@@ -63,9 +64,9 @@ def test_one_arm_that_is_always_best_is_one_rule_and_the_worse_one_could_go() ->
     found = distill(decisions(2500, quality={"a": 0.9, "b": 0.2}))
     assert [rule.text for rule in found.rules] == ["always: single x n x a"]
     removed = {finding.part for finding in found.findings if finding.remove}
-    assert removed == {"single x n x b"}
+    assert removed == {"b"}
     assert found.paths_after < found.paths_before
-    assert any("remove arm single x n x b" in each for each in found.proposals)
+    assert any("remove backend b" in each for each in found.proposals)
 
 
 def test_what_the_log_cannot_tell_stays() -> None:
@@ -95,3 +96,16 @@ def test_rows_of_before_there_were_so_many_features_still_count() -> None:
     assert found.rows == 600
     assert found.fidelity is not None
     assert found.fidelity > 0.9
+
+
+def test_what_is_a_little_better_and_much_dearer_is_not_worth_its_price() -> None:
+    rows = decisions(1500, quality={"a": 0.8, "b": 0.83})
+    assert not any(finding.part == "b" and finding.remove for finding in distill(rows).findings), "as cheap as the other it stays"
+    for row in rows:
+        for each in row["candidates"]:
+            each[6] = 0.1 if each[2] == "b" else 0.001
+        row["cost_usd"] = 0.1 if row["backend"] == "b" else 0.001
+    (finding,) = [each for each in distill(rows).findings if each.part == "b"]
+    assert finding.remove
+    assert finding.usd_each == pytest.approx(0.1)
+    assert "less its price" in finding.reason

@@ -133,7 +133,7 @@ async def test_a_rejection_and_a_kill_between_ruling_and_proposal_lose_nothing()
     name = await organism.win({"latency_weight": 1.0})
     organism.router.trials.trial = None  # as after a restart
     await organism.router.trials.load()
-    assert organism.router.trials.trial is None
+    assert organism.router.trials.trial is not None
     await organism.controller.ask()
     (case,) = organism.open_cases
     await organism.controller.decisions.reject(case.proposal.proposal_id, "never", who="op")
