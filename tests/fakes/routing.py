@@ -33,7 +33,7 @@ class MemoryBook:
         self.verdicts.append((decision_id, score, weight, source))
 
     async def of_request(self, request_id: str) -> list[dict[str, Any]]:
-        return []
+        return [row for row in await self.newest(since=0.0, limit=len(self.rows)) if row["request_id"] == request_id]
 
     async def newest(self, *, since: float, limit: int) -> list[dict[str, Any]]:
         found = {row.decision_id: {**asdict(row), "candidates": list(row.candidates)} for row in self.rows if row.at >= since}
