@@ -64,6 +64,8 @@ def steps(
     """What is tried, in order. Asked for one after the other: who comes next depends on who has answered."""
     if adapts(known):
         yield "adapt", adapter(own)
+        if tried.failures and tried.said:  # what the cheapest nearly had is worth more than a program from nothing
+            yield "repair", own
     yield "write", own
     same = replace(own, backend=tried.backend, fallback=True) if tried.backend and own.fallback else own
     for _ in range(spec.repairs):

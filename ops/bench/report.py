@@ -12,14 +12,19 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 
 class NoData(Exception):
     """A part of a benchmark needs recorded data that is not there; the message says which."""
+
+
+_LONG_CHARS: Final = 24
+_TABLE_CHARS: Final = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +77,14 @@ def emit(measurements: Mapping[str, Any], goals: Sequence[Goal], *, as_json: boo
         return
     console = Console()
     rows = Table("measurement", "value")
-    for name, value in _flat(measurements):
-        rows.add_row(name, value)
+    flat = list(_flat(measurements))
+    for name, value in flat:
+        if not _is_table(value):
+            rows.add_row(name, _shown(value))
     console.print(rows)
+    for name, value in flat:
+        if _is_table(value):
+            _tell(console, name, value)
     table = Table("goal", "target", "value", "met")
     for goal in goals:
         value = "not measured" if goal.value is None else f"{goal.value:.3f}"
@@ -82,7 +92,32 @@ def emit(measurements: Mapping[str, Any], goals: Sequence[Goal], *, as_json: boo
     console.print(table)
 
 
-def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+def _flat(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
     if isinstance(value, Mapping):
         return [row for key, item in value.items() for row in _flat(item, f"{prefix}.{key}" if prefix else str(key))]
-    return [(prefix, f"{value:.3f}" if isinstance(value, float) else str(value))]
+    return [(prefix, value)]
+
+
+def _is_table(value: Any) -> bool:
+    """A list of records with the same names, such as a curve."""
+    records = isinstance(value, list) and bool(value) and all(isinstance(each, Mapping) for each in value)
+    return records and all(each.keys() == value[0].keys() for each in value)
+
+
+def _tell(console: Console, name: str, records: Sequence[Mapping[str, Any]]) -> None:
+    """A table of what is short; what is long follows it, a line each, after what stands first in its row."""
+    rows = [{key: _shown(value) for key, value in each.items()} for each in records]
+    long = [key for key in rows[0] if any(len(row[key]) > _LONG_CHARS for row in rows)]
+    table = Table(*(key for key in rows[0] if key not in long), title=name, box=SIMPLE_HEAD, title_justify="left")
+    for row in rows:
+        table.add_row(*(value for key, value in row.items() if key not in long))
+    console.print(table, width=max(console.width, _TABLE_CHARS), crop=False, soft_wrap=True)
+    for row in rows:
+        for key in long:
+            console.print(f"{next(iter(row.values()))}: {row[key]}", soft_wrap=True)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) >= 0.01 or not value else f"{value:.2g}"
+    return "-" if value is None else str(value)

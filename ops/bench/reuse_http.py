@@ -261,21 +261,13 @@ def measure_weeks(seed: int, *, quick: bool) -> tuple[dict[str, Any], list[Goal]
                     "tier": looked.get("tier"),
                     "steps": looked.get("steps"),
                     "decision": said,
-                    "reason": looked.get("reason"),
                     "usd": usd,
-                    "ms": 1000 * took_s,
-                    "wrong": _wrong(reply, column, values),
+                    "ms": round(1000 * took_s),
+                    "correct": _wrong(reply, column, values) or "yes",
                 }
             )
-    for row in rows:
-        near = "" if row["similarity"] is None else f"{row['similarity']:.3f}"
-        right = row["wrong"] or "right"
-        told = f"{row['tier']}, {row['steps']} steps: {row['decision']}, ${row['usd']:.6f}, {row['ms']:.0f} ms, {right}"
-        progress(f"week {row['week']:9} {near:6} {told}\n               {row['request']}\n               {row['reason']}")
-    right_ones = sum(not row["wrong"] for row in rows)
-    return {f"week {row['week']}": row for row in rows}, [
-        at_least("weeks: right answers", right_ones, len(WEEKS), f"of {len(WEEKS)}")
-    ]
+    right_ones = sum(row["correct"] == "yes" for row in rows)
+    return {"replayed": rows}, [at_least("weeks: right answers", right_ones, len(WEEKS), f"of {len(WEEKS)}")]
 
 
 def _wrong(reply: Any, column: str, values: dict[str, float]) -> str:

@@ -25,9 +25,10 @@ def looked_of(found: Hit | Miss, solution: Solution | None) -> Looked:
             simulated=checks_of(solution).simulated,
         )
     nearest: Candidate | None = next(iter(found.candidates or found.kin), None) if isinstance(found, Miss) else None
+    other_form = isinstance(found, Miss) and not found.candidates and nearest is not None and found.reason == "nothing near"
     return Looked(
         result="miss",
-        reason=found.reason,
+        reason="near is only what gives another form of answer" if other_form else found.reason,
         tier=nearest.tier if nearest else "generation",
         steps=nearest.steps if nearest else 6,
         similarity=nearest.similarity if nearest else None,

@@ -81,13 +81,27 @@ async def test_the_cheapest_is_asked_for_just_the_change() -> None:
     assert (draft.code.how, draft.code.artifact, draft.code.improvements) == ("modified", "ages@1.0.0", ("pay",))
 
 
-async def test_where_the_change_fails_a_program_is_written() -> None:
-    bad = RunResult(value={"result": [{"pay": 9.0}] * 3, "checks": {"held": False}})
-    toolbox = box([bad, ok()])
+BAD = RunResult(value={"result": [{"pay": 9.0}] * 3, "checks": {"held": False}})
+FAR = RunResult(value={"result": [{"pay": "much"}] * 3, "checks": {"held": True}})
+
+
+async def test_where_the_change_fails_it_is_mended_by_who_would_have_written() -> None:
+    toolbox = box([BAD, ok()])
     draft = await run(toolbox, work(AGES))
     first, second = programs_asked(toolbox)
     assert (first[1].tier, second[1].tier) == ("cheap", "quality")
-    assert AGES.request not in second[0]
+    assert AGES.code in second[0]
+    assert draft.complete
+    assert draft.code is not None
+    assert draft.code.artifact == "ages@1.0.0"
+
+
+async def test_where_that_fails_too_a_program_is_written() -> None:
+    toolbox = box([BAD, FAR, ok()])
+    draft = await run(toolbox, work(AGES))
+    asked = programs_asked(toolbox)
+    assert [choice.tier for _, choice in asked] == ["cheap", "quality", "quality"]
+    assert AGES.code not in asked[-1][0]
     assert draft.complete
 
 
