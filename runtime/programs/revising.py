@@ -38,7 +38,7 @@ class Revising:
         """The changes that the last round of reviews requires of a version and that its author was not asked for yet: nobody
         could be asked then, or the daemon ended. Empty where nothing is owed."""
         revisions = registry.catalog.standings[version.version_id].revisions
-        if not revisions or (version.version_id, revisions) in self._asked or not _can_be_revised(version, trial):
+        if not revisions or (version.version_id, revisions) in self._asked or not self._can_be_revised(version, trial):
             return ()
         reviews = registry.catalog.reviews.get(version.version_id, ())
         if any(each.round == revisions for each in reviews):
@@ -53,7 +53,7 @@ class Revising:
         What does not hold leaves it as it is: the next look at it counts as the next revision. False where nobody could be asked:
         then it waits, and is sent back later.
         """
-        if not _can_be_revised(version, trial):
+        if not self._can_be_revised(version, trial):
             return True
         code = version.kind in CODE_KINDS
         said = await self._back_to_author(version, tuple(changes) or MEND)
@@ -77,6 +77,13 @@ class Revising:
         await _take_its_place(registry, version, content, changes, trial, said)
         return True
 
+    def _can_be_revised(self, version: Version, trial: Trial | None) -> bool:
+        """Code whose runs were not kept cannot be held against them again, and where no backend is able nobody ever can be asked:
+        it is looked at as it is."""
+        if version.kind in CODE_KINDS:
+            return trial is not None and self._asks.able("code") is not None
+        return self._asks.able("critique") is not None
+
     async def _back_to_author(self, version: Version, changes: Sequence[str]) -> Said | None:
         """The author where it is live, or can be woken; else whoever answers clients."""
         author = version.author if any(each.spec.name == version.author for each in self._cluster.nodes()) else None
@@ -88,11 +95,6 @@ class Revising:
         prose = version.content.removesuffix(machine_part(version.content))
         task = revise_text_task(problem=version.problem, text=prose, changes=changes)
         return await self._asks.ask(task, node=author, need="critique", schema=TEXT_SCHEMA)
-
-
-def _can_be_revised(version: Version, trial: Trial | None) -> bool:
-    """Code whose runs were not kept cannot be held against them again: it is looked at as it is."""
-    return version.kind not in CODE_KINDS or trial is not None
 
 
 async def _take_its_place(

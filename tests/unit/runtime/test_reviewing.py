@@ -301,6 +301,16 @@ async def test_a_revision_that_nobody_could_be_asked_for_is_asked_for_later() ->
     assert world.registry.catalog.standings[latest].revisions == 1
 
 
+async def test_what_nobody_will_ever_be_able_to_revise_does_not_wait() -> None:
+    asks = Asks(lambda node, text: None, able=False)
+    reviewing, world, draft, runner = await made(asks)
+    runner.result = lambda code, inputs: RunResult(value=GOOD.value, wall_s=8.0)
+    for _ in range(3):
+        await reviewing.round()
+    assert state(world, draft.version_id) == ("archived", "review: still wanting after 2 revisions")
+    assert asks.asked == []
+
+
 async def test_an_answer_that_is_no_revision_is_not_asked_for_twice() -> None:
     def answer(node: str | None, text: str) -> Any:
         return verdict("revise", 0.5, required_changes=["x"]) if node else "I would rather not."
