@@ -8,11 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
+from agents.llm.chat import BackendSpec
 from runtime.cli import main
+from runtime.learner.policy import DAY_S
 from runtime.learner.views import explained, shown
 from runtime.report import report
 from tests.unit.runtime.test_lasting import GOOD, Daemon, live
-from tests.unit.runtime.test_learner import World
+from tests.unit.runtime.test_learner import A, B, World
 
 
 def printed(daemon: Any, capsys: pytest.CaptureFixture[str], found: Any, *words: str) -> str:
@@ -53,6 +55,24 @@ async def test_the_policy_is_shown_as_rules_and_what_could_go(
     assert simple["paths_before"] > 1
     assert "backend a: without it quality less its price" in out or "backend a: the log says too little" in out
     assert {finding["kind"] for finding in simple["findings"]} == {"backend"}
+
+
+async def test_without_what_could_go_there_are_fewer_paths(
+    tmp_path: Path, daemon: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    skill = {"a": 0.2, "b": 0.9, "c": 0.2}
+    world = World(tmp_path, backends=[A, B, BackendSpec(name="c", model="m-c")], routing={"exploration_floor": 0.2})
+    world.live(600, skill)
+    before = await shown(world.router, now=world.now)
+    could_go = {each["part"] for each in before["simplification"]["findings"] if each["remove"]}
+    assert could_go == {"a", "c"}
+    assert "Proposal: remove backend a" in printed(daemon, capsys, before, "routes", "show")
+    world.backends = [spec for spec in world.backends if spec.name != "c"]
+    world.now += 8 * DAY_S
+    world.live(200, skill)
+    after = await shown(world.router, now=world.now)
+    assert after["simplification"]["paths_before"] < before["simplification"]["paths_before"]
+    assert after["simplification"]["rules"] == [{**before["simplification"]["rules"][0], "requests": 200}]
 
 
 async def test_what_was_adopted_shows_its_gain_over_the_holdout(daemon: Any, capsys: pytest.CaptureFixture[str]) -> None:
