@@ -162,9 +162,9 @@ class Trials:
         """Begin one in the shadow. Raises ExperimentBusy where one runs, RoutingError (BadExperiment) naming a field that is
         wrong."""
         challenger = changed(self._settings(), changes)
-        await self._make_room()
         told = ", ".join(f"{key} = {value}" for key, value in sorted(changes.items()))
         trial = self._new(changes, "shadow", champion="in force", challenger=told, **terms)
+        await self._make_room()
         await self._book.save(as_row(trial))
         self.trial, self._challenger = trial, challenger
         await self._look_at_the_log()
@@ -172,8 +172,8 @@ class Trials:
 
     async def start_router(self, router: str, *, champion: str, **terms: Any) -> Trial:
         """Begin one with a generated router, which has been in the shadow already. Raises as ``start`` does."""
-        await self._make_room()
         trial = self._new({ROUTER: router}, "live", champion=champion, challenger=router, **terms)
+        await self._make_room()
         await self._book.save(as_row(trial))
         self.trial, self._challenger = trial, None
         return trial
@@ -301,7 +301,11 @@ class Trials:
             else:
                 await self._write(trial)
         elif trial.stage in ENDED and in_force and "lasting" not in trial.ruling:
-            await self._write(replace(trial, stage="kept", ruling={**trial.ruling, "lasting": None}, updated_at=now))
+            # From nothing: what was seen before was by other shares, and maybe worth something else by the weights of then.
+            fresh = replace(
+                trial, stage="kept", state=begin(trial.plan), ruling={**trial.ruling, "lasting": None}, updated_at=now
+            )
+            await self._write(fresh)
 
     async def _write(self, trial: Trial) -> None:
         self.trial, self._dirty = trial, False

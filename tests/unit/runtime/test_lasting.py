@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from runtime.config.routing import RoutingSettings
 from runtime.learner.trials import Trials
-from runtime.routing.experiment import assign
+from runtime.routing.experiment import BadExperiment, assign
 from tests.fakes.routing import MemoryBook, MemoryTrials
 from tests.unit.runtime.test_learner_trials import FAST, live, logged
 
@@ -54,7 +56,9 @@ async def test_the_holdout_goes_on_without_what_was_adopted() -> None:
         assert experiment == name
         assert group == ("holdout" if f"u{number}" in frozen else "challenger"), "its members never change"
         assert settings.cost_weight == (2.0 if group == "holdout" else 3.0)
-    live(daemon.trials, 1000, GOOD, seed=8)
+    assert daemon.trials.trial is not None
+    assert not any(side.requests for side in daemon.trials.trial.state.sides.values()), "before it was in force counts no more"
+    live(daemon.trials, 4000, GOOD, seed=8)
     await daemon.trials.tick()
     (row,) = await daemon.trials.all()
     assert row["stage"] == "kept"
@@ -113,11 +117,14 @@ async def test_one_that_won_before_a_restart_is_watched_once_adopted() -> None:
     assert after.stage == "kept"
 
 
-async def test_another_experiment_ends_the_watch() -> None:
+async def test_another_experiment_ends_the_watch_and_a_bad_one_does_not() -> None:
     daemon = Daemon()
     name = await daemon.won()
     daemon.adopt()
     await daemon.trials.tick()
+    with pytest.raises(BadExperiment):
+        await daemon.trials.start({"cost_weight": 5.0}, share=0.9, holdout=0.5)
+    assert daemon.stage == "kept"
     second = await daemon.trials.start({"cost_weight": 5.0}, **FAST)
     rows = {row["experiment_id"]: row for row in await daemon.trials.all()}
     assert rows[name]["stage"] == "over"
