@@ -16,7 +16,7 @@ from agents.records import AgentError, BudgetExceeded, Choice, DeadlineExceeded,
 from agents.shaping import compile_schema, conform
 from agents.strategies.agreement import agreement
 from agents.strategies.judging import JUDGE, checked, listen, score_of
-from agents.strategies.merging import Merge
+from agents.strategies.merging import Merge, same_answer
 from agents.strategies.runner import RunChild, inner, joined_issues, to_text
 from agents.strategy_specs import Consensus, Single, StrategySpec
 from agents.toolbox import Toolbox
@@ -89,8 +89,24 @@ async def run(work: Work, spec: Consensus, toolbox: Toolbox, choice: Choice, *, 
             partial=partial,
         ) from errors[0]
     picked = _majority(work, scored, best) if spec.pick == "majority" else best.draft
-    toolbox.note("stage", name="pick", state="done", pick=spec.pick, best=best.name, answered=len(good), of=len(members))
+    useful = _useful(work, spec, scored, picked, [name for name, _ in jobs]) if spec.members else {}
+    told = {"pick": spec.pick, "best": best.name, "answered": len(good), "of": len(members), "useful": useful}
+    toolbox.note("stage", name="pick", state="done", **told)
     return picked
+
+
+def _useful(work: Work, spec: Consensus, scored: Sequence[Scored], picked: Draft, names: Sequence[str]) -> dict[str, bool]:
+    """Of each member, whether the answer would have been another one without it, the others' scores being what they are."""
+    found = dict.fromkeys(names, False)
+    for one in scored:
+        others = [each for each in scored if each is not one]
+        if not others:
+            found[one.name] = True
+            continue
+        best = max(others, key=lambda each: each.score)
+        left = best.draft if spec.pick == "best" else _majority(work, others, best)
+        found[one.name] = not same_answer(left, picked)
+    return {name.replace(" ", ":"): mattered for name, mattered in found.items()}
 
 
 def default_members(backends: Sequence[BackendSpec], k: int, choice: Choice) -> tuple[StrategySpec, ...]:

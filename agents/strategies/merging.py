@@ -11,7 +11,7 @@ from typing import Final
 
 import orjson
 
-from agents.records import Json
+from agents.records import Draft, Json
 from agents.shaping import type_name
 from agents.strategy_specs import Conflict
 
@@ -98,6 +98,13 @@ def canonical(value: Json) -> str:
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         value = int(value)
     return "j" + orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def same_answer(one: Draft, other: Draft) -> bool:
+    """Whether a client would take them for the same: by their data where both have some, else by their words."""
+    if one.data is not None and other.data is not None:
+        return canonical(one.data) == canonical(other.data)
+    return canonical(one.text) == canonical(other.text)
 
 
 def _short(value: Json) -> str:

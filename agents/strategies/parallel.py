@@ -17,7 +17,7 @@ from agents.quality.constraints import of_parts
 from agents.records import AgentError, Choice, Draft, InvalidRequest, Json, StructuredFailed, Work
 from agents.shaping import array_path, array_schema, compile_schema, conform, sub_schema, with_count
 from agents.strategies.agreement import agreement
-from agents.strategies.merging import Merge
+from agents.strategies.merging import Merge, same_answer
 from agents.strategies.runner import RunChild, inner, joined_issues, to_text, with_user
 from agents.strategy_specs import Aspect, Parallel, Single, Tier
 from agents.toolbox import Toolbox
@@ -68,7 +68,23 @@ async def run(work: Work, spec: Parallel, toolbox: Toolbox, choice: Choice, *, v
     errors = [part.error for part in parts if part.error is not None]
     if len(errors) == len(parts):
         raise errors[0]
-    return _joined(work, spec, parts)
+    draft = _joined(work, spec, parts)
+    if spec.aspects and len(parts) > 1:
+        toolbox.note("stage", name="merge", state="done", useful=_useful(work, spec, parts, draft))
+    return draft
+
+
+def _useful(work: Work, spec: Parallel, parts: list[_Part], draft: Draft) -> dict[str, bool]:
+    """Of each aspect, whether the answer would have been another one without it."""
+    found = {}
+    for place, part in enumerate(parts):
+        others = [*parts[:place], *parts[place + 1 :]]
+        try:
+            same = same_answer(_joined(work, spec, others), draft)
+        except AgentError:
+            same = False
+        found[f"aspect:{part.aspect.name}"] = not same and part.draft is not None
+    return found
 
 
 def default_aspects(schema: Mapping[str, Json] | None) -> tuple[Aspect, ...]:

@@ -11,6 +11,7 @@ from agents.llm.prompts import render
 from agents.records import AgentError, BudgetExceeded, Choice, DeadlineExceeded, Draft, StructuredFailed, Work
 from agents.strategies.form import invalid
 from agents.strategies.gates import Failing, corrected, drafted, failing, failing_by_rule, names_of, wanted
+from agents.strategies.merging import same_answer
 from agents.strategies.per_item import Listed, listed, run_items
 from agents.strategies.runner import RunChild, inner, joined_issues, quoted, with_user
 from agents.strategy_specs import Gate, Pipeline, Stage
@@ -68,7 +69,8 @@ async def run(work: Work, spec: Pipeline, toolbox: Toolbox, choice: Choice, *, v
             _leave(error, line)
             error.message = f"stage {stage.name!r} ({number} of {line.total}): {error.message}"[:MAX_MESSAGE_CHARS]
             raise
-        line.note(stage, number, "done", issues=list(draft.issues))
+        changed = line.known is None or not same_answer(draft, line.known)
+        line.note(stage, number, "done", issues=list(draft.issues), useful={f"stage:{stage.name}": changed})
         line.drafts.append((stage, draft))
         if stage.gate is not None and not await _passes(line, stage, stage.gate, number):
             return _stopped(line, f"it was stopped at the gate of stage {stage.name!r} ({number} of {line.total})")
@@ -99,13 +101,15 @@ async def _passes(line: _Line, stage: Stage, gate: Gate, number: int) -> bool:
     """Whether the pipeline goes on. The newest draft is replaced by its correction, or carries what it fails."""
     draft = line.drafts[-1][1]
     found = await failing(gate, line.work, draft, line.toolbox, line.choice)
+    useful = {f"gate:{stage.name}": bool(found.all)}
     if found.all and gate.on_fail == "correct":
-        line.note(stage, number, "gate", issues=list(found.all), on_fail=gate.on_fail)
+        line.note(stage, number, "gate", issues=list(found.all), on_fail=gate.on_fail, useful=useful)
+        useful = {}
         given = inner(line.work)
         draft, found = await corrected(gate, stage.strategy, given, draft, found, line.toolbox, line.choice, line.run_child)
     passed = not found.all
     line.issues += [f"after stage {stage.name!r}: {words}" for words in found.unheard]
-    line.note(stage, number, "gate", issues=list(found.all), passed=passed)
+    line.note(stage, number, "gate", issues=list(found.all), passed=passed, useful=useful)
     line.drafts[-1] = (stage, replace(draft, issues=joined_issues(found.all, draft.issues)))
     if not passed and gate.on_fail == "continue":
         line.open.append((stage, gate, found))

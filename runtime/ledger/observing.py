@@ -50,6 +50,13 @@ WHERE o.rowid > ? AND o.node IS NOT NULL AND e.kind = 'stage' AND json_extract(e
     AND json_extract(e.data, '$.name') IN ('validate', 'detect') AND json_type(e.data, '$.issues') = 'array'
 GROUP BY 1, 2 LIMIT 1000
 """
+# Of each part of a strategy, whether the answer was another one by it, as the strategy said at its end.
+_PARTS: Final = """
+SELECT o.node, part.key AS kind, count(*) AS runs, sum(part.value) AS found, 0.0 AS seconds
+FROM outcomes o JOIN events e ON e.request_id = o.request_id, json_each(e.data, '$.useful') part
+WHERE o.rowid > ? AND o.node IS NOT NULL AND o.status = 'ok' AND e.kind = 'stage' AND part.type IN ('true', 'false')
+GROUP BY 1, 2 LIMIT 1000
+"""
 _ANSWERS: Final = """
 SELECT request_id, json_extract(body, '$.text') AS text FROM outcomes
 WHERE node = ? AND rowid > ? AND status = 'ok' AND body IS NOT NULL ORDER BY rowid DESC LIMIT ?
@@ -90,7 +97,7 @@ class ObservingLedger:
         return [row["key"] for row in rows], outcomes
 
     async def checks(self, after: int) -> list[Check]:
-        """Checks inside strategies of the outcomes after key ``after``."""
+        """Checks and other parts inside strategies, of the outcomes after key ``after``."""
         return [
             Check(
                 node=row["node"],
@@ -99,7 +106,7 @@ class ObservingLedger:
                 found=int(row["found"] or 0),
                 seconds=float(row["seconds"] or 0.0),
             )
-            for row in await self._rows(_CHECKS, (after,))
+            for row in (*await self._rows(_CHECKS, (after,)), *await self._rows(_PARTS, (after,)))
         ]
 
     async def answers(self, node: str, after: int) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from agents.records import NodeId, NodeSpec
-from agents.strategy_specs import SelfHealing, StrategySpec, ValidationLoop
+from agents.strategy_specs import Consensus, Parallel, Pipeline, SelfDialogue, SelfHealing, StrategySpec, ValidationLoop
 from runtime.topology.compare import Against
 from runtime.topology.growing import guards
 from runtime.topology.observe import Row, surely_below
@@ -23,6 +23,10 @@ from runtime.topology.situation import Check, Situation, Wish, predicted
 
 LEAST_RUNS: Final = 30
 """A check ran so often before it is said to find nothing."""
+CHECKS: Final = frozenset({"validation", "self_healing", "gate"})
+"""Parts that look for something; others add something."""
+LEAST_MEMBERS: Final = 2
+"""A consensus has so many members."""
 MAX_NAME: Final = 60
 _SUFFIX: Final = "-recovery"
 
@@ -87,11 +91,12 @@ def recovery_spec(good: NodeSpec, *, revision: int) -> NodeSpec:
 
 
 def rewires(situation: Situation) -> Iterator[Wish]:
-    """REWIRE: drop a check that finds nothing, and a backend that the log of decisions says adds nothing."""
+    """REWIRE: drop a check that finds nothing, a stage or branch that changes no answer, and a backend that the log of decisions
+    says adds nothing."""
     changed: set[NodeId] = set()
     for check in situation.checks:
         member = situation.by_name.get(check.node)
-        inner = None if member is None else without_check(member.spec.strategy, check.kind)
+        inner = None if member is None else without_part(member.spec.strategy, check.kind)
         if member is None or inner is None or not situation.settled(member) or member.node_id in changed:
             continue
         high = surely_below(check.found, check.runs)
@@ -101,7 +106,7 @@ def rewires(situation: Situation) -> Iterator[Wish]:
         found = situation.window.nodes.get(check.node)
         if found is not None:
             held = high >= situation.rules.caught
-            yield Wish(draft=_without_check(situation, member, check, inner, found), after=2, held=held, gain=check.seconds)
+            yield Wish(draft=_without(situation, member, check, inner, found), after=2, held=held, gain=check.seconds)
     for finding in situation.findings:
         if finding.kind != "backend" or not finding.remove:
             continue
@@ -138,20 +143,46 @@ def rewires(situation: Situation) -> Iterator[Wish]:
             )
 
 
-def without_check(strategy: StrategySpec, kind: str) -> StrategySpec | None:
-    """What is left of a strategy without its outermost check of ``kind``; None where it has none."""
+def without_part(strategy: StrategySpec, kind: str) -> StrategySpec | None:
+    """What is left of a strategy without its outermost part of ``kind`` (situation.Check); None where it has none, or nothing
+    would be left."""
+    sort, _, name = kind.partition(":")
     match strategy:
         case ValidationLoop(generate=inner) if kind == "validation":
             return inner
         case SelfHealing(generate=inner) if kind == "self_healing":
             return inner
+        case ValidationLoop(generate=inner) | SelfHealing(generate=inner) | SelfDialogue(generate=inner):
+            left = without_part(inner, kind)
+            return None if left is None else replace(strategy, generate=left)
+        case Pipeline(stages=stages) if sort == "stage":
+            kept = tuple(stage for stage in stages if stage.name != name)
+            return replace(strategy, stages=kept) if 0 < len(kept) < len(stages) else None
+        case Pipeline(stages=stages) if sort == "gate":
+            open_ = tuple(replace(stage, gate=None) if stage.name == name else stage for stage in stages)
+            return replace(strategy, stages=open_) if open_ != stages else None
+        case Parallel(aspects=aspects) if sort == "aspect":
+            others = tuple(aspect for aspect in aspects if aspect.name != name)
+            return replace(strategy, aspects=others) if 0 < len(others) < len(aspects) else None
+        case Consensus(members=members) if sort == "member" and name.isdecimal() and len(members) > LEAST_MEMBERS:
+            rest = tuple(each for number, each in enumerate(members, start=1) if number != int(name))
+            quorum = None if strategy.quorum is None else min(strategy.quorum, len(rest))
+            return replace(strategy, members=rest, quorum=quorum) if len(rest) < len(members) else None
     return None
 
 
-def _without_check(situation: Situation, member: Member, check: Check, inner: StrategySpec, row: Row) -> Draft:
-    scope, words = Scope(kind="nodes", names=(check.node,)), check.kind.replace("_", " ")
+def _called(kind: str) -> str:
+    sort, _, name = kind.partition(":")
+    if not name:
+        return f"the {sort.replace('_', ' ')}"
+    return f"the gate of stage {name!r}" if sort == "gate" else f"{sort} {name!r}"
+
+
+def _without(situation: Situation, member: Member, check: Check, inner: StrategySpec, row: Row) -> Draft:
+    scope, words = Scope(kind="nodes", names=(check.node,)), _called(check.kind)
+    found = "found something" if check.kind.partition(":")[0] in CHECKS else "changed the answer"
     seen = Evidence(
-        metric="check_found",
+        metric="part_useful",
         value=float(check.found),
         units="requests",
         count=check.runs,
@@ -159,15 +190,15 @@ def _without_check(situation: Situation, member: Member, check: Check, inner: St
         until=situation.window.until,
         scope=scope,
         source="events",
-        note=f"{check.kind}: {check.seconds:.3f} s each",
+        note=f"{words}: {check.seconds:.3f} s each" if check.seconds > 0 else words,
     )
     latency: tuple[Prediction, ...] = ()
-    if row.latency_p50_s > 0:
+    if row.latency_p50_s > 0 and check.seconds > 0:
         then = max(0.0, row.latency_p50_s - check.seconds)
         latency = (predicted("latency_s", row.latency_p50_s, then, scope=scope, slack=0.1, bound=20 * row.latency_p50_s),)
     return Draft(
         payload=Rewire(spec=replace(member.spec, strategy=inner)),
-        reason=f"the {words} of {check.node} found something in {check.found} of {check.runs} answers: drop it",
+        reason=f"{words} of {check.node} {found} in {check.found} of {check.runs} cases: drop it",
         evidence=(seen, situation.evidence(row, "count", scope=scope)),
         predictions=(*latency, *guards(row, scope)),
         share=row.share,

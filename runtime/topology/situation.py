@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final, Literal
+from typing import Final
 
 from agents.records import NodeId, NodeSpec
 from runtime.cluster import WarmUse
@@ -92,10 +92,13 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """A check inside a node's strategy: how often it ran and found something, and what it took (``seconds`` each)."""
+    """A part of a node's strategy: how often it ran, and how often it ``found`` something, or the answer would have been another
+    one without it; and what it took (``seconds`` each, 0 where that is not known). ``kind``: ``validation`` and ``self_healing``
+    are checks around the whole; ``stage:NAME`` and ``gate:NAME`` of a pipeline, ``aspect:NAME`` of a parallel strategy,
+    ``member:NUMBER`` of a consensus."""
 
     node: str
-    kind: Literal["validation", "self_healing"]
+    kind: str
     runs: int
     found: int
     seconds: float

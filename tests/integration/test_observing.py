@@ -9,11 +9,19 @@ from typing import Any
 
 import pytest
 
-from agents.records import BackendTimeout, Event, InvalidRequest, NodeLost
+from agents.records import BackendTimeout, Choice, Event, InvalidRequest, NodeLost, Work
+from agents.strategies.compose import run_strategy
+from agents.strategy_specs import Aspect, Consensus, Gate, Parallel, Pipeline, Single, Stage, StrategySpec
 from runtime.jobs.records import Feedback
 from runtime.ledger.jobs import JobLedger
 from runtime.ledger.observing import ObservingLedger
 from runtime.ledger.rows import Took
+from runtime.topology.mending import rewires
+from runtime.topology.observe import observe
+from runtime.topology.payloads import Rewire
+from runtime.topology.situation import Situation
+from tests.fakes.outcomes import member, shape
+from tests.fakes.toolbox import FakeToolbox
 from tests.integration.daemon_process import Running, running_daemon
 from tests.integration.ledger_file import answer, call, finish, open_ledger, request
 
@@ -65,6 +73,59 @@ async def test_outcomes_are_read_as_columns_with_who_failed_and_what_people_said
     assert check.seconds == pytest.approx(0.4)
     assert await reads.answers("root", 0) == [("", "world"), ("p1", "the answer")]
     assert answer("r1").node == "root"
+    await ledger.close()
+
+
+MEMBERS = tuple(Single(backend=name) for name in ("cheap", "dear", "odd"))
+SAYS = {"cheap": "23 metres", "dear": "It is 23 metres", "odd": "blue"}
+PARTS: dict[str, tuple[StrategySpec, str, StrategySpec]] = {
+    "stage": (
+        Pipeline(
+            stages=(Stage(name="draft", strategy=Single(tier="cheap")), Stage(name="polish", strategy=Single(tier="cheap")))
+        ),
+        "stage 'polish'",
+        Pipeline(stages=(Stage(name="draft", strategy=Single(tier="cheap")),)),
+    ),
+    "gate": (
+        Pipeline(
+            stages=(Stage(name="draft", strategy=Single(tier="cheap"), gate=Gate()), Stage(name="end", strategy=MEMBERS[2]))
+        ),
+        "the gate of stage 'draft'",
+        Pipeline(stages=(Stage(name="draft", strategy=Single(tier="cheap")), Stage(name="end", strategy=MEMBERS[2]))),
+    ),
+    "aspect": (
+        Parallel(aspects=(Aspect(name="one", strategy=MEMBERS[0]), Aspect(name="other", strategy=MEMBERS[1])), merge="vote"),
+        "aspect 'other'",
+        Parallel(aspects=(Aspect(name="one", strategy=MEMBERS[0]),), merge="vote"),
+    ),
+    "member": (Consensus(members=MEMBERS), "member '2'", Consensus(members=(MEMBERS[0], MEMBERS[2]))),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+async def test_a_part_that_changes_no_answer_is_found_in_the_traces_and_dropped(tmp_path: Path, part: str) -> None:
+    """The strategies themselves say what their parts were good for; the rule reads it of the ledger."""
+    strategy, named, left = PARTS[part]
+    box = FakeToolbox(lambda request, choice: SAYS[choice.backend or "cheap"])
+    work = Work(messages=({"role": "user", "content": "How high is the tower?"},))
+    await run_strategy(work, strategy, box, Choice(), visible=False)
+    events = tuple(Event(kind="stage", at=100.5, data=data) for kind, data in box.notes if kind == "stage")
+    ledger = await open_ledger(tmp_path / "ledger.sqlite")
+    for number in range(220):
+        await ledger.accept(request(f"r{number}"), at=100.0)
+        finish(ledger, f"r{number}", call(), events=events)
+    await ledger.flush()
+    reads = ObservingLedger(ledger)
+    _, outcomes = await reads.after(0, locale_of={})
+    topology = shape(member("root", strategy=strategy))
+    situation = Situation(window=observe(outcomes, number=2), topology=topology, checks=await reads.checks(0))
+    (wish,) = rewires(situation)
+    assert isinstance(wish.draft.payload, Rewire)
+    assert wish.draft.payload.spec.strategy == left
+    assert (
+        wish.draft.reason
+        == f"{named} of root {'found something' if part == 'gate' else 'changed the answer'} in 0 of 220 cases: drop it"
+    )
     await ledger.close()
 
 

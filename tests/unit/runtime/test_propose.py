@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.strategy_specs import CodeAugmented, Single, ValidationLoop
+from agents.strategy_specs import (
+    Aspect,
+    CodeAugmented,
+    Consensus,
+    Gate,
+    Parallel,
+    Pipeline,
+    Single,
+    Stage,
+    StrategySpec,
+    ValidationLoop,
+)
 from runtime.routing.distill import Finding
 from runtime.routing.sequential import Interval
 from runtime.topology.observe import observe
@@ -430,6 +441,46 @@ def test_a_check_that_finds_nothing_is_dropped() -> None:
     assert found[0].predictions[0].expected == pytest.approx(found[0].predictions[0].baseline - 0.5)
     for useful in (replace(idle, found=40), replace(idle, runs=20, found=0)):
         assert drafts(windows(flows, shape(checked), times=3, checks=[useful]), Kind.REWIRE) == []
+
+
+STAGES = (Stage(name="draft", strategy=Single()), Stage(name="polish", strategy=Single(), gate=Gate()))
+SIDES = tuple(Aspect(name=name, strategy=Single()) for name in ("facts", "style"))
+THREE = tuple(Single(backend=name) for name in "abc")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "kind", "left"),
+    [
+        (Pipeline(stages=STAGES), "stage:polish", Pipeline(stages=STAGES[:1])),
+        (Pipeline(stages=STAGES), "gate:polish", Pipeline(stages=(STAGES[0], replace(STAGES[1], gate=None)))),
+        (Parallel(aspects=SIDES), "aspect:style", Parallel(aspects=SIDES[:1])),
+        (Consensus(members=THREE, quorum=3), "member:2", Consensus(members=(THREE[0], THREE[2]), quorum=2)),
+        (
+            ValidationLoop(generate=Pipeline(stages=STAGES)),
+            "stage:draft",
+            ValidationLoop(generate=Pipeline(stages=STAGES[1:])),
+        ),
+        (Pipeline(stages=STAGES), "stage:none", None),
+        (Pipeline(stages=STAGES[:1]), "stage:draft", None),
+        (Pipeline(stages=STAGES), "gate:draft", None),
+        (Parallel(aspects=()), "aspect:facts", None),
+        (Consensus(members=THREE[:2]), "member:1", None),
+        (Consensus(members=THREE), "member:4", None),
+        (Consensus(k=3), "member:1", None),
+        (Single(), "member:1", None),
+    ],
+)
+def test_a_stage_a_gate_or_a_branch_that_changes_nothing_is_dropped(
+    strategy: StrategySpec, kind: str, left: StrategySpec | None
+) -> None:
+    node = member(strategy=strategy)
+    idle = Check(node="generalist", kind=kind, runs=400, found=1, seconds=0.0)
+    found = drafts(windows([Flow(n=400, score=0.95)], shape(node), times=2, checks=[idle]), Kind.REWIRE)
+    assert [draft.payload.spec.strategy for draft in found] == ([] if left is None else [left])
+    assert all("in 1 of 400 cases: drop it" in draft.reason for draft in found)
+    assert all({each.metric for each in draft.predictions} == {"quality", "failure"} for draft in found)
+    useful = replace(idle, found=40)
+    assert drafts(windows([Flow(n=400, score=0.95)], shape(node), times=3, checks=[useful]), Kind.REWIRE) == []
 
 
 def test_a_backend_that_the_log_says_adds_nothing_is_dropped_from_its_nodes() -> None:
