@@ -31,6 +31,9 @@ class PatternSettings(Section):
     """Most often that a model is asked for a pattern's name; 0: names are made of the words that set it apart."""
     names_usd_per_day: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] = 0.05
     """Most that names may cost in a day (UTC)."""
+    holdout_share: Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)] = 0.05
+    """Share of a kept specialist's requests that goes on as if it were not there, so that it can be seen what it still brings; 0:
+    none, and then it is never found to be dispensable while its kind lasts."""
     routines_per_hour: int = Field(default=12, ge=0, le=10_000)
     """Most often that a model is asked for the routine by which a specialist knows its requests; 0: none is written."""
     routines_usd_per_day: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] = 0.2

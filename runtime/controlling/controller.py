@@ -324,7 +324,7 @@ class Controller:
             now, why = tools.wall(), f"finish {case.proposal.key}"
             _, entry = revised(self.topology, steps, at=now, who=CONTROLLER, reason=why, proposal_id=name)
             rows = [Done(proposal_id=name, phase="finish", ordinal=place, at=now) for place in range(len(steps))]
-            await tools.write(kept, *rows, entry)
+            await tools.write(kept, *rows, entry, *self.decisions.spared(case))
 
     async def _hold_up(self) -> None:
         """Nodes that should be live and are not (the cluster lost them) are made so again."""

@@ -17,10 +17,10 @@ from runtime.controlling.checks import check_draft
 from runtime.controlling.tools import CONTROLLER, POLICY, Tools
 from runtime.topology import approval, caps
 from runtime.topology.moves import WAITING
-from runtime.topology.payloads import Restore
+from runtime.topology.payloads import Kind, Prune, Restore
 from runtime.topology.plan import plan_of
 from runtime.topology.records import Draft, NotNow, OverCap, Proposal, Status, UnknownProposal
-from runtime.topology.shape import ProposalId
+from runtime.topology.shape import MemberStep, ProposalId
 from runtime.topology.wire import digest_of
 
 MAX_SNOOZE_S: Final = 90 * 86_400.0
@@ -130,6 +130,20 @@ class Decisions:
             return ()
         old, now, first_s = tools.state.holds.get(key), tools.wall(), tools.settings.hold_back_s
         return (Held(hold=approval.hold_back(old, key, reason=why, who=CONTROLLER, now=now, first_s=first_s)),)
+
+    def spared(self, case: Case) -> tuple[Held, ...]:
+        """What goes though it worked is not made again at once for the same patterns: it was found to bring too little."""
+        tools, payload = self._tools, case.proposal.draft.payload
+        gone = [step.before for step in case.plan.apply if isinstance(step, MemberStep) and step.before is not None]
+        if not isinstance(payload, Prune) or case.proposal.draft.origin == "operator":
+            return ()
+        now, first_s, why = tools.wall(), tools.settings.hold_back_s, f"{payload.node} was pruned: {case.proposal.draft.reason}"
+        keys = [f"{Kind.SPAWN}:{pattern}" for member in gone if member.life == "live" for pattern in member.patterns]
+        holds = (
+            approval.hold_back(tools.state.holds.get(key), key, reason=why, who=CONTROLLER, now=now, first_s=first_s)
+            for key in keys
+        )
+        return tuple(Held(hold=hold) for hold in holds)
 
     async def snooze(self, name: str, for_s: float, *, who: str) -> Case:
         """Not now; it comes back in ``for_s`` seconds, and lives that much longer. Raises UnknownProposal, NotNow."""

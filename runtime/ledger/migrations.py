@@ -17,7 +17,7 @@ from runtime.ledger.records import LedgerForeign, LedgerTooNew
 from runtime.ledger.registry_schema import WRITTEN
 from runtime.ledger.routing_schema import ROUTERS, ROUTING, ROUTING_FACTS
 from runtime.ledger.sums_schema import SUMS
-from runtime.ledger.topology_schema import FORGOTTEN, TOPOLOGY
+from runtime.ledger.topology_schema import CLAIMS, FORGOTTEN, TOPOLOGY
 
 APPLICATION_ID = 0x4D474C31
 """Marks the file as ours ("MGL1"), so that somebody else's database is never taken over."""
@@ -310,9 +310,9 @@ CREATE TABLE library_journal (
 ALTER TABLE outcomes ADD COLUMN library TEXT;
 """
 
-_FIRST_SIX = (_FIRST, _JOBS, _QUALITY, _SPEND, _REGISTRY, _ESCALATIONS)
-_NEXT = (ROUTING, SUMS, WRITTEN, _LIBRARY, ROUTING_FACTS, ROUTERS, COMPARISONS, TOPOLOGY, PATTERNS, FORGOTTEN, LIBRARY_COPIES)
-MIGRATIONS: tuple[tuple[int, str], ...] = tuple(enumerate((*_FIRST_SIX, *_NEXT), start=1))
+_FIRST_NINE = (_FIRST, _JOBS, _QUALITY, _SPEND, _REGISTRY, _ESCALATIONS, ROUTING, SUMS, WRITTEN)
+_NEXT = (_LIBRARY, ROUTING_FACTS, ROUTERS, COMPARISONS, TOPOLOGY, PATTERNS, FORGOTTEN, LIBRARY_COPIES, CLAIMS)
+MIGRATIONS: tuple[tuple[int, str], ...] = tuple(enumerate((*_FIRST_NINE, *_NEXT), start=1))
 
 
 def version_of(connection: sqlite3.Connection) -> int:

@@ -11,10 +11,11 @@ from typing import Any, Final
 
 import aiosqlite
 
-from runtime.ledger.batch import WritingConnection
+from runtime.ledger.batch import WritingConnection, look_away
 from runtime.ledger.records import LedgerUnavailable
 from runtime.ledger.samples import PatternsOf
 from runtime.ledger.store import Ledger
+from runtime.topology.claims import Claims, Group
 from runtime.topology.outcomes import MAX_OUTCOMES, NOT_HEARD, OWN_FAULTS, Outcomes, outcomes_of
 from runtime.topology.situation import Check
 
@@ -22,13 +23,14 @@ PIECE: Final = 2_000
 MAX_ANSWERS: Final = 40
 _MEMORY: Final = "observe.memory"
 _NOT_HEARD: Final = ", ".join(f"'{code}'" for code in sorted(NOT_HEARD))
-# What a person said counts before what the router heard of judges and checks, and that before the checks alone. The daemon's own
-# questions are no traffic.
+# What a person said counts before what the router heard of judges and checks, and that before the checks alone.
+_SCORE: Final = """coalesce((SELECT avg(f.score) FROM feedback f WHERE f.request_id = o.request_id),
+        (SELECT avg(d.score) FROM decisions d WHERE d.request_id = o.request_id),
+        CASE WHEN o.quality_source <> 'none' THEN o.quality_score END)"""
+# The daemon's own questions are no traffic.
 _OUTCOMES: Final = f"""
 SELECT o.rowid AS key, o.request_id, o.at, o.status, o.error_code, o.node, o.strategy, o.backend, o.latency_s, o.cost_usd,
-o.simulated, coalesce((SELECT avg(f.score) FROM feedback f WHERE f.request_id = o.request_id),
-        (SELECT avg(d.score) FROM decisions d WHERE d.request_id = o.request_id),
-        CASE WHEN o.quality_source <> 'none' THEN o.quality_score END) AS score
+o.simulated, {_SCORE} AS score
 FROM outcomes o
 WHERE o.rowid > ? AND o.status <> 'cancelled' AND coalesce(o.error_code, '') NOT IN ({_NOT_HEARD})
     AND NOT EXISTS (SELECT 1 FROM requests r WHERE r.request_id = o.request_id AND r.source NOT IN ('openai', 'mock', 'native'))
@@ -56,6 +58,15 @@ SELECT o.node, part.key AS kind, count(*) AS runs, sum(part.value) AS found, 0.0
 FROM outcomes o JOIN events e ON e.request_id = o.request_id, json_each(e.data, '$.useful') part
 WHERE o.rowid > ? AND o.node IS NOT NULL AND o.status = 'ok' AND e.kind = 'stage' AND part.type IN ('true', 'false')
 GROUP BY 1, 2 LIMIT 1000
+"""
+MAX_CLAIMS: Final = 20_000
+_CLAIMS: Final = f"""
+SELECT node, held, count(*) AS count, sum(answered) AS answered, count(score) AS judged, total(score) AS scores,
+    total(score * score) AS squares, coalesce(avg(cost_usd), 0.0) AS cost_usd, coalesce(avg(latency_s), 0.0) AS latency_s
+FROM (SELECT c.node, c.held, o.status IN ('ok', 'partial') AS answered, o.cost_usd, o.latency_s, {_SCORE} AS score
+    FROM (SELECT * FROM claims WHERE at >= ? ORDER BY at DESC LIMIT {MAX_CLAIMS}) c JOIN outcomes o USING (request_id)
+    WHERE o.status <> 'cancelled' AND coalesce(o.error_code, '') NOT IN ({_NOT_HEARD}))
+GROUP BY 1, 2
 """
 _ANSWERS: Final = """
 SELECT request_id, json_extract(body, '$.text') AS text FROM outcomes
@@ -108,6 +119,22 @@ class ObservingLedger:
             )
             for row in (*await self._rows(_CHECKS, (after,)), *await self._rows(_PARTS, (after,)))
         ]
+
+    def claim(self, request_id: str, node: str, *, at: float, held: bool) -> None:
+        """Note that the specialist ``node`` could take a request, and whether it was held out. Nobody waits for it."""
+
+        def write(connection: WritingConnection) -> None:
+            connection.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?)", (request_id, at, node, held))
+
+        self._ledger.act(write).add_done_callback(look_away)
+
+    async def claims(self, since: float) -> dict[str, Claims]:
+        """What became of the newest claims since Unix time ``since``, by the specialist, where there are any of both sorts."""
+        found: dict[str, dict[int, Group]] = {}
+        for row in await self._rows(_CLAIMS, (since,)):
+            node, held = row.pop("node"), row.pop("held")
+            found.setdefault(node, {})[held] = Group(**row)
+        return {node: Claims(taken=both[0], held=both[1]) for node, both in found.items() if len(both) == 2}
 
     async def answers(self, node: str, after: int) -> list[tuple[str, str]]:
         """(pattern, answer) of the newest answers of a node after key ``after``; none where bodies are not kept."""

@@ -107,3 +107,18 @@ CREATE TABLE lost_descendants (
 ) WITHOUT ROWID;
 CREATE INDEX members_by_origin ON members (born_of);
 """
+
+# Requests that a specialist's routine claimed, and whether they were held out: went on as if it were not there
+# (runtime/topology/claims.py).
+CLAIMS: Final = """
+CREATE TABLE claims (
+    request_id TEXT PRIMARY KEY,
+    at REAL NOT NULL,
+    node TEXT NOT NULL,
+    held INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX claims_by_time ON claims (at);
+CREATE TRIGGER forget_claim AFTER DELETE ON outcomes BEGIN
+    DELETE FROM claims WHERE request_id = OLD.request_id;
+END;
+"""

@@ -23,6 +23,7 @@ from runtime.ledger.records import LedgerError
 from runtime.observing.introspection import Introspection
 from runtime.routing.distill import Finding
 from runtime.topology import shrinking
+from runtime.topology.claims import Claims
 from runtime.topology.compare import answers_alike
 from runtime.topology.efficiency import Efficiency, efficiency
 from runtime.topology.memory_wire import memory_text, remembered_from
@@ -41,6 +42,8 @@ READ_AGAIN: Final = 500
 FINDINGS_EVERY: Final = 6
 """Looks between two distillations of the router's log."""
 MAX_HISTORY: Final = 200
+CLAIMS_S: Final = 28 * 86_400.0
+"""How long what went on without a specialist counts: its backends and prices change."""
 MAX_CHECKED: Final = 5_000
 """Outcomes whose traces are searched for checks that found something."""
 MAX_COMPARED: Final = 8
@@ -57,6 +60,8 @@ class Reads(Protocol):
     async def checks(self, after: int) -> list[Check]: ...
 
     async def answers(self, node: str, after: int) -> list[tuple[str, str]]: ...
+
+    async def claims(self, since: float) -> Mapping[str, Claims]: ...
 
     async def memory(self) -> str: ...
 
@@ -273,6 +278,7 @@ class Observer:
             simulated=bool(outcomes.simulated.any()),
             input_usd=self._prices(),
             warm=self._warm(),
+            claims=await self._reads.claims(now - CLAIMS_S),
         )
         return replace(situation, likeness=await self._likeness(situation, after))
 

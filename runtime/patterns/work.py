@@ -20,6 +20,7 @@ from runtime.clock import Clock
 from runtime.cluster import Cluster
 from runtime.config.settings import Settings
 from runtime.controlling.controller import Controller
+from runtime.ledger.observing import ObservingLedger
 from runtime.ledger.patterns import PatternLedger
 from runtime.ledger.records import LedgerError
 from runtime.ledger.registry import spent_since
@@ -30,7 +31,7 @@ from runtime.patterns.desk import PatternDesk
 from runtime.patterns.naming import BY_WORDS, MAX_EXAMPLES, NAME_SCHEMA, name_of, question
 from runtime.programs.asks import Asks, Bounds, Runs
 from runtime.programs.registry_desk import RegistryDesk
-from runtime.specialists.desk import SpecialistDesk
+from runtime.specialists.desk import Claiming, SpecialistDesk
 from runtime.topology.pattern_records import Pattern
 from sandbox.runner import Sandbox
 
@@ -105,6 +106,7 @@ class PatternWork:
             backends=backends,
             asks=written,
             reviews=self._reviews,
+            claims=self._claiming(controller),
             clock=self._clock.steady,
             wall=self._clock.wall,
         )
@@ -124,6 +126,18 @@ class PatternWork:
             self._specialists = None
             await specialists.close()
             await self.desk.close()
+
+    def _claiming(self, controller: Controller) -> Claiming:
+        ledger = ObservingLedger(self._ledger)
+
+        def note(request_id: str, node: str, held: bool) -> None:
+            ledger.claim(request_id, node, at=self._clock.wall(), held=held)
+
+        return Claiming(
+            share=lambda: self._settings.holdout_share,
+            kept=lambda origin: origin not in controller.tools.state.cases,
+            note=note,
+        )
 
     async def specialist(self, run: OpenRequest) -> None:
         """Ask the routine of the request's pattern, where a specialist is there for it; see SpecialistDesk.choose."""

@@ -33,9 +33,10 @@ from runtime.programs.registry_desk import RegistryDesk
 from runtime.records import Request
 from runtime.specialists.records import Taken
 from runtime.specialists.routine import Said, Verdict, code_of, inputs_of, inputs_of_text, judge, question, read
+from runtime.topology.claims import held_out
 from runtime.topology.payloads import Spawn
 from runtime.topology.records import Proposal
-from runtime.topology.shape import Member, Topology
+from runtime.topology.shape import Member, ProposalId, Topology
 from sandbox.held import Held
 from sandbox.records import MIB, Case, Limits
 from sandbox.runner import Sandbox
@@ -57,14 +58,25 @@ MOST_FAILURES: Final = 5
 BY: Final = "specialists"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claiming:
+    """``share`` of the requests of a specialist goes on without it, once the proposal that it came from is ``kept`` (or over
+    otherwise); ``note`` hears of each request that it could take, of whom, and whether it was held out."""
+
+    share: Callable[[], float]
+    kept: Callable[[ProposalId | None], bool]
+    note: Callable[[str, str, bool], None]
+
+
 @dataclass(slots=True)
 class Serving:
-    """A routine that can be asked, the node that it speaks for, and since when (Unix seconds)."""
+    """A routine that can be asked, the node that it speaks for, since when (Unix seconds), and the proposal it came from."""
 
     node: str
     version: VersionId
     held: Held
     since: float
+    origin: ProposalId | None
     failures: int = 0
     rests_until: float = 0.0
 
@@ -82,15 +94,17 @@ class SpecialistDesk:
         backends: Callable[[], Sequence[BackendSpec]],
         asks: Asks,
         reviews: bool,
+        claims: Claiming,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._patterns, self._registry, self._sandbox, self._topology = patterns, registry, sandbox, topology
         self._backends, self._asks, self._reviews, self._clock, self._wall = backends, asks, reviews, clock, wall
+        self._claims = claims
         self._serving: dict[str, Serving] = {}
         self._tried: dict[str, tuple[int, float]] = {}
         self.counts: Counter[str] = Counter()
-        """How requests ended that were asked about: ``taken``, ``left``, ``failed``."""
+        """How requests ended that were asked about: ``taken``, ``left``, ``failed``, ``held`` out."""
 
     # ── the request path ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -115,8 +129,12 @@ class SpecialistDesk:
         if serving.failures >= MOST_FAILURES:
             log.warning("the routine %s rests for a while: %s", serving.version, said.fault)
             serving.failures, serving.rests_until = 0, self._clock() + RETRY_S
-        self.counts["failed" if said.fault else "taken" if said.takes else "left"] += 1
-        if not said.takes:
+        held = said.takes and self._held_out(request.request_id, serving)
+        self.counts["failed" if said.fault else "held" if held else "taken" if said.takes else "left"] += 1
+        if held:
+            reason = f"it would be the specialist {serving.node}'s, and goes on without it to see what that brings"
+            run.note(Event(kind="route", at=self._wall(), data={"way": "holdout", "version": serving.version, "reason": reason}))
+        if held or not said.takes:
             return
         run.taken = Taken(
             node=serving.node,
@@ -129,6 +147,15 @@ class SpecialistDesk:
         told = {"node": serving.node, "backend": said.backend or None, "way": "specialist", "version": serving.version}
         reason = f"the specialist {serving.node} takes it, sure to {said.confidence:.2f}"
         run.note(Event(kind="route", at=self._wall(), data={**told, "reason": reason}))
+
+    def _held_out(self, request_id: str, serving: Serving) -> bool:
+        """Whether a request that is the specialist's goes on without it. While it is on probation, none does."""
+        share = self._claims.share()
+        if share <= 0 or not self._claims.kept(serving.origin):
+            return False
+        held = held_out(request_id, share)
+        self._claims.note(request_id, serving.node, held)
+        return held
 
     # ── life ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -157,7 +184,7 @@ class SpecialistDesk:
                     await self._hold(registry, pattern, member, version)
                 serving = self._serving[pattern]
                 if serving.node != member.spec.name:
-                    serving.node, serving.since = member.spec.name, self._wall()
+                    serving.node, serving.since, serving.origin = member.spec.name, self._wall(), member.born_of
             elif not in_review(registry, pattern) and self._may_try(pattern):
                 await self._write(registry, pattern, member)
                 return  # one at a time: others' routines need not wait for more than one model
@@ -170,7 +197,7 @@ class SpecialistDesk:
                 break
         old = self._serving.pop(pattern, None)
         since = old.since if old is not None and old.node == member.spec.name else self._wall()
-        self._serving[pattern] = Serving(node=member.spec.name, version=version, held=held, since=since)
+        self._serving[pattern] = Serving(node=member.spec.name, version=version, held=held, since=since, origin=member.born_of)
         if old is not None:
             await old.held.aclose()
         log.info("%s decides for %s", version, member.spec.name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from runtime.topology.claims import Gain, gain_of
 from runtime.topology.compare import LEAST, Against, twins, utility
 from runtime.topology.growing import failures, guards
 from runtime.topology.observe import Row, Table, surely_below
@@ -98,12 +99,15 @@ def prunes(situation: Situation) -> Iterator[Wish]:
         if row.count == 0:
             continue
         reason, held = why_prune(situation, row, against)
+        gain = _gain(situation, row.name)
+        if (not reason or held) and gain is not None and gain.high < 2 * rules.least_gain:
+            reason, held = _dispensable(row.name, gain), gain.high >= rules.least_gain
         if not reason:
             continue
         if against is not None and against.best >= 0:
             relied_on.add(window.nodes.names[against.best])
         yield Wish(
-            draft=_prune_draft(situation, member, row, against, reason), after=rules.prune_after, held=held, gain=-row.share
+            draft=_prune_draft(situation, member, row, against, reason, gain), after=rules.prune_after, held=held, gain=-row.share
         )
 
 
@@ -136,7 +140,22 @@ def why_prune(situation: Situation, row: Row, against: Against | None) -> tuple[
     return "", False
 
 
-def _prune_draft(situation: Situation, member: Member, row: Row, against: Against | None, reason: str) -> Draft:
+def _gain(situation: Situation, name: str) -> Gain | None:
+    claims, rules = situation.claims.get(name), situation.rules
+    return None if claims is None else gain_of(claims, usd_weight=rules.usd_weight, second_weight=rules.second_weight)
+
+
+def _dispensable(name: str, gain: Gain) -> str:
+    """By chance some of its requests went on without it: surely it brings less than a new node would have to promise."""
+    return (
+        f"{name} brings {gain.mean:+.3f} utility to a request ({gain.low:+.3f} to {gain.high:+.3f}): {gain.count} that went on "
+        "without it by chance were answered as well"
+    )
+
+
+def _prune_draft(
+    situation: Situation, member: Member, row: Row, against: Against | None, reason: str, gain: Gain | None
+) -> Draft:
     scope = Scope(kind="nodes", names=(row.name,))
     measures = [name for name in ("count", "share", "quality", "latency_p50_s", "cost_usd") if math.isfinite(getattr(row, name))]
     total = situation.window.total.row(0)
@@ -150,11 +169,27 @@ def _prune_draft(situation: Situation, member: Member, row: Row, against: Agains
     return Draft(
         payload=Prune(node=member.node_id),
         reason=reason,
-        evidence=tuple(situation.evidence(row, name, scope=scope) for name in measures),
+        evidence=(*(situation.evidence(row, name, scope=scope) for name in measures), *_compared(situation, scope, gain)),
         predictions=predictions,
         share=row.share,
         simulated=situation.simulated,
     )
+
+
+def _compared(situation: Situation, scope: Scope, gain: Gain | None) -> Iterator[Evidence]:
+    if gain is not None:
+        window, note = situation.window, f"{gain.low:+.3f} to {gain.high:+.3f}, over those that went on without it"
+        yield Evidence(
+            metric="gain",
+            value=gain.mean,
+            units="utility",
+            count=gain.count,
+            since=window.since,
+            until=window.until,
+            scope=scope,
+            source="claims",
+            note=note,
+        )
 
 
 def _forgotten(situation: Situation, member: Member) -> Iterator[Wish]:

@@ -15,6 +15,7 @@ from typing import Final
 from agents.records import NodeId, NodeSpec
 from runtime.cluster import WarmUse
 from runtime.routing.distill import Finding
+from runtime.topology.claims import Claims
 from runtime.topology.compare import Against, against_others
 from runtime.topology.observe import Row, Window
 from runtime.topology.records import Draft, Evidence, Metric, Prediction, Scope
@@ -131,7 +132,7 @@ class Situation:
     """One window with all that the rules may know. ``findings``: what routing/distill.py says adds nothing. ``likeness``: how
     alike pairs of nodes (names, sorted) answer, 0 to 1, where it was measured. ``now`` is Unix seconds and may jump.
     ``input_usd``: what a backend takes for one prompt token. ``warm``: what was asked of the pool of blank nodes, where there
-    is one."""
+    is one. ``claims``: of specialists by name, what they took and what went on without them."""
 
     window: Window
     topology: Topology
@@ -145,6 +146,7 @@ class Situation:
     simulated: bool = False
     input_usd: Mapping[str, float] = field(default_factory=dict)
     warm: WarmUse | None = None
+    claims: Mapping[str, Claims] = field(default_factory=dict)
 
     @cached_property
     def by_name(self) -> Mapping[str, Member]:

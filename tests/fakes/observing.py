@@ -8,6 +8,7 @@ import numpy as np
 
 from agents.records import Json
 from runtime.config.observe import ObserveSettings
+from runtime.topology.claims import Claims
 from runtime.topology.outcomes import Outcomes, joined
 from runtime.topology.records import UnknownProposal
 from runtime.topology.situation import Check
@@ -43,6 +44,7 @@ class MemoryReads:
         self.pieces: list[Outcomes] = []
         self.said: dict[str, list[tuple[str, str]]] = {}
         self.found: list[Check] = []
+        self.claimed: dict[str, Claims] = {}
         self.read = 0
         self.locales: Mapping[str, str] = {}
         self.kept = ""
@@ -50,6 +52,9 @@ class MemoryReads:
 
     def write(self, outcomes: Outcomes) -> None:
         self.pieces = [joined([*self.pieces, outcomes])]
+
+    async def claims(self, since: float) -> Mapping[str, Claims]:
+        return self.claimed
 
     async def first(self, *, since: float, most: int = 0) -> int:
         return 0

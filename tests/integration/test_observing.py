@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agents.records import BackendTimeout, Choice, Event, InvalidRequest, NodeLost, Work
+from agents.records import BackendTimeout, Choice, Event, InvalidRequest, NodeId, NodeLost, Work
 from agents.strategies.compose import run_strategy
 from agents.strategy_specs import Aspect, Consensus, Gate, Parallel, Pipeline, Single, Stage, StrategySpec
 from runtime.jobs.records import Feedback
@@ -18,8 +18,9 @@ from runtime.ledger.observing import ObservingLedger
 from runtime.ledger.rows import Took
 from runtime.topology.mending import rewires
 from runtime.topology.observe import observe
-from runtime.topology.payloads import Rewire
-from runtime.topology.situation import Situation
+from runtime.topology.payloads import Prune, Rewire
+from runtime.topology.propose import propose
+from runtime.topology.situation import Memory, Situation
 from tests.fakes.outcomes import member, shape
 from tests.fakes.toolbox import FakeToolbox
 from tests.integration.daemon_process import Running, running_daemon
@@ -126,6 +127,39 @@ async def test_a_part_that_changes_no_answer_is_found_in_the_traces_and_dropped(
         wish.draft.reason
         == f"{named} of root {'found something' if part == 'gate' else 'changed the answer'} in 0 of 220 cases: drop it"
     )
+    await ledger.close()
+
+
+async def test_what_went_on_without_a_specialist_is_held_against_what_it_took(tmp_path: Path) -> None:
+    """Claims as the request path notes them, their outcomes, and the rules: nobody is better off with it, so it goes."""
+    ledger = await open_ledger(tmp_path / "ledger.sqlite")
+    reads = ObservingLedger(ledger)
+    for number in range(900):
+        name, held = f"r{number}", number % 3 == 0
+        await ledger.accept(request(name), at=100.0)
+        reads.claim(name, "root", at=100.0, held=held)
+        finish(ledger, name, call())
+    reads.claim("r-unfinished", "root", at=100.0, held=True)
+    reads.claim("r0-of-another", "alone", at=100.0, held=False)
+    await ledger.flush()
+    claims = await reads.claims(0.0)
+    assert {node: (both.taken.count, both.held.count) for node, both in claims.items()} == {"root": (600, 300)}
+    assert claims["root"].held.answered == 300
+    assert claims["root"].held.latency_s == pytest.approx(0.6)
+    assert await reads.claims(101.0) == {}
+    _, outcomes = await reads.after(0, locale_of={})
+    memory, found = Memory(), []
+    topology = shape(member(), member("root", "specialist", patterns=["p1"]))
+    for window in range(1, 5):
+        seen = Situation(
+            window=observe(outcomes, number=window), topology=topology, claims=claims, memory=memory, now=1000.0 * window
+        )
+        look = propose(seen)
+        memory, found = look.memory, [*found, *look.drafts]
+    assert [draft.payload for draft in found] == [Prune(node=NodeId("id-root"))]
+    assert "300 that went on without it by chance were answered as well" in found[0].reason
+    await ledger.act(lambda connection: connection.execute("DELETE FROM requests") and None)
+    assert not list(await ledger.reader.execute_fetchall("SELECT 1 FROM claims WHERE request_id LIKE 'r_'"))
     await ledger.close()
 
 

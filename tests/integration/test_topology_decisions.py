@@ -16,7 +16,7 @@ from runtime.ledger.samples import LedgerSamples
 from runtime.topology.payloads import Merge, Park, Prune, Rewire, Spawn, Wake
 from runtime.topology.records import BadProposal, Draft, NotNow, OverCap, Scope, Status, UnknownProposal
 from runtime.topology.shape import PatternId, Topology
-from tests.fakes.topology import OPERATOR, a_draft, a_spawn, a_spec, a_world
+from tests.fakes.topology import OPERATOR, a_draft, a_prediction, a_spawn, a_spec, a_world
 
 pytestmark = pytest.mark.integration
 
@@ -117,6 +117,30 @@ async def test_a_change_that_did_not_keep_its_promise_is_held_back_like_a_reject
         assert (await world.submit(a_spawn("a"))).proposal.status is Status.PROPOSED  # an operator may wish for it
         world.clock[0] += 1001
         assert not world.controller.tools.state.held_back(world.clock[0])
+
+
+async def test_what_was_pruned_while_it_worked_is_not_made_again_at_once(tmp_path: Path) -> None:
+    async with a_world(tmp_path, hold_back_s=1000.0) as world:
+        decisions, clock = world.controller.decisions, world.clock
+        for name in "ab":
+            await world.carried_out(a_spawn(name, patterns=(PatternId(f"p-{name}"),)))
+        clock[0] += 200_000
+        for _ in range(4):
+            await world.controller.look()
+        parked = await world.carried_out(Park(node=B))
+        clock[0] += 200_000
+        for _ in range(4):
+            await world.controller.look()
+        assert (await world.now(parked)).proposal.status is Status.KEPT
+        for node in (A, B):
+            await world.approve(await decisions.submit(a_draft(Prune(node=node), predictions=(a_prediction(),)), who="rules"))
+        world.samples.values[:] = [0.9] * 400
+        for _ in range(4):
+            await world.controller.look()
+        assert set(world.topology.members) == {"node-1"}
+        assert world.controller.tools.state.held_back(clock[0]) == {"spawn:p-a"}  # nobody had asked for b
+        with pytest.raises(NotNow, match="was pruned"):
+            await decisions.submit(a_draft(a_spawn("c", patterns=(PatternId("p-a"),))), who="rules")
 
 
 @dataclass(slots=True)

@@ -13,8 +13,9 @@ from agents.llm.simulated.profiles import PROFILES
 from agents.llm.simulated.reading import Reading
 from agents.records import NodeId, NodeSpec
 from runtime.controlling.probation import Probation
-from runtime.specialists.desk import MOST_FAILURES, TRIES, SpecialistDesk, wanted_of
+from runtime.specialists.desk import MOST_FAILURES, TRIES, Claiming, SpecialistDesk, wanted_of
 from runtime.specialists.routine import Said, code_of, inputs_of, judge, question, read
+from runtime.topology.claims import held_out
 from runtime.topology.payloads import Park, Spawn
 from runtime.topology.records import Draft, Prediction, Scope
 from runtime.topology.shape import Member, PatternId, Topology
@@ -105,6 +106,7 @@ class Registry:
 class World:
     def __init__(self, *results: RunResult, now: float = 0.0) -> None:
         self.now, self.held = now, Held(*results)
+        self.share, self.open, self.claims = 0.0, set[Any](), dict[str, bool]()
         spec = NodeSpec(node_id=NodeId("n"), name="cards", role="specialist")
         self.members = {spec.node_id: Member(spec=spec, patterns=(PatternId("p1"),))}
         current = {"p1": "p2", "p2": "p2"}
@@ -117,9 +119,14 @@ class World:
             backends=lambda: [SimpleNamespace(name="a")],
             asks=SimpleNamespace(able=lambda need: None),
             reviews=False,
+            claims=Claiming(share=lambda: self.share, kept=lambda origin: origin not in self.open, note=self.note),
             clock=lambda: self.now,
             wall=lambda: self.now,
         )
+
+    def note(self, request_id: str, node: str, held: bool) -> None:
+        assert node == "cards"
+        self.claims[request_id] = held
 
     async def ask(self, **fields: Any) -> Any:
         run: Any = SimpleNamespace(request=request(**fields), pattern="p1", taken=None, events=[])
@@ -136,6 +143,28 @@ async def test_a_live_specialist_takes_what_its_routine_says_is_its_own() -> Non
     assert world.held.asked[-1] == inputs_of(request(count=3), "hi")
     assert run.events[0].data["way"] == "specialist"
     assert world.desk.counts == {"taken": 1}
+
+
+async def test_a_share_of_a_kept_specialists_requests_goes_on_without_it() -> None:
+    world = World(RunResult(value=GOOD))
+    await world.desk.look()
+    world.share = 0.2
+    runs = {f"req_{number}": await world.ask(request_id=f"req_{number}") for number in range(300)}
+    assert 40 <= sum(world.claims.values()) <= 80
+    for name, run in runs.items():
+        assert (run.taken is None) is world.claims[name] is held_out(name, 0.2)
+        assert [event.data["way"] for event in run.events] == ["holdout" if run.taken is None else "specialist"]
+    assert world.desk.counts == {"held": sum(world.claims.values()), "taken": 300 - sum(world.claims.values())}
+
+
+async def test_no_request_is_held_out_while_a_specialist_is_on_probation_or_where_nobody_wants_it() -> None:
+    world = World(RunResult(value=GOOD))
+    world.open.add(None)  # the proposal that the node came from
+    await world.desk.look()
+    for world.share, world.open in ((0.5, {None}), (0.0, set[Any]())):
+        for number in range(50):
+            assert (await world.ask(request_id=f"req_{number}")).taken is not None
+    assert world.claims == {}
 
 
 @pytest.mark.parametrize("fields", [{"backend": "a"}, {"source": "registry"}])
