@@ -138,7 +138,7 @@ class Controller:
 
     async def run(self) -> None:
         """Look every ``round_s``, and at once when kicked; beside it ask the sources, who may take their time, and tidy."""
-        beside = [asyncio.create_task(chore) for chore in (self._ask_on(), tidy_on(self.tools))]
+        beside = [asyncio.create_task(chore) for chore in (self._ask_on(), tidy_on(self.tools, self._clock))]
         try:
             while True:
                 self._kicked.clear()

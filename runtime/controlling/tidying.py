@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from runtime.controlling.book import Keep
@@ -19,14 +20,21 @@ TIDY_EVERY_S: Final = 3600.0
 DAY_S: Final = 86_400.0
 
 
-async def tidy_on(tools: Tools) -> None:
-    """Until cancelled."""
+async def tidy_on(tools: Tools, clock: Callable[[], float], *, every_s: float = TIDY_EVERY_S) -> None:
+    """Until cancelled. Not at once, and not after the time of day was set: a clock that is years ahead for a moment must not make
+    all of the past too old."""
+    before = tools.wall() - clock()
     while True:
+        await asyncio.sleep(every_s)
+        ahead = tools.wall() - clock()
+        leapt, before = abs(ahead - before) > TIDY_EVERY_S, ahead
+        if leapt:
+            log.warning("the time of day was set: nothing is forgotten now")
+            continue
         try:
             await tidy(tools)
         except LedgerError as error:
             log.error("what is long over is not forgotten: %s", error)
-        await asyncio.sleep(TIDY_EVERY_S)
 
 
 async def tidy(tools: Tools) -> int:

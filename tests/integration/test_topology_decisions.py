@@ -235,9 +235,12 @@ async def test_a_step_that_fails_takes_the_change_back_and_one_that_cannot_be_ta
         assert world.live() == {"node-1", A, B}
 
 
-async def test_a_node_that_goes_in_its_probation_comes_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("measured", "end"), [(0.9, Status.KEPT), (0.1, Status.ROLLED_BACK)])
+async def test_a_node_that_goes_in_its_probation_comes_back_and_is_judged_all_the_same(
+    tmp_path: Path, measured: float, end: Status
+) -> None:
     async with a_world(tmp_path) as world:
-        await world.carried_out(a_spawn("a"))
+        case = await world.carried_out(a_spawn("a"), predictions=(a_prediction(),))
         await super(type(world.cluster), world.cluster).park(A, drain_s=0.001)
         assert A not in world.live()
         await world.controller.look()
@@ -249,6 +252,11 @@ async def test_a_node_that_goes_in_its_probation_comes_back(tmp_path: Path) -> N
         world.cluster.refuses = lambda act, node: None
         await world.controller.look()
         assert A in world.live()
+        assert (await world.now(case)).proposal.status is Status.VERIFYING
+        world.samples.values[:] = [measured] * 400
+        await world.controller.look()
+        assert (await world.now(case)).proposal.status is end
+        assert (A in world.live()) is (end is Status.KEPT)
 
 
 async def test_clocks_that_jump_let_nothing_pass_that_was_not_approved(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ from agents.llm.retry import RetryPolicy
 from agents.node import NodeKit
 from agents.records import NodeId, Refused
 from runtime.config.settings import Settings
+from runtime.controlling.book import Keep
 from runtime.controlling.controller import Controller
 from runtime.controlling.hands import Hands
+from runtime.controlling.tidying import tidy_on
 from runtime.local_cluster import LocalCluster
 from runtime.topology.first import first_steps
 from runtime.topology.payloads import Park, Payload, Prune
@@ -66,7 +68,8 @@ async def test_a_thousand_nodes_come_and_go_and_none_is_left(monkeypatch: pytest
         await change(Prune(node=NodeId(f"id-{name}")))
         if number in (CYCLES // 2, CYCLES - 1):
             gc.collect()
-            seen.append(sum(type(each) is Member for each in gc.get_objects()))
+            held = gc.get_objects()
+            seen.append((sum(type(each) is Member for each in held), len(held)))
     assert [node.spec.node_id for node in cluster.nodes() if node.state != "parked"] == ["node-1"]
     assert set(controller.topology.members) == {"node-1"}
     state = controller.tools.state
@@ -74,8 +77,38 @@ async def test_a_thousand_nodes_come_and_go_and_none_is_left(monkeypatch: pytest
     assert (controller.tools.trouble, controller.tools.falls) == ({}, {})
     assert state.descendants == {"node-1": CYCLES}
     assert controller.topology.revision == 1 + 3 * CYCLES
-    assert seen[1] <= seen[0] + 10
+    assert seen[1][0] <= seen[0][0] + 10
+    assert seen[1][1] <= seen[0][1] + 1000  # of anything: five hundred nodes more came and went
     await cluster.stop(drain_s=0.001)
+
+
+async def test_a_clock_that_is_years_ahead_for_a_moment_makes_nothing_too_old() -> None:
+    class Over(Exception):
+        pass
+
+    trimmed: list[float] = []
+
+    class Noting(EmptyBook):
+        async def trim(self, keep: Keep) -> int:
+            trimmed.append(keep.since)
+            return 0
+
+    day, years = 86_400.0, 1e9
+    # The clock at the start, at each round, and, where one tidies, there once more.
+    told = iter([0.0, 0.0, 0.0, years, 0.0, day, day + 1.0, day + 1.0])
+
+    def wall() -> float:
+        if (now := next(told, None)) is None:
+            raise Over
+        return now
+
+    settings = Settings.model_validate({"topology": {"keep_days": 2}})
+    controller = Controller(
+        book=Noting(), cluster=ScriptedCluster(), samples=NoSamples(), settings=settings, wall=wall, clock=lambda: 0.0
+    )
+    with pytest.raises(Over):
+        await tidy_on(controller.tools, lambda: 0.0, every_s=0.0)
+    assert trimmed == [-2 * day, day + 1.0 - 2 * day]
 
 
 async def test_a_node_is_changed_in_place_and_what_it_has_is_finished() -> None:
