@@ -89,8 +89,9 @@ async def run(work: Work, spec: Consensus, toolbox: Toolbox, choice: Choice, *, 
             partial=partial,
         ) from errors[0]
     picked = _majority(work, scored, best) if spec.pick == "majority" else best.draft
-    useful = _useful(work, spec, scored, picked, [name for name, _ in jobs]) if spec.members else {}
-    told = {"pick": spec.pick, "best": best.name, "answered": len(good), "of": len(members), "useful": useful}
+    told: dict[str, Json] = {"pick": spec.pick, "best": best.name, "answered": len(good), "of": len(members)}
+    if spec.members:
+        told["useful"] = _useful(work, spec, scored, picked, [name for name, _ in jobs])
     toolbox.note("stage", name="pick", state="done", **told)
     return picked
 

@@ -101,15 +101,15 @@ async def _passes(line: _Line, stage: Stage, gate: Gate, number: int) -> bool:
     """Whether the pipeline goes on. The newest draft is replaced by its correction, or carries what it fails."""
     draft = line.drafts[-1][1]
     found = await failing(gate, line.work, draft, line.toolbox, line.choice)
-    useful = {f"gate:{stage.name}": bool(found.all)}
+    told: dict[str, object] = {"useful": {f"gate:{stage.name}": bool(found.all)}}
     if found.all and gate.on_fail == "correct":
-        line.note(stage, number, "gate", issues=list(found.all), on_fail=gate.on_fail, useful=useful)
-        useful = {}
+        line.note(stage, number, "gate", issues=list(found.all), on_fail=gate.on_fail, **told)
+        told = {}
         given = inner(line.work)
         draft, found = await corrected(gate, stage.strategy, given, draft, found, line.toolbox, line.choice, line.run_child)
     passed = not found.all
     line.issues += [f"after stage {stage.name!r}: {words}" for words in found.unheard]
-    line.note(stage, number, "gate", issues=list(found.all), passed=passed, useful=useful)
+    line.note(stage, number, "gate", issues=list(found.all), passed=passed, **told)
     line.drafts[-1] = (stage, replace(draft, issues=joined_issues(found.all, draft.issues)))
     if not passed and gate.on_fail == "continue":
         line.open.append((stage, gate, found))

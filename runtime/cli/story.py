@@ -220,6 +220,8 @@ def _event_words(kind: str, data: Json) -> str:
     if kind == "stage" and isinstance(data, dict):
         data = dict(data)
         place = f" ({data.pop('number')} of {data.pop('of', '?')})" if "number" in data else ""
+        if idle := [name for name, mattered in dict(data.pop("useful", None) or {}).items() if not mattered]:
+            data["changed nothing"] = ", ".join(idle)
         return _with_facts(f"stage {data.pop('name', '?')}{place}: {data.pop('state', '')}".rstrip(": "), data)
     if kind == "route" and isinstance(data, dict):
         return f"who answers: {clip(str(data.get('reason') or data.get('backend')), TEXT_CHARS)}"
