@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,12 @@ from tests.integration.daemon_process import Running, running_daemon
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 MARK = "MARK_OF_THE_KILLED_DAEMON"
+WISHES: tuple[dict[str, Any], ...] = (
+    {"kind": "rewire", "node": "generalist", "prompt": "You answer in few words."},
+    {"kind": "pool", "name": "nodes", "size": 1},
+    {"kind": "tune", "settings": ["exploration_floor=0.02"]},
+)
+"""What is approved when the daemon is killed."""
 
 
 def marked(mark: str) -> Iterator[tuple[int, str]]:
@@ -34,14 +41,29 @@ def marked(mark: str) -> Iterator[tuple[int, str]]:
 
 def decided(daemon: Running, name: str, *, seconds: float) -> str:
     """Propose and approve a node, and give the daemon so long to make it live. The proposal's id."""
-    status, made, _ = daemon.call("POST", "/v1/proposals", {"kind": "spawn", "name": name}, operator=True)
+    found = approved(daemon, {"kind": "spawn", "name": name})
+    if seconds:
+        carried_out(daemon, name, seconds=seconds)
+    return found
+
+
+def approved(daemon: Running, wish: dict[str, Any]) -> str:
+    """Propose and approve a change, twice. The proposal's id."""
+    status, made, _ = daemon.call("POST", "/v1/proposals", wish, operator=True)
     assert status == 201, made
     path = f"/v1/proposals/{made['id']}/approve"
     assert daemon.call("POST", path, {"hash": made["hash"]}, operator=True)[0] == 202
     assert daemon.call("POST", path, {"hash": made["hash"]}, operator=True)[0] == 409
-    if seconds:
-        carried_out(daemon, name, seconds=seconds)
     return str(made["id"])
+
+
+def once(daemon: Running, proposal: str) -> None:
+    """A change is carried out, and was begun once."""
+    end = time.monotonic() + 20.0
+    while (found := daemon.call("GET", f"/v1/proposals/{proposal}", operator=True)[1])["status"] != "verifying":
+        assert time.monotonic() < end, found
+        time.sleep(0.05)
+    assert [row["became"] for row in found["decisions"]].count("applying") == 1
 
 
 def carried_out(daemon: Running, name: str, *, seconds: float) -> None:
@@ -90,6 +112,7 @@ def test_nothing_outlives_a_killed_daemon_and_the_next_one_starts(tmp_path: Path
             assert ray_processes("", folder), "none of Ray's agents and workers was found by its files"
             kept = decided(daemon, "kept", seconds=10)
             decided(daemon, "begun", seconds=0)
+            under_way = [approved(daemon, wish) for wish in WISHES]
             daemon.process.send_signal(signal.SIGKILL)
             daemon.process.wait(10)
             end = time.monotonic() + 15.0
@@ -101,8 +124,8 @@ def test_nothing_outlives_a_killed_daemon_and_the_next_one_starts(tmp_path: Path
             for name in ("kept", "begun"):
                 carried_out(again, name, seconds=20)
                 assert again.chat(f"node/{name}", "Hello", max_tokens=20)[0] == 200
-            found = again.call("GET", f"/v1/proposals/{kept}", operator=True)[1]["decisions"]
-            assert [row["became"] for row in found].count("applying") == 1
+            for name in (kept, *under_way):
+                once(again, name)
             the_head_dies(again, mark)
     finally:
         for pid in dict(marked(mark)):
