@@ -285,8 +285,8 @@ def _lay(connection: WritingConnection, step: Step, at: float) -> None:
             fields = (node_id, node_to_json(member.spec, to_json), member.life, at)
             connection.execute("INSERT OR REPLACE INTO nodes VALUES (?, ?, ?, ?)", fields)
             line, patterns = orjson.dumps(member.line).decode(), orjson.dumps(member.patterns).decode()
-            place = (node_id, line, patterns, member.born_at, member.born_of)
-            connection.execute("INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?, ?)", place)
+            place = (node_id, line, patterns, member.born_at, member.born_of, orjson.dumps(member.also).decode())
+            connection.execute("INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?, ?, ?)", place)
         case RouterStep(after=version):
             _set(connection, _ROUTER, version)
         case TuneStep(after=settings):

@@ -61,6 +61,7 @@ def member_of(spec: NodeSpec, life: str, place: Mapping[str, Any] | None) -> Mem
         life=lives,
         line=tuple(map(NodeId, orjson.loads(place["line"]))),
         patterns=tuple(map(PatternId, orjson.loads(place["patterns"]))),
+        also=tuple(map(str, orjson.loads(place["also"]))),
         born_at=place["born_at"],
         born_of=None if place["born_of"] is None else ProposalId(place["born_of"]),
     )

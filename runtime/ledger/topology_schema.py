@@ -109,8 +109,10 @@ CREATE INDEX members_by_origin ON members (born_of);
 """
 
 # Requests that a specialist's routine claimed, and whether they were held out: went on as if it were not there
-# (runtime/topology/claims.py).
+# (runtime/topology/claims.py). And the names of those that a member took the place of.
 CLAIMS: Final = """
+ALTER TABLE members ADD COLUMN also TEXT NOT NULL DEFAULT '[]';
+
 CREATE TABLE claims (
     request_id TEXT PRIMARY KEY,
     at REAL NOT NULL,

@@ -123,7 +123,9 @@ async def test_killed_anywhere_a_change_is_finished_or_undone_once(tmp_path: Pat
         through = world.topology
         assert world.live() == (wanted if good else BEFORE)
     assert len(killed) >= LEAST_POINTS
-    await asyncio.gather(*(begins_anew(at, payload, through, wanted if good else BEFORE, good=good) for at in killed))
+    async with asyncio.TaskGroup() as daemons:  # where one fails, the others are closed
+        for at in killed:
+            daemons.create_task(begins_anew(at, payload, through, wanted if good else BEFORE, good=good))
 
 
 async def begins_anew(folder: Path, payload: Payload, through: Topology, live: set[str], *, good: bool) -> None:
@@ -151,5 +153,5 @@ def _shape(topology: Topology | None) -> object:
     """But for ids of proposals and times."""
     if topology is None:
         return None
-    members = {name: (each.spec, each.life, each.line, each.patterns) for name, each in topology.members.items()}
+    members = {name: (each.spec, each.life, each.line, each.patterns, each.also) for name, each in topology.members.items()}
     return members, topology.router, topology.tuned, topology.pools

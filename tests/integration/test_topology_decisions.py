@@ -300,7 +300,7 @@ async def test_every_past_shape_can_be_worked_out_and_the_past_cannot_be_changed
         assert there["born_of"]["decisions"][1]["who"] == OPERATOR
         assert "spawn specialist a" in there["changes"][-1]["steps"][0]
         assert (await front.diff(0, 1))["steps"] == ["spawn generalist generalist (node-1)"]
-        assert [each["node"] for each in await front.proposals(status="kept", limit=10, before=None)] == [None, "a", "b", "a"]
+        assert [each["node"] for each in await front.proposals(status="kept", limit=10, before=None)] == ["a", "a", "b", "a"]
         with pytest.raises(UnknownProposal):
             await front.explain("never")
     async with a_world(tmp_path, clock=world.clock) as again:
