@@ -191,7 +191,10 @@ class Library:
                 return hit
         now = self._shelf.get(solution.id)
         if blamed and not dry and now is not None:
-            self._shelf.keep(replace(now, trust=self._trust_of(now).refute(now.trust, hit.evidence)))
+            # An answer that was computed anew and refused was never served: it speaks against this code alone, and not for a
+            # stricter bound on all the others, whose answers that passed are not counted either.
+            evidence = None if hit.how == "rerun" else hit.evidence
+            self._shelf.keep(replace(now, trust=self._trust_of(now).refute(now.trust, evidence)))
         return replace(missed, reason=why)
 
     async def _answered(self, request: Request, solution: Solution, hit: Hit, *, dry: bool) -> tuple[Hit, str, bool]:

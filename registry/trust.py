@@ -179,11 +179,10 @@ class Trust:
         return replace(found, suspended=self.settings.redeem if tested else entry.suspended)
 
     def refute(self, entry: EntryTrust, evidence: Evidence | None = None) -> EntryTrust:
-        """A served answer was wrong: a client said so, or a check failed. The entry is out at once, and its offset falls for
-        sure.
+        """A served answer was wrong, or a stored one failed a check. The entry is out at once, and its offset falls for sure.
 
         With the ``evidence`` it was served on, everything learns from it. Such reports are of failures only, which makes the
-        bound stricter than it must be, never laxer.
+        bound stricter than it must be, never laxer. Without, it is a matter of this entry alone.
         """
         found = entry
         if evidence is not None:

@@ -170,6 +170,26 @@ async def test_code_that_fails_puts_its_solution_out() -> None:
     assert "not trusted: found wrong" in second.reason
 
 
+async def test_code_whose_answer_was_refused_speaks_against_itself_alone() -> None:
+    lib = library()
+    await solve(lib, asked(USERS), ["row"] * 1000, artifact="make", parameters=(COUNT,), checks="rows")
+    for count in range(2, 302):
+        await lib.look_up(asked(USERS.replace("1000", str(count))))
+    before = lib.stats()["thresholds"]["code"]
+
+    async def alarmed(solution: Solution, request: Request, values: Mapping[str, Value], answer: Json) -> str:
+        return "by chance"
+
+    lib._check = alarmed
+    missed = await lib.look_up(asked(USERS.replace("1000", "700")))
+    assert isinstance(missed, Miss)
+    assert "by chance" in missed.reason
+    (first,) = lib.solutions()
+    assert first.trust.suspended > 0, "this one has to show that it holds"
+    lib._trust["code"]._bound.refresh()
+    assert lib.stats()["thresholds"]["code"] == before, "the others need not"
+
+
 async def test_a_poisoned_entry_is_refused_by_its_checks_and_replaced() -> None:
     lib = library()
     request = asked("What is the capital of Norway?")
