@@ -69,6 +69,13 @@ def decide(
     return _by_opinion(heard, proven=proven, revisions=revisions)
 
 
+def asked_changes(reviews: Sequence[Review]) -> tuple[str, ...]:
+    """What those who did not accept in the last round of ``reviews`` want changed, each change once."""
+    last = max((review.round for review in reviews), default=0)
+    objecting = (review for review in reviews if review.round == last and review.opinion != "accept")
+    return tuple(dict.fromkeys(change for review in objecting for change in review.required_changes))[:MAX_CHANGES]
+
+
 def _by_opinion(heard: Sequence[Review], *, proven: bool, revisions: int) -> Decision:
     rejecting = [review for review in heard if review.opinion == "reject"]
     revising = [review for review in heard if review.opinion == "revise"]

@@ -54,9 +54,7 @@ __all__ = ["CHECKED_PRIOR", "Library", "LibrarySettings"]
 
 _NEIGHBOURS = 4
 CHECKED_PRIOR = 400.0
-"""Code that is run again on parameters alone, and whose answer passes its checks, begins as if so many of those had been
-right.
-"""
+"""Code that is run again on parameters alone, and whose answer passes its checks, begins as if so many of those were right."""
 _RUNS = 2
 """How often stored code is run for one request: what is drawn at random fails a check of one in a hundred by chance alone."""
 _NO_DIMENSION = 384
@@ -191,8 +189,6 @@ class Library:
                 return hit
         now = self._shelf.get(solution.id)
         if blamed and not dry and now is not None:
-            # An answer that was computed anew and refused was never served: it speaks against this code alone, and not for a
-            # stricter bound on all the others, whose answers that passed are not counted either.
             evidence = None if hit.how == "rerun" else hit.evidence
             self._shelf.keep(replace(now, trust=self._trust_of(now).refute(now.trust, evidence)))
         return replace(missed, reason=why)
@@ -296,7 +292,8 @@ class Library:
             held = held if held is not None else await self._would_have_held(solved, solution, candidate)
             now = self._shelf.get(solution.id)
             if held is not None and now is not None:
-                learned = self._trust_of(now).learn(candidate.evidence, now.trust, held=held, top=rank == 0)
+                top = rank == 0 and (held or now.artifact is None)  # code that its check refuses would not have been served
+                learned = self._trust_of(now).learn(candidate.evidence, now.trust, held=held, top=top)
                 self._shelf.keep(replace(now, trust=learned))
                 same = now.id if held and not same and not self._stale(now) else same
         return same

@@ -272,7 +272,7 @@ class Evolution:
             return None
         await self._guiding.improve(rounds)
         guide = await self._guiding.chosen(rounds)
-        failed = [edit for each in rounds if each.parent == (parent or "") for edit in each.data.get("edits", ())][:12]
+        failed = self._guiding.tried([each for each in rounds if each.parent == (parent or "")])
         text = task(found, steps, arms_offered(seen), guide.content, failed)
         said = await self._asks.ask(text, node=None, need="code", schema=EDITS_SCHEMA)
         if said is None:

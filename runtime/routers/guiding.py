@@ -13,6 +13,7 @@ import numpy as np
 
 from agents.llm.prompts import prompt
 from registry.records import NewVersion, UnknownArtifact, Version, VersionId
+from registry.review import asked_changes
 from registry.versions import readable
 from runtime.programs.asks import Asks
 from runtime.programs.desk import SIMULATED
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 WRITER: Final = "router-writer"
 """The author, where no node is named."""
 PROBLEM: Final = "how to write a better router"
+MAX_TRIED: Final = 12
+MAX_WANTED: Final = 6
 
 
 class Guiding:
@@ -48,6 +51,14 @@ class Guiding:
         if not published:
             raise UnknownArtifact(f"{prompting.GUIDANCE} has no published version: restore one")
         return await registry.content(VersionId(prompting.choose(published, rounds, self._rng)))
+
+    def tried(self, rounds: Sequence[Round]) -> list[str]:
+        """What ``rounds`` tried without success, and what reviewers of those that they turned down want, for the next author."""
+        reviews = self._registry.registry.catalog.reviews
+        refused = [VersionId(each.version) for each in rounds if each.stage == "rejected" and each.version]
+        wanted = [f"reviewers want: {change}" for each in refused for change in asked_changes(reviews.get(each, ()))]
+        edits = [edit for each in rounds for edit in each.data.get("edits", ())]
+        return [*edits[: MAX_TRIED - len(wanted[:MAX_WANTED])], *wanted[:MAX_WANTED]]
 
     async def improve(self, rounds: Sequence[Round]) -> None:
         """Have better guidance written where the newest one's routers were not all good; reviewers look at it as at any text."""

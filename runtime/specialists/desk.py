@@ -22,6 +22,7 @@ from agents.records import AgentError, Event
 from agents.strategies.program import NoProgram
 from registry.artifacts import Registry
 from registry.records import NewVersion, RegistryError, VersionId
+from registry.review import asked_changes
 from runtime.controlling.probation import carried_out_at
 from runtime.learner.features import text_of
 from runtime.ledger.records import LedgerError
@@ -237,7 +238,7 @@ class SpecialistDesk:
         served = [found.current(each) or each for each in member.patterns]
         others = [each.text for each in found.others(pattern, EXAMPLES, but=served)]
         names = [spec.name for spec in self._backends()]
-        failures: tuple[str, ...] = ()
+        wanted = failures = changes_wanted(registry, pattern)
         for _ in range(ATTEMPTS):
             # Half of the examples are not shown: a routine that lists what it saw does not pass.
             said = await self._asks.ask(question(known.name, own[::2], others[::2], names, failures), node=None, need="code")
@@ -247,13 +248,13 @@ class SpecialistDesk:
             try:
                 code = code_of(said.text)
             except NoProgram as error:
-                failures = (str(error),)
+                failures = (*wanted, str(error))
                 continue
             verdict = await self.checked(code, own, others)
             if verdict.good:
                 await self._keep(registry, pattern, known.name, code, own, simulated=said.simulated, author=said.node)
                 return
-            failures = verdict.failures
+            failures = (*wanted, *verdict.failures)
         log.info("no routine for %s passed: %s", pattern, "; ".join(failures)[:500])
 
     async def checked(self, code: str, own: Sequence[str], others: Sequence[str]) -> Verdict:
@@ -321,6 +322,16 @@ def newest(registry: Registry, pattern: str) -> VersionId | None:
         return None
     published = registry.versions_of(artifact_of(pattern), "published")
     return published[-1].version_id if published else None
+
+
+def changes_wanted(registry: Registry, pattern: str) -> tuple[str, ...]:
+    """What reviewers want of its author, where they turned the newest version down."""
+    name = artifact_of(pattern)
+    versions = registry.versions_of(name) if name in registry.catalog.artifacts else []
+    if not versions or registry.catalog.standings[versions[-1].version_id].state != "archived":
+        return ()
+    changes = asked_changes(registry.catalog.reviews.get(versions[-1].version_id, ()))
+    return tuple(f"reviewers of the last one want: {change}" for change in changes)
 
 
 def in_review(registry: Registry, pattern: str) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from registry.evidence import Usage
 from registry.records import REVIEW_ROLES, NotAllowed, Opinion, Review, ReviewRole, Version, VersionId
-from registry.review import MAX_REVISIONS, decide, may_review
+from registry.review import MAX_REVISIONS, asked_changes, decide, may_review
 
 V = VersionId("a@1.0.0")
 VERSION = Version(
@@ -112,3 +112,14 @@ def test_only_the_newest_word_of_a_reviewer_counts() -> None:
         reviews = [review("quality", first, at=1.0), review("quality", second, at=2.0), review("security"), review("performance")]
         verdict = decide(VERSION, reviews, None, checked=True, revisions=0).verdict
         assert verdict == ("accept" if second == "accept" else "revise")
+
+
+def test_what_is_asked_of_an_author_is_what_the_last_round_objects_to() -> None:
+    first = [review("security", "revise", round=0, required_changes=("no network",))]
+    last = [
+        review("code_quality", "revise", round=1, required_changes=("say what n is", "no loop")),
+        review("performance", "reject", round=1, required_changes=("no loop",)),
+        review("security", round=1, required_changes=("a wish of one who accepts",)),
+    ]
+    assert asked_changes([*first, *last]) == ("say what n is", "no loop")
+    assert asked_changes([]) == ()

@@ -4,7 +4,7 @@ opened.
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -49,9 +49,17 @@ async def as_many_rows(solution: Solution, request: Request, values: Mapping[str
     return "" if wanted is None or wanted in str(answer) else f"no {wanted}"
 
 
-def library(**options: object) -> Library:
+def library(executed: Callable[[Ran, bool], None] = lambda ran, held: None, **options: object) -> Library:
     settings = LibrarySettings(**options) if options else LibrarySettings(trust=TrustSettings(audit_share=0.001))
-    return Library(Letters(), settings=settings, runner=Maker(), check=as_many_rows, clock=lambda: 1000.0, rng=random.Random(2))
+    return Library(
+        Letters(),
+        settings=settings,
+        runner=Maker(),
+        check=as_many_rows,
+        executed=executed,
+        clock=lambda: 1000.0,
+        rng=random.Random(2),
+    )
 
 
 def asked(text: str, tenant: str = "a", **others: str) -> Request:
@@ -186,6 +194,9 @@ async def test_code_whose_answer_was_refused_speaks_against_itself_alone() -> No
     assert "by chance" in missed.reason
     (first,) = lib.solutions()
     assert first.trust.suspended > 0, "this one has to show that it holds"
+    await solve(lib, asked(USERS.replace("1000", "701")), ["row"] * 701, artifact="other", checks="rows")
+    (first,) = [each for each in lib.solutions() if each.artifact == "make"]
+    assert first.trust.failed == 2.0, "it was refused again, beside one that was solved"
     lib._trust["code"]._bound.refresh()
     assert lib.stats()["thresholds"]["code"] == before, "the others need not"
 
@@ -288,7 +299,7 @@ def test_of_many_phrasings_the_near_ones_are_found_though_rows_are_read_in_short
 
 async def test_runs_of_code_are_told_with_what_came_of_them_but_not_those_of_a_dry_run() -> None:
     told: list[tuple[str, bool]] = []
-    lib = Library(Letters(), runner=Maker(), check=as_many_rows, executed=lambda ran, held: told.append((ran.version, held)))
+    lib = library(executed=lambda ran, held: told.append((ran.version, held)))
     await solve(lib, asked(USERS), ["row"] * 1000, artifact="make", parameters=(COUNT,), checks="rows")
     other = asked("Generate 300 users with normal age distribution")
     assert isinstance(await lib.dry_run(other), Hit)

@@ -15,7 +15,7 @@ import pytest
 from agents.llm.chat import BackendSpec
 from agents.records import Refused
 from registry.artifacts import Registry
-from registry.records import NewVersion
+from registry.records import NewVersion, Review, VersionId
 from runtime.config.routers import RoutersSettings
 from runtime.controlling.checks import check_draft
 from runtime.learner.desk import Router
@@ -353,6 +353,18 @@ async def test_one_that_fails_in_its_experiment_is_given_up(organism: Organism) 
     assert organism.rounds.last.stage == "rejected"
     assert "TypeError" in organism.rounds.last.note
     assert organism.router.trials.router is None
+
+
+async def test_what_reviewers_of_a_rejected_router_want_is_told_to_the_next_author(organism: Organism) -> None:
+    logged(organism.book, 300)
+    await organism.evolution.write_now()
+    refused, objection = organism.rounds.last, {"role": "security", "opinion": "reject", "score": 0.2, "at": 1.0}
+    review = Review(version_id=VersionId(refused.version), reviewer="r", required_changes=("ask for no key",), **objection)
+    organism.registry.catalog.put(review)
+    rounds = [replace(refused, stage="rejected"), replace(refused, stage="lost", data={"edits": ["add a step"]})]
+    tried = organism.evolution._guiding.tried(rounds)
+    assert tried[-1] == "reviewers want: ask for no key"
+    assert "add a step" in tried
 
 
 async def test_two_that_won_against_the_same_are_not_both_adopted(organism: Organism) -> None:

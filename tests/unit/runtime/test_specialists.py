@@ -12,8 +12,9 @@ from agents.llm.simulated.answers import answer
 from agents.llm.simulated.profiles import PROFILES
 from agents.llm.simulated.reading import Reading
 from agents.records import NodeId, NodeSpec
+from registry.records import Review, VersionId
 from runtime.controlling.probation import Probation
-from runtime.specialists.desk import MOST_FAILURES, TRIES, Claiming, SpecialistDesk, wanted_of
+from runtime.specialists.desk import MOST_FAILURES, TRIES, Claiming, SpecialistDesk, changes_wanted, wanted_of
 from runtime.specialists.routine import Said, code_of, inputs_of, judge, question, read
 from runtime.topology.claims import held_out
 from runtime.topology.payloads import Park, Spawn
@@ -246,3 +247,18 @@ async def test_what_is_not_at_work_yet_is_not_measured() -> None:
     begins.pop(0)
     await probation.look(case, Terms(), now=40.0)
     assert asked == [30.0]
+
+
+@pytest.mark.parametrize(("state", "told"), [("archived", ("reviewers of the last one want: no loop",)), ("published", ())])
+def test_what_reviewers_of_a_routine_want_is_told_to_its_next_author(state: str, told: tuple[str, ...]) -> None:
+    objection = {"role": "performance", "opinion": "reject", "score": 0.2, "at": 1.0, "required_changes": ("no loop",)}
+    review = Review(version_id=VersionId("specialist-p2@1.0.0"), reviewer="r", **objection)
+    version = SimpleNamespace(version_id=review.version_id)
+    catalog = SimpleNamespace(
+        artifacts={"specialist-p2"},
+        standings={review.version_id: SimpleNamespace(state=state)},
+        reviews={review.version_id: [review]},
+    )
+    registry: Any = SimpleNamespace(catalog=catalog, versions_of=lambda name: [version])
+    assert changes_wanted(registry, "p2") == told
+    assert changes_wanted(registry, "p9") == ()
