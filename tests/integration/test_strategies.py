@@ -78,7 +78,7 @@ def test_a_nested_strategy_from_the_configuration(named: Running) -> None:
     done = [stage["name"] for stage in stages if stage.get("state") == "done"]
     assert done[0] == "route"
     assert set(done[2:4]) == {"who", "where"}
-    assert [name for name in done if name not in ("who", "where")] == ["route", "sketch", "widen", "close"]
+    assert [name for name in done if name not in ("who", "where")] == ["route", "sketch", "merge", "widen", "close"]
     assert any(stage["name"] == "close" and stage.get("state") == "gate" and stage["passed"] for stage in stages)
     easy, _, stages = ask(named, "careful", "A ship")
     assert easy == 200
