@@ -297,12 +297,12 @@ class LibraryDesk:
     async def _learn(self, outcome: _Outcome) -> None:
         """Keep what was solved, its code as a version of its own."""
         request, draft, asked = outcome.request, outcome.answer.draft, outcome.ours.asked
-        code, version = draft.code, None
+        code, version, made_up = draft.code, None, outcome.answer.simulated
         if code is not None:
             problem = request_text(request.messages, MAX_PROBLEM_CHARS)
-            version = await self._code.keep(code, problem=problem, locale=outcome.locale, author=outcome.author)
+            version = await self._code.keep(code, problem=problem, locale=outcome.locale, author=outcome.author, simulated=made_up)
         used = code if version is not None else None
-        checks = checks_for(used, request, simulated=outcome.answer.simulated, backend=outcome.answer.backend)
+        checks = checks_for(used, request, simulated=made_up, backend=outcome.answer.backend)
         solved = Solved(
             request=asked,
             miss=outcome.missed,
