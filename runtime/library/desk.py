@@ -299,8 +299,8 @@ class LibraryDesk:
         request, draft, asked = outcome.request, outcome.answer.draft, outcome.ours.asked
         code, version, made_up = draft.code, None, outcome.answer.simulated
         if code is not None:
-            problem = request_text(request.messages, MAX_PROBLEM_CHARS)
-            version = await self._code.keep(code, problem=problem, locale=outcome.locale, author=outcome.author, simulated=made_up)
+            about = {"problem": request_text(request.messages, MAX_PROBLEM_CHARS), "locale": outcome.locale}
+            version = await self._code.keep(code, **about, author=outcome.author, simulated=made_up)
         used = code if version is not None else None
         checks = checks_for(used, request, simulated=made_up, backend=outcome.answer.backend)
         solved = Solved(
